@@ -1,0 +1,203 @@
+"""`python -m retune STEP`: one subcommand per step, each one library function.
+
+Nothing heavy is imported before a subcommand is called: `--help` and the steps
+that need no torch do not load it.
+"""
+
+import argparse
+import importlib
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from retune import __version__
+from retune.errors import RetuneError
+from retune.settings import (
+    ConfigureSettings,
+    ConsolidateSettings,
+    DatasetSettings,
+    EvaluateSettings,
+    FinetuneSettings,
+    HardwareSettings,
+    ModelSettings,
+    PrepareSettings,
+    Settings,
+    TokenizeSettings,
+    describe_problems,
+)
+
+log = logging.getLogger("retune")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one step and return the exit code."""
+    arguments = vars(build_parser().parse_args(argv))
+    step = arguments.pop("step")
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    log.info("retune %s %s", __version__, step)
+    for name, value in arguments.items():
+        log.info("  %s: %s", name, value)
+    start = time.monotonic()
+    try:
+        result = importlib.import_module(f"retune.{step}").run(**arguments)
+    except RetuneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    log.info("%s took %.1f s", step, time.monotonic() - start)
+    # The last line of a log is the step's result; the terminal shows it.
+    print(f"done: {result}", file=sys.stderr)
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; each subcommand's options are its step's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m retune",
+        description="The steps of a fine-tuning run. Snakemake calls them in order:"
+        " snakemake --cores all train",
+    )
+    parser.add_argument("--version", action="version", version=f"retune {__version__}")
+    steps = parser.add_subparsers(dest="step", metavar="STEP", required=True)
+
+    def add(
+        step: str, summary: str, *paths: str, settings: type[Settings] | None = None
+    ) -> argparse.ArgumentParser:
+        command = steps.add_parser(step, help=summary, description=summary)
+        if settings:
+            command.add_argument(
+                "--settings",
+                type=settings_type(settings),
+                required=True,
+                metavar="JSON",
+                help="this step's section of params.yaml",
+            )
+        for path in paths:
+            name = f"--{path.replace('_', '-')}"
+            command.add_argument(name, type=Path, required=True, metavar="PATH")
+        return command
+
+    add(
+        "download",
+        "Bring the dataset here, checked and pinned.",
+        "raw",
+        settings=DatasetSettings,
+    )
+    add(
+        "fetch",
+        "Bring the base model here, checked and pinned.",
+        "base",
+        settings=ModelSettings,
+    )
+    add(
+        "prepare",
+        "Validate, deduplicate and split the text.",
+        "raw",
+        "clean",
+        "metrics",
+        settings=PrepareSettings,
+    )
+    add(
+        "tokenize",
+        "Turn the text into blocks of tokens, once.",
+        "clean",
+        "base",
+        "tokens",
+        "metrics",
+        settings=TokenizeSettings,
+    )
+    configure = add(
+        "configure",
+        "Resolve batch sizes, precision and ZeRO stage into a DeepSpeed config.",
+        "base",
+        "token_metrics",
+        "plan",
+        settings=ConfigureSettings,
+    )
+    configure.add_argument(
+        "--hardware",
+        type=settings_type(HardwareSettings),
+        required=True,
+        metavar="JSON",
+        help="the hardware section of params.yaml",
+    )
+    add(
+        "finetune",
+        "Fine-tune with DeepSpeed on the ranks of the plan.",
+        "base",
+        "tokens",
+        "plan",
+        "state",
+        "checkpoint",
+        "history",
+        "metrics",
+        settings=FinetuneSettings,
+    )
+    add(
+        "consolidate",
+        "Turn the checkpoint's shards into one model, verified.",
+        "base",
+        "checkpoint",
+        "consolidated",
+        settings=ConsolidateSettings,
+    )
+    add(
+        "baseline",
+        "Evaluate the base model.",
+        "base",
+        "clean",
+        "documents",
+        "metrics",
+        settings=EvaluateSettings,
+    )
+    add(
+        "evaluate",
+        "Evaluate the tuned model and compare it with the base model.",
+        "consolidated",
+        "base",
+        "clean",
+        "tokens",
+        "baseline_documents",
+        "baseline_metrics",
+        "documents",
+        "samples",
+        "metrics",
+        settings=EvaluateSettings,
+    )
+    add(
+        "report",
+        "Draw the figures, write the model card, publish the tuned model.",
+        "raw",
+        "base",
+        "data_metrics",
+        "token_metrics",
+        "plan",
+        "history",
+        "finetune_metrics",
+        "consolidated",
+        "evaluation",
+        "samples",
+        "tuned",
+        "report",
+    )
+    return parser
+
+
+def settings_type(model: type[Settings]) -> Callable[[str], Settings]:
+    """Return an argparse type that reads `model` from JSON and says what is wrong."""
+
+    def parse(text: str) -> Settings:
+        try:
+            return model.model_validate_json(text)
+        except ValidationError as error:
+            problems = "; ".join(describe_problems(error))
+            raise argparse.ArgumentTypeError(problems) from error
+
+    return parse

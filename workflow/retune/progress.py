@@ -1,0 +1,53 @@
+"""One progress bar per terminal, for work that takes long.
+
+Steps run side by side on one terminal; the first to draw keeps it (a lock on the
+terminal itself) and the others stay silent. Where there is no terminal, nothing
+is drawn: the log has the lines.
+"""
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+
+@contextmanager
+def progress_bar(step: str, total: float, unit: str, **options: Any) -> Iterator[tqdm]:
+    """Yield a tqdm bar on stdout, disabled unless this process may draw one."""
+    with terminal_lock() as may_draw:
+        bar = tqdm(
+            total=total,
+            desc=f"  {step:<12}",
+            unit=unit,
+            file=sys.stdout,
+            disable=not may_draw,
+            leave=False,
+            dynamic_ncols=True,
+            bar_format="{desc}{bar:24} {n_fmt}/{total_fmt} {unit}  {elapsed}<{remaining}{postfix}",
+            **options,
+        )
+        try:
+            yield bar
+        finally:
+            bar.close()
+
+
+@contextmanager
+def terminal_lock() -> Iterator[bool]:
+    """Yield whether stdout is a terminal that no other step draws on."""
+    if not sys.stdout.isatty():
+        yield False
+        return
+    handle = os.open(os.ttyname(sys.stdout.fileno()), os.O_RDONLY | os.O_NOCTTY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(handle)

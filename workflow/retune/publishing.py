@@ -1,0 +1,85 @@
+"""Write files and folders so that a reader sees all of one or none of it."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+
+
+@contextmanager
+def published_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target` that replaces it if the block succeeds.
+
+    After an error nothing is left and an earlier `target` is untouched.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        stage.chmod(0o755)
+        yield stage
+        for path in sorted(stage.rglob("*")):
+            sync(path)
+        if target.exists():
+            shutil.rmtree(target)
+        stage.rename(target)
+        sync(target.parent)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file by one atomic rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stage = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        stage.write_text(text, encoding="utf-8")
+        sync(stage)
+        stage.rename(path)
+    finally:
+        stage.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON; NaN and infinity are errors."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_manifest(folder: Path, **origin: Any) -> None:
+    """Write manifest.json: `origin` (source, revision, ...) and every file's bytes."""
+    files = [
+        {
+            "path": path.relative_to(folder).as_posix(),
+            "size": path.stat().st_size,
+            "sha256": sha256(path),
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    ]
+    write_json(folder / MANIFEST, {**origin, "files": files})
+
+
+def sha256(path: Path) -> str:
+    """Return the hex digest of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Force a file or folder to disk, so that a rename never outlives its bytes."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

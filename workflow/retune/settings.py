@@ -1,0 +1,507 @@
+"""Typed view of params.yaml: one frozen model per section.
+
+Types, defaults, bounds and descriptions live here and nowhere else; the JSON
+schema and the tables of config/README.md are generated from them (manual.py).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from retune.errors import RetuneError
+
+Auto = Literal["auto"]
+Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+HubName = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,95})?$"
+    ),
+]
+Share = Annotated[float, Field(ge=0, le=1)]
+Split = Literal["train", "validation", "test"]
+
+TEXT_FORMATS = (".jsonl", ".parquet", ".csv", ".txt")
+
+# Short names for params.yaml, each pinned to one commit of the hub.
+DATASET_PRESETS: dict[str, dict[str, Any]] = {
+    "builtin": {"source": "builtin"},
+    "wikitext": {
+        "source": "hub",
+        "name": "Salesforce/wikitext",
+        "revision": "b08601e04326c79dfdd32d625aee71d232d685c3",
+        "subset": "wikitext-2-raw-v1",
+        "document_start": r"^ = [^=].* = \n?$",
+    },
+}
+MODEL_PRESETS: dict[str, dict[str, Any]] = {
+    "builtin": {"source": "builtin"},
+    "gpt2": {
+        "source": "hub",
+        "name": "openai-community/gpt2",
+        "revision": "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+    },
+}
+
+
+class Settings(BaseModel):
+    """Base of every section: an unknown key is an error, values are read-only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetSettings(Settings):
+    """Where the text comes from. A short name (`builtin`, `wikitext`) or a file
+    (`my.jsonl`) may stand for the whole section."""
+
+    source: Literal["builtin", "hub", "local"] = Field(
+        description="`builtin`: Python's own documentation; `hub`: a Hugging Face"
+        " dataset; `local`: files on this machine."
+    )
+    name: HubName | None = Field(None, description="Name on the hub, `owner/dataset`.")
+    revision: Commit | None = Field(
+        None, description="Commit of the hub dataset, 40 hex digits."
+    )
+    subset: str | None = Field(
+        None, description="Configuration of the hub dataset, such as `wikitext-2-raw-v1`."
+    )
+    files: dict[Split, list[str]] | None = Field(
+        None,
+        description="Local files of each split, globs allowed (`jsonl`, `parquet`,"
+        " `csv`, `txt`). With `train` alone, `prepare` splits it.",
+    )
+    text_column: str = Field("text", description="Column that holds the text.")
+    group_column: str | None = Field(
+        None,
+        description="Column whose equal values stay in one split (author, page,"
+        " package). Without one, each document is its own group.",
+    )
+    document_start: str | None = Field(
+        None,
+        description="Regular expression: a row that matches starts a document and the"
+        " rows up to the next match are joined to it. Without one, each row is a"
+        " document.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_short_form(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value in DATASET_PRESETS:
+            return DATASET_PRESETS[value]
+        if value.endswith(TEXT_FORMATS):
+            return {"source": "local", "files": {"train": [value]}}
+        raise ValueError(
+            f"{value!r} is no known short name: write one of"
+            f" {', '.join(sorted(DATASET_PRESETS))}, a file ending in"
+            f" {', '.join(TEXT_FORMATS)}, or source: hub with name and revision"
+        )
+
+    @model_validator(mode="after")
+    def _check_source(self) -> "DatasetSettings":
+        check_hub_reference(self.source, self.name, self.revision, "datasets/")
+        if self.source == "local" and not (self.files or {}).get("train"):
+            raise ValueError("source: local needs files, with at least train: [FILE]")
+        if self.source != "local" and self.files:
+            raise ValueError(f"files go with source: local, not source: {self.source}")
+        if self.source != "hub" and self.subset:
+            raise ValueError(f"subset goes with source: hub, not source: {self.source}")
+        return self
+
+
+class ModelSettings(Settings):
+    """The base model. A short name (`builtin`, `gpt2`) may stand for the section."""
+
+    source: Literal["builtin", "hub", "local"] = Field(
+        description="`builtin`: a tiny GPT-2 with random weights, made here; `hub`: a"
+        " Hugging Face model; `local`: a folder in the Hugging Face layout."
+    )
+    name: HubName | None = Field(None, description="Name on the hub, `owner/model`.")
+    revision: Commit | None = Field(
+        None, description="Commit of the hub model, 40 hex digits."
+    )
+    folder: str | None = Field(None, description="Folder of a local model.")
+    vocab_size: int = Field(
+        4096, ge=300, le=65536, description="Built-in model: tokens of its vocabulary."
+    )
+    n_positions: int = Field(
+        256, ge=16, description="Built-in model: context length, tokens."
+    )
+    n_embd: int = Field(192, ge=8, description="Built-in model: hidden size.")
+    n_layer: int = Field(4, ge=1, description="Built-in model: layers.")
+    n_head: int = Field(4, ge=1, description="Built-in model: attention heads.")
+    seed: int = Field(0, ge=0, description="Built-in model: seed of its random weights.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_short_form(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value in MODEL_PRESETS:
+            return MODEL_PRESETS[value]
+        raise ValueError(
+            f"{value!r} is no known short name: write one of"
+            f" {', '.join(sorted(MODEL_PRESETS))}, source: hub with name and revision,"
+            " or source: local with folder"
+        )
+
+    @model_validator(mode="after")
+    def _check_source(self) -> "ModelSettings":
+        check_hub_reference(self.source, self.name, self.revision, "")
+        if (self.source == "local") != (self.folder is not None):
+            raise ValueError("folder goes with source: local, and local needs it")
+        if self.source == "builtin" and self.n_embd % self.n_head:
+            raise ValueError(
+                f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})"
+            )
+        only_builtin = {"vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "seed"}
+        if self.source != "builtin" and (extra := only_builtin & self.model_fields_set):
+            # A dumped section names every field; only a changed one is a mistake.
+            extra = {key for key in extra if getattr(self, key) != default_of(self, key)}
+            if extra:
+                raise ValueError(
+                    f"{', '.join(sorted(extra))}: only for source: builtin,"
+                    f" not source: {self.source}"
+                )
+        return self
+
+
+def default_of(settings: Settings, key: str) -> Any:
+    """Return the default of a field."""
+    return type(settings).model_fields[key].default
+
+
+def check_hub_reference(
+    source: str, name: str | None, revision: str | None, kind: str
+) -> None:
+    """Raise ValueError unless `name` and `revision` are there exactly for the hub."""
+    if source != "hub":
+        if name or revision:
+            raise ValueError(f"name and revision go with source: hub, not {source}")
+    elif not name:
+        raise ValueError("source: hub needs name, as in owner/name")
+    elif not revision:
+        raise ValueError(
+            f"revision is missing: pin {name} to a commit (40 hex digits; the newest is"
+            f" printed by: git ls-remote https://huggingface.co/{kind}{name} HEAD)"
+        )
+
+
+class HardwareSettings(Settings):
+    """The machines the run is planned for. `auto` asks the machine `configure` runs on."""
+
+    accelerator: Literal["cpu", "cuda", "auto"] = Field(
+        "cpu", description="What the ranks compute on."
+    )
+    nodes: int = Field(1, ge=1, description="Number of machines.")
+    gpus_per_node: int | Auto = Field(
+        2,
+        ge=1,
+        description="GPUs, and so ranks, per node; with `accelerator: cpu` the CPU"
+        " ranks per node.",
+    )
+    gpu_memory_gb: float | Auto = Field(
+        "auto", gt=0, description="Memory of one GPU, GB."
+    )
+    cpu_memory_gb: float | Auto = Field(
+        "auto", gt=0, description="Main memory of one node, GB."
+    )
+
+    @model_validator(mode="after")
+    def _check_nodes(self) -> "HardwareSettings":
+        if self.nodes > 1 and "auto" in (self.accelerator, self.gpus_per_node):
+            raise ValueError(
+                f"nodes is {self.nodes}: accelerator and gpus_per_node must be given,"
+                " auto can ask one machine only"
+            )
+        return self
+
+
+class PrepareSettings(Settings):
+    """Checks, duplicates and splits."""
+
+    min_characters: int = Field(
+        20, ge=1, description="Documents shorter than this many characters are rejected."
+    )
+    max_rejected_share: Share = Field(
+        0.05, description="Stop if a larger share of the documents is rejected."
+    )
+    validation_share: Share = Field(
+        0.05, description="Share of the groups that goes to validation, if the data has none."
+    )
+    test_share: Share = Field(
+        0.05, description="Share of the groups that goes to test, if the data has none."
+    )
+    overlap_words: int = Field(
+        13,
+        ge=0,
+        description="A validation or test document that shares a run of this many"
+        " words with train is dropped from it; 0 keeps all.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of the split.")
+
+    @model_validator(mode="after")
+    def _leave_some_for_train(self) -> "PrepareSettings":
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError(
+                f"validation_share ({self.validation_share}) + test_share"
+                f" ({self.test_share}) leave nothing to train on: must be below 1"
+            )
+        return self
+
+
+class TokenizeSettings(Settings):
+    """Tokens and blocks."""
+
+    sequence_length: int | Auto = Field(
+        "auto",
+        ge=8,
+        description="Tokens per training sequence; `auto`: the model's context, at most"
+        " 2048.",
+    )
+
+
+class ConfigureSettings(Settings):
+    """What `configure` writes into the DeepSpeed config; `auto` lets it decide."""
+
+    global_batch_size: int = Field(
+        16, ge=1, description="Sequences per optimizer step, over all ranks."
+    )
+    micro_batch_size: int | Auto = Field(
+        "auto", ge=1, description="Sequences per rank and forward pass."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="`auto`: bf16 where the hardware computes it fast, else fp32."
+    )
+    zero_stage: Literal["auto", 0, 1, 2, 3] = Field(
+        "auto", description="DeepSpeed ZeRO stage."
+    )
+    offload_optimizer: Literal["none", "cpu"] = Field(
+        "none", description="Keep optimizer states in CPU memory (GPUs only)."
+    )
+    offload_param: Literal["none", "cpu"] = Field(
+        "none", description="Keep parameters in CPU memory (ZeRO-3 on GPUs only)."
+    )
+    activation_checkpointing: bool = Field(
+        False, description="Recompute activations: less memory, about a third slower."
+    )
+    gradient_clipping: float = Field(
+        1.0, ge=0, description="Largest norm of the gradient; 0 does not clip."
+    )
+
+    @model_validator(mode="after")
+    def _check_strategy(self) -> "ConfigureSettings":
+        if self.zero_stage == 0 and self.precision != "fp32":
+            raise ValueError(
+                f"zero_stage: 0 with precision: {self.precision} takes one Adam step too"
+                " many in DeepSpeed 0.19: use zero_stage: 1, or precision: fp32"
+            )
+        if self.offload_param == "cpu" and self.zero_stage != 3:
+            raise ValueError(
+                f"offload_param: cpu needs zero_stage: 3, not {self.zero_stage}"
+            )
+        if self.offload_optimizer == "cpu" and self.zero_stage == 0:
+            raise ValueError("offload_optimizer: cpu needs zero_stage: 1, 2 or 3, not 0")
+        return self
+
+
+class FinetuneSettings(Settings):
+    """Optimisation."""
+
+    epochs: float = Field(1.0, gt=0, description="Passes over the training blocks.")
+    max_steps: int | None = Field(
+        None, ge=1, description="Stop after this many optimizer steps, whatever `epochs`."
+    )
+    learning_rate: float = Field(5e-5, gt=0, description="Peak learning rate.")
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="Decay after the warm-up."
+    )
+    warmup_ratio: Share = Field(
+        0.05, description="Share of the steps over which the learning rate rises."
+    )
+    min_lr_ratio: Share = Field(
+        0.1, description="Learning rate at the end, as a share of the peak."
+    )
+    weight_decay: float = Field(
+        0.1, ge=0, description="AdamW weight decay, of matrices only."
+    )
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW beta 1.")
+    adam_beta2: float = Field(0.95, ge=0, lt=1, description="AdamW beta 2.")
+    adam_epsilon: float = Field(1e-8, gt=0, description="AdamW epsilon.")
+    seed: int = Field(0, ge=0, description="Seed of the data order and of dropout.")
+    eval_steps: int = Field(
+        25, ge=1, description="Optimizer steps between validations."
+    )
+    save_steps: int = Field(
+        50, ge=1, description="Optimizer steps between checkpoints under `state/`."
+    )
+    save_total_limit: int = Field(2, ge=1, description="Checkpoints to keep.")
+
+
+class ConsolidateSettings(Settings):
+    """The published weights."""
+
+    max_shard_size_gb: float = Field(
+        5.0, gt=0, description="Largest safetensors file, GB."
+    )
+
+
+class EvaluateSettings(Settings):
+    """The protocol, the same for the base and the tuned model."""
+
+    context_length: int | Auto = Field(
+        "auto",
+        ge=8,
+        description="Tokens per window; `auto`: the model's context, at most 1024.",
+    )
+    stride: int | Auto = Field(
+        "auto",
+        ge=1,
+        description="Tokens a window moves on; `auto`: the whole window, as lm-eval does."
+        " Smaller is slower and gives every token more context.",
+    )
+    batch_size: int = Field(16, ge=1, description="Windows per forward pass.")
+    bootstrap_draws: int = Field(
+        2000, ge=100, description="Resamples of the documents for the 95 % interval."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the bootstrap and of the samples.")
+    prompts: list[str] = Field(
+        ["Return the", "This module provides", "If the argument is"],
+        description="Texts the samples continue.",
+    )
+    max_new_tokens: int = Field(
+        48, ge=1, description="Tokens per sample."
+    )
+
+    @model_validator(mode="after")
+    def _check_stride(self) -> "EvaluateSettings":
+        lengths = (self.stride, self.context_length)
+        if "auto" not in lengths and self.stride > self.context_length:
+            raise ValueError(
+                f"stride ({self.stride}) must not exceed context_length"
+                f" ({self.context_length}): tokens between windows would go unscored"
+            )
+        return self
+
+
+class Params(Settings):
+    """All of params.yaml."""
+
+    dataset: DatasetSettings
+    model: ModelSettings
+    hardware: HardwareSettings = HardwareSettings()
+    prepare: PrepareSettings = PrepareSettings()
+    tokenize: TokenizeSettings = TokenizeSettings()
+    configure: ConfigureSettings = ConfigureSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
+    consolidate: ConsolidateSettings = ConsolidateSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+    @model_validator(mode="after")
+    def _check_across_sections(self) -> "Params":
+        if problems := [*self._batch_problems(), *self._accelerator_problems()]:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _batch_problems(self) -> list[str]:
+        ranks, micro = self.hardware.gpus_per_node, self.configure.micro_batch_size
+        if ranks == "auto":
+            return []
+        ranks *= self.hardware.nodes
+        per_pass = ranks * (1 if micro == "auto" else micro)
+        batch = self.configure.global_batch_size
+        if batch % per_pass == 0:
+            return []
+        nearest = max(1, round(batch / per_pass)) * per_pass
+        return [
+            f"configure.global_batch_size: {batch} is not a multiple of ranks x"
+            f" micro_batch_size ({ranks} x {micro}); {nearest} would be"
+        ]
+
+    def _accelerator_problems(self) -> list[str]:
+        if self.hardware.accelerator != "cpu":
+            return []
+        problems = [
+            f"configure.{key}: cpu, but hardware.accelerator is cpu: there is nothing"
+            " to offload from; write none"
+            for key in ("offload_optimizer", "offload_param")
+            if getattr(self.configure, key) == "cpu"
+        ]
+        if self.configure.precision == "fp16":
+            problems.append(
+                "configure.precision: fp16, but hardware.accelerator is cpu: DeepSpeed"
+                " has no fp16 there; write fp32 or bf16"
+            )
+        return problems
+
+
+def read_params(values: dict[str, Any]) -> Params:
+    """Return the checked settings.
+
+    Args:
+        values: What params.yaml holds.
+
+    Raises:
+        RetuneError: Naming every wrong key, its value and what would be right.
+    """
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        lines = describe_problems(error)
+        count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
+        raise RetuneError("\n  ".join([f"params.yaml: {count}", *lines])) from None
+
+
+def describe_problems(error: ValidationError) -> list[str]:
+    """Return a line per problem: the key, its value, what would be right."""
+    messages: dict[str, list[str]] = {}
+    for problem in error.errors():
+        path = [part for part in problem["loc"] if not is_union_branch(part)]
+        key = ".".join(str(part) for part in path)
+        if problem["type"] == "extra_forbidden":
+            text = f"unknown key{suggest(path)}"
+        elif problem["type"] == "missing":
+            text = "is missing"
+        elif problem["type"] == "value_error":
+            text = str(problem["ctx"]["error"])
+        else:
+            wanted = problem["msg"].removeprefix("Input ").split(", unable")[0]
+            text = f"{problem['input']!r} {wanted}"
+            if key in messages:  # the other branch of a union
+                text = wanted.removeprefix("should be ")
+        messages.setdefault(key, []).append(text)
+    lines = []
+    for key, texts in messages.items():
+        # Problems across sections carry their own keys.
+        lines += [f"{key}: {' or '.join(texts)}"] if key else texts[0].splitlines()
+    return lines
+
+
+def is_union_branch(part: Any) -> bool:
+    """Pydantic names the branch of a union that failed; users know only the key."""
+    return part in ("int", "float", "str") or str(part).startswith(
+        ("literal[", "constrained-")
+    )
+
+
+def suggest(path: list[Any]) -> str:
+    """Return `; did you mean X?` for a misspelt key, or the keys that exist there."""
+    from difflib import get_close_matches
+
+    model: type[BaseModel] = Params
+    for part in path[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type):
+            return ""
+        model = field.annotation
+    known = list(model.model_fields)
+    close = get_close_matches(str(path[-1]), known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"
