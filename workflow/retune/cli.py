@@ -5,6 +5,7 @@ that need no torch do not load it.
 """
 
 import argparse
+import contextlib
 import importlib
 import logging
 import sys
@@ -47,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.info("  %s: %s", name, value)
     start = time.monotonic()
     try:
-        result = importlib.import_module(f"retune.{step}").run(**arguments)
+        # What libraries print belongs into the log; stdout is the progress bar's.
+        with contextlib.redirect_stdout(sys.stderr):
+            result = importlib.import_module(f"retune.{step}").run(**arguments)
     except RetuneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -23,7 +23,7 @@ def progress_bar(step: str, total: float, unit: str, **options: Any) -> Iterator
             total=total,
             desc=f"  {step:<12}",
             unit=unit,
-            file=sys.stdout,
+            file=sys.__stdout__,
             disable=not may_draw,
             leave=False,
             dynamic_ncols=True,
@@ -39,10 +39,10 @@ def progress_bar(step: str, total: float, unit: str, **options: Any) -> Iterator
 @contextmanager
 def terminal_lock() -> Iterator[bool]:
     """Yield whether stdout is a terminal that no other step draws on."""
-    if not sys.stdout.isatty():
+    if not sys.__stdout__.isatty():
         yield False
         return
-    handle = os.open(os.ttyname(sys.stdout.fileno()), os.O_RDONLY | os.O_NOCTTY)
+    handle = os.open(os.ttyname(sys.__stdout__.fileno()), os.O_RDONLY | os.O_NOCTTY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

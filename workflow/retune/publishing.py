@@ -25,6 +25,8 @@ def published_folder(target: Path) -> Iterator[Path]:
         stage.chmod(0o755)
         yield stage
         for path in sorted(stage.rglob("*")):
+            # Some libraries write files that only their owner may read.
+            path.chmod(0o755 if path.is_dir() else 0o644)
             sync(path)
         if target.exists():
             shutil.rmtree(target)

@@ -25,6 +25,9 @@ HubName = Annotated[
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,95})?$"
     ),
 ]
+Count = Annotated[int, Field(ge=1)]
+Length = Annotated[int, Field(ge=8)]
+Gigabytes = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Split = Literal["train", "validation", "test"]
 
@@ -202,17 +205,16 @@ class HardwareSettings(Settings):
         "cpu", description="What the ranks compute on."
     )
     nodes: int = Field(1, ge=1, description="Number of machines.")
-    gpus_per_node: int | Auto = Field(
+    gpus_per_node: Count | Auto = Field(
         2,
-        ge=1,
         description="GPUs, and so ranks, per node; with `accelerator: cpu` the CPU"
         " ranks per node.",
     )
-    gpu_memory_gb: float | Auto = Field(
-        "auto", gt=0, description="Memory of one GPU, GB."
+    gpu_memory_gb: Gigabytes | Auto = Field(
+        "auto", description="Memory of one GPU, GB."
     )
-    cpu_memory_gb: float | Auto = Field(
-        "auto", gt=0, description="Main memory of one node, GB."
+    cpu_memory_gb: Gigabytes | Auto = Field(
+        "auto", description="Main memory of one node, GB."
     )
 
     @model_validator(mode="after")
@@ -261,9 +263,8 @@ class PrepareSettings(Settings):
 class TokenizeSettings(Settings):
     """Tokens and blocks."""
 
-    sequence_length: int | Auto = Field(
+    sequence_length: Length | Auto = Field(
         "auto",
-        ge=8,
         description="Tokens per training sequence; `auto`: the model's context, at most"
         " 2048.",
     )
@@ -275,8 +276,8 @@ class ConfigureSettings(Settings):
     global_batch_size: int = Field(
         16, ge=1, description="Sequences per optimizer step, over all ranks."
     )
-    micro_batch_size: int | Auto = Field(
-        "auto", ge=1, description="Sequences per rank and forward pass."
+    micro_batch_size: Count | Auto = Field(
+        "auto", description="Sequences per rank and forward pass."
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="`auto`: bf16 where the hardware computes it fast, else fp32."
@@ -357,14 +358,12 @@ class ConsolidateSettings(Settings):
 class EvaluateSettings(Settings):
     """The protocol, the same for the base and the tuned model."""
 
-    context_length: int | Auto = Field(
+    context_length: Length | Auto = Field(
         "auto",
-        ge=8,
         description="Tokens per window; `auto`: the model's context, at most 1024.",
     )
-    stride: int | Auto = Field(
+    stride: Count | Auto = Field(
         "auto",
-        ge=1,
         description="Tokens a window moves on; `auto`: the whole window, as lm-eval does."
         " Smaller is slower and gives every token more context.",
     )

@@ -6,14 +6,24 @@ only shows or checks things (cli, settings, progress) is left out on purpose.
 """
 
 CODE: dict[str, tuple[str, ...]] = {
-    "download": ("download", "builtin_corpus", "hub", "publishing"),
-    "fetch": ("fetch", "builtin_model", "builtin_corpus", "hub", "publishing"),
-    "prepare": ("prepare", "overlap", "publishing"),
+    "download": ("download", "builtin_corpus", "splits", "hub", "publishing"),
+    "fetch": ("fetch", "builtin_model", "builtin_corpus", "splits", "hub", "publishing"),
+    "prepare": ("prepare", "splits", "overlap", "publishing"),
     "tokenize": ("tokenize", "publishing"),
-    "configure": ("configure",),
-    "finetune": ("finetune", "training", "packing", "checkpoints", "schedules"),
-    "consolidate": ("consolidate", "publishing"),
-    "baseline": ("baseline", "perplexity"),
-    "evaluate": ("evaluate", "perplexity", "bootstrap", "samples"),
+    "configure": ("configure", "publishing"),
+    "finetune": (
+        "finetune",
+        "training",
+        "packing",
+        "schedules",
+        "history",
+        "checkpoints",
+        "checkpoint_files",
+        "tensor_hashes",
+        "publishing",
+    ),
+    "consolidate": ("consolidate", "checkpoint_files", "tensor_hashes", "publishing"),
+    "baseline": ("baseline", "perplexity", "publishing"),
+    "evaluate": ("evaluate", "perplexity", "bootstrap", "samples", "publishing"),
     "report": ("report", "figures", "model_card", "publishing"),
 }

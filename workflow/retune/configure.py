@@ -1,0 +1,321 @@
+"""The step `configure`: settings and hardware to a complete DeepSpeed config.
+
+This is where a memory model belongs: `choose_micro_batch_size` and
+`choose_zero_stage` are rules of thumb, and say so in the plan.
+"""
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retune.errors import RetuneError
+from retune.publishing import published_folder, read_json, write_json, write_text
+from retune.settings import ConfigureSettings, HardwareSettings
+
+GB = 1e9
+# Tokens per rank and forward pass that `micro_batch_size: auto` does not exceed.
+TOKENS_PER_PASS = {"cpu": 2048, "cuda": 8192}
+# Share of a GPU's memory that model states may take before ZeRO-3 is chosen.
+SHARE_FOR_STATES = 0.6
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One resolved value and the reason for it."""
+
+    setting: str
+    value: Any
+    why: str
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The machines of the run, every value known but the memory."""
+
+    accelerator: str
+    nodes: int
+    gpus_per_node: int
+    gpu_memory_gb: float | None
+    cpu_memory_gb: float | None
+    gpu_name: str | None = None
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks."""
+        return self.nodes * self.gpus_per_node
+
+
+def run(
+    settings: ConfigureSettings,
+    hardware: HardwareSettings,
+    base: Path,
+    token_metrics: Path,
+    plan: Path,
+) -> str:
+    """Write plan/deepspeed.json, plan/plan.json and plan/plan.md."""
+    resolved = resolve_hardware(hardware)
+    num_parameters = count_parameters(base)
+    sequence_length = read_json(token_metrics)["sequence_length"]
+    decisions = decide(settings, resolved, num_parameters, sequence_length)
+    values = {decision.setting: decision.value for decision in decisions}
+    facts = {
+        **values,
+        "world_size": resolved.world_size,
+        "sequence_length": sequence_length,
+        "num_parameters": num_parameters,
+        "tokens_per_step": values["global_batch_size"] * sequence_length,
+        "model_states_gb_per_rank": round(
+            model_states_bytes(
+                num_parameters,
+                values["precision"],
+                values["zero_stage"],
+                resolved.world_size,
+            )
+            / GB,
+            4,
+        ),
+        "hardware": vars(resolved),
+    }
+    with published_folder(plan) as stage:
+        write_json(stage / "deepspeed.json", deepspeed_config(values))
+        write_json(
+            stage / "plan.json",
+            {**facts, "decisions": [vars(decision) for decision in decisions]},
+        )
+        write_text(stage / "plan.md", describe(facts, decisions))
+    return summarize(values, resolved)
+
+
+def decide(
+    settings: ConfigureSettings,
+    hardware: Hardware,
+    num_parameters: int,
+    sequence_length: int,
+) -> list[Decision]:
+    """Return every value of the strategy, each with its reason."""
+    precision = choose_precision(settings, hardware)
+    micro = choose_micro_batch_size(settings, hardware, sequence_length)
+    per_pass = micro.value * hardware.world_size
+    if settings.global_batch_size % per_pass:
+        raise RetuneError(
+            f"configure.global_batch_size: {settings.global_batch_size} is not a"
+            f" multiple of ranks x micro_batch_size ({hardware.world_size} x"
+            f" {micro.value})"
+        )
+    stage = choose_zero_stage(settings, hardware, num_parameters, precision.value)
+    if settings.offload_optimizer == "cpu" and hardware.accelerator == "cpu":
+        raise RetuneError(
+            "configure.offload_optimizer: cpu, but this machine has no GPU to offload"
+            " from; write none"
+        )
+    if precision.value == "fp16" and hardware.accelerator == "cpu":
+        raise RetuneError(
+            "configure.precision: fp16, but this machine has no GPU and DeepSpeed has"
+            " no fp16 on CPUs; write fp32 or bf16"
+        )
+    asked = "set in params.yaml"
+    return [
+        precision,
+        stage,
+        Decision("offload_optimizer", settings.offload_optimizer, asked),
+        Decision("offload_param", settings.offload_param, asked),
+        Decision("global_batch_size", settings.global_batch_size, asked),
+        micro,
+        Decision(
+            "gradient_accumulation_steps",
+            settings.global_batch_size // per_pass,
+            f"{settings.global_batch_size} sequences = {micro.value} per rank x"
+            f" {hardware.world_size} ranks x this",
+        ),
+        Decision("activation_checkpointing", settings.activation_checkpointing, asked),
+        Decision("gradient_clipping", settings.gradient_clipping, asked),
+    ]
+
+
+def choose_precision(settings: ConfigureSettings, hardware: Hardware) -> Decision:
+    """Return fp32, bf16 or fp16."""
+    if settings.precision != "auto":
+        return Decision("precision", settings.precision, "set in params.yaml")
+    if hardware.accelerator == "cpu":
+        return Decision(
+            "precision", "fp32", "most CPUs compute fp32 two to three times faster than bf16"
+        )
+    return Decision("precision", "bf16", "GPUs since Ampere compute it at full speed")
+
+
+def choose_micro_batch_size(
+    settings: ConfigureSettings, hardware: Hardware, sequence_length: int
+) -> Decision:
+    """Return the largest divisor of a rank's share within TOKENS_PER_PASS."""
+    if settings.micro_batch_size != "auto":
+        return Decision(
+            "micro_batch_size", settings.micro_batch_size, "set in params.yaml"
+        )
+    share = max(1, settings.global_batch_size // hardware.world_size)
+    budget = TOKENS_PER_PASS[hardware.accelerator]
+    most = max(1, budget // sequence_length)
+    micro = max(size for size in range(1, min(share, most) + 1) if share % size == 0)
+    return Decision(
+        "micro_batch_size",
+        micro,
+        f"rule of thumb: at most {budget:,} tokens per rank and pass on"
+        f" {hardware.accelerator}",
+    )
+
+
+def choose_zero_stage(
+    settings: ConfigureSettings,
+    hardware: Hardware,
+    num_parameters: int,
+    precision: str,
+) -> Decision:
+    """Return stage 2 where the model states fit beside activations, else 3."""
+    if settings.zero_stage != "auto":
+        return Decision("zero_stage", settings.zero_stage, "set in params.yaml")
+    if settings.offload_param == "cpu":
+        return Decision("zero_stage", 3, "offload_param needs it")
+    needed = (
+        model_states_bytes(num_parameters, precision, 2, hardware.world_size) / GB
+    )
+    if hardware.gpu_memory_gb is None or hardware.accelerator == "cpu":
+        return Decision(
+            "zero_stage", 2, f"shards gradients and optimizer states: {needed:.2f} GB a rank"
+        )
+    room = SHARE_FOR_STATES * hardware.gpu_memory_gb
+    if needed <= room:
+        return Decision(
+            "zero_stage", 2, f"model states take {needed:.1f} of {room:.1f} GB set aside"
+        )
+    return Decision(
+        "zero_stage",
+        3,
+        f"at stage 2 model states would take {needed:.1f} GB, more than the {room:.1f} GB"
+        " set aside",
+    )
+
+
+def model_states_bytes(
+    num_parameters: int, precision: str, stage: int, world_size: int
+) -> float:
+    """Return the bytes of weights, gradients and Adam states per rank, unoffloaded.
+
+    fp32 takes 4 + 4 + 8 bytes per parameter, mixed precision 2 + 2 + 12 (an fp32 copy
+    of the weights is among the states); each stage shards one more part
+    (Rajbhandari et al., ZeRO, 2020, section 3).
+    """
+    weights, gradients, states = (4, 4, 8) if precision == "fp32" else (2, 2, 12)
+    shards = [world_size if stage >= least else 1 for least in (3, 2, 1)]
+    return num_parameters * (
+        weights / shards[0] + gradients / shards[1] + states / shards[2]
+    )
+
+
+def deepspeed_config(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the DeepSpeed config: complete, with no "auto" left."""
+    zero: dict[str, Any] = {
+        "stage": values["zero_stage"],
+        "contiguous_gradients": True,
+        "overlap_comm": True,
+        "reduce_bucket_size": int(5e7),
+        "allgather_bucket_size": int(5e7),
+    }
+    if values["zero_stage"] == 3:
+        zero |= {
+            "stage3_prefetch_bucket_size": int(5e7),
+            "stage3_param_persistence_threshold": int(1e5),
+        }
+    if values["offload_optimizer"] == "cpu":
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
+    if values["offload_param"] == "cpu":
+        zero["offload_param"] = {"device": "cpu", "pin_memory": True}
+    return {
+        "train_batch_size": values["global_batch_size"],
+        "train_micro_batch_size_per_gpu": values["micro_batch_size"],
+        "gradient_accumulation_steps": values["gradient_accumulation_steps"],
+        "gradient_clipping": values["gradient_clipping"],
+        "fp16": {"enabled": values["precision"] == "fp16"},
+        "bf16": {"enabled": values["precision"] == "bf16"},
+        "zero_optimization": zero,
+        # The loop logs its own steps.
+        "steps_per_print": 2**31,
+        "wall_clock_breakdown": False,
+    }
+
+
+def resolve_hardware(settings: HardwareSettings) -> Hardware:
+    """Return the hardware with `auto` replaced by what this machine has."""
+    known = settings.model_dump()
+    for key in ("gpu_memory_gb", "cpu_memory_gb"):
+        if known[key] == "auto":
+            known[key] = None
+    if "auto" not in (settings.accelerator, settings.gpus_per_node):
+        return Hardware(**known)
+    import torch
+
+    if settings.accelerator == "auto":
+        known["accelerator"] = "cuda" if torch.cuda.is_available() else "cpu"
+    if settings.gpus_per_node == "auto":
+        on_gpu = known["accelerator"] == "cuda"
+        known["gpus_per_node"] = torch.cuda.device_count() if on_gpu else 2
+    if known["accelerator"] == "cuda":
+        if not torch.cuda.is_available():
+            raise RetuneError(
+                "hardware.gpus_per_node: auto, but this machine has no GPU to count;"
+                " give the number of the machine that will train"
+            )
+        properties = torch.cuda.get_device_properties(0)
+        known["gpu_name"] = properties.name
+        known["gpu_memory_gb"] = known["gpu_memory_gb"] or round(
+            properties.total_memory / GB, 1
+        )
+    return Hardware(**known)
+
+
+def count_parameters(base: Path) -> int:
+    """Return the number of weights in a folder's safetensors, from their headers."""
+    return sum(
+        math.prod(tensor["shape"])
+        for path in sorted(base.glob("*.safetensors"))
+        for name, tensor in read_safetensors_header(path).items()
+        if name != "__metadata__"
+    )
+
+
+def read_safetensors_header(path: Path) -> dict[str, Any]:
+    """Return name -> {dtype, shape, data_offsets} without reading the tensors."""
+    with path.open("rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        return json.loads(file.read(size))
+
+
+def describe(facts: dict[str, Any], decisions: list[Decision]) -> str:
+    """Return the plan as Markdown."""
+    hardware = facts["hardware"]
+    device = hardware["gpu_name"] or hardware["accelerator"]
+    rows = [("setting", "value", "why"), ("---", "---", "---")]
+    rows += [(d.setting, f"`{json.dumps(d.value)}`", d.why) for d in decisions]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return (
+        "# Plan\n\n"
+        f"{facts['num_parameters'] / 1e6:,.1f} M parameters on {hardware['nodes']} node(s)"
+        f" x {hardware['gpus_per_node']} rank(s), {device}."
+        f" Each optimizer step sees {facts['tokens_per_step']:,} tokens"
+        f" ({facts['global_batch_size']} sequences of {facts['sequence_length']}).\n\n"
+        f"{table}\n\n"
+        f"Weights, gradients and Adam states take"
+        f" {facts['model_states_gb_per_rank']:.2f} GB on each rank; activations come on"
+        " top and are not predicted yet.\n"
+    )
+
+
+def summarize(values: dict[str, Any], hardware: Hardware) -> str:
+    """Return the plan in one line."""
+    return (
+        f"ZeRO-{values['zero_stage']}, {values['precision']} on {hardware.world_size}"
+        f" {'GPU' if hardware.accelerator == 'cuda' else 'CPU'} rank(s): batch"
+        f" {values['global_batch_size']} = {values['micro_batch_size']} x"
+        f" {values['gradient_accumulation_steps']} x {hardware.world_size}"
+    )

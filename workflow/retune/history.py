@@ -1,0 +1,59 @@
+"""The history of a training run: a line per step, followed while it is written."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+COLUMNS = (
+    "step",
+    "epoch",
+    "train_loss",
+    "validation_loss",
+    "learning_rate",
+    "grad_norm",
+    "num_labels",
+    "seconds",
+)
+FILE = "history.jsonl"
+
+
+class History:
+    """The writing end, in the ranks; only rank 0 writes."""
+
+    def __init__(self, state: Path, first: int, rank: int) -> None:
+        """Open the file, keeping the steps before step `first` of a resumed run."""
+        self._file = None
+        if rank != 0:
+            return
+        kept = [r for r in read_history(state) if r["step"] <= first] if first else []
+        self._file = (state / FILE).open("w", encoding="utf-8", buffering=1)
+        for record in kept:
+            self.write(**record)
+
+    def write(self, **record: Any) -> None:
+        """Add one step's values."""
+        if self._file:
+            self._file.write(json.dumps(record) + "\n")
+
+
+def read_history(state: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a history that may still be written."""
+    path = state / FILE
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+def as_csv(records: list[dict[str, Any]]) -> str:
+    """Return the history as CSV; what a step did not measure is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerow(
+            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in record.items()}
+        )
+    return text.getvalue()

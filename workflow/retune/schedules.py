@@ -1,0 +1,30 @@
+"""How long to train and with which learning rate."""
+
+import math
+
+from retune.settings import FinetuneSettings
+
+
+def num_steps(settings: FinetuneSettings, num_blocks: int, batch_size: int) -> int:
+    """Return the optimizer steps of the run: whole batches only, at least one."""
+    steps = max(1, math.floor(settings.epochs * num_blocks / batch_size))
+    return min(steps, settings.max_steps or steps)
+
+
+def learning_rate(settings: FinetuneSettings, step: int, total: int) -> float:
+    """Return the learning rate of optimizer step `step` (from 0) of `total`.
+
+    Linear warm-up to the peak, then cosine or linear decay to `min_lr_ratio` of it at
+    the last step, or constant.
+    """
+    warmup = math.ceil(settings.warmup_ratio * total)
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / warmup
+    if settings.lr_scheduler_type == "constant":
+        return settings.learning_rate
+    progress = (step - warmup + 1) / max(1, total - warmup)
+    left = 1 - progress
+    if settings.lr_scheduler_type == "cosine":
+        left = (1 + math.cos(math.pi * progress)) / 2
+    floor = settings.min_lr_ratio
+    return settings.learning_rate * (floor + (1 - floor) * left)

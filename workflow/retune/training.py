@@ -1,0 +1,272 @@
+"""The training loop: what each rank runs, from top to bottom.
+
+Started by the `finetune` step through the DeepSpeed launcher, once per rank:
+`python -m retune.training --settings JSON --base ... --tokens ... --plan ... --state ...`.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import deepspeed.comm as dist
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.integrations import HfDeepSpeedConfig
+
+from retune.checkpoints import Checkpoints, weight_hashes
+from retune.errors import RetuneError
+from retune.history import History
+from retune.packing import (
+    IGNORE_INDEX,
+    Batch,
+    PackedBlocks,
+    blocks_of_step,
+    share_of_rank,
+)
+from retune.publishing import read_json, write_json
+from retune.schedules import learning_rate, num_steps
+from retune.settings import FinetuneSettings
+
+log = logging.getLogger("retune")
+
+
+def train(
+    settings: FinetuneSettings, base: Path, tokens: Path, plan_folder: Path, state: Path
+) -> None:
+    """Train until the last step; leave a checkpoint and a history under `state`."""
+    plan = read_json(plan_folder / "plan.json")
+    config = read_json(plan_folder / "deepspeed.json")
+    start_process_group()
+    torch.manual_seed(settings.seed + dist.get_rank())
+
+    model = load_model(base, plan, config)
+    engine, *_ = deepspeed.initialize(
+        model=model, optimizer=build_optimizer(model, settings, plan), config=config
+    )
+    training = PackedBlocks(tokens, "train")
+    validation = PackedBlocks(tokens, "validation")
+    batch_size = plan["global_batch_size"]
+    total = num_steps(settings, len(training), batch_size)
+
+    checkpoints = Checkpoints(state, settings.save_total_limit)
+    first = checkpoints.resume(engine)
+    history = History(state, first, dist.get_rank())
+    log.info("%d steps of %d sequences, from step %d", total, batch_size, first)
+    if first == 0:
+        history.write(step=0, validation_loss=validation_loss(engine, validation))
+
+    for step in range(first, total):
+        start = time.monotonic()
+        rate = learning_rate(settings, step, total)
+        blocks = blocks_of_step(step, batch_size, len(training), settings.seed)
+        num_labels = training.num_labels(blocks)
+        loss = training_step(engine, training, blocks, num_labels, rate)
+        done = step + 1
+        record: dict[str, Any] = {
+            "step": done,
+            "epoch": round(done * batch_size / len(training), 4),
+            "train_loss": loss,
+            "learning_rate": rate,
+            "grad_norm": gradient_norm(engine),
+            "num_labels": num_labels,
+            "seconds": time.monotonic() - start,
+        }
+        last = done == total
+        if last or done % settings.eval_steps == 0:
+            record["validation_loss"] = validation_loss(engine, validation)
+        history.write(**record)
+        if last or done % settings.save_steps == 0:
+            weights = weight_hashes(engine) if last else None
+            checkpoints.save(engine, done, weights)
+
+
+def training_step(
+    engine: deepspeed.DeepSpeedEngine,
+    data: PackedBlocks,
+    blocks: Any,
+    num_labels: int,
+    rate: float,
+) -> float:
+    """Take one optimizer step; return the mean loss per predicted token, nats.
+
+    The loss is the sum over all predicted tokens of the global batch divided by their
+    number. DeepSpeed averages over ranks and accumulation steps, so each part is
+    scaled up by both: every token weighs the same, however unevenly they are spread.
+    """
+    world_size = dist.get_world_size()
+    mine = share_of_rank(
+        blocks, dist.get_rank(), world_size, engine.train_micro_batch_size_per_gpu()
+    )
+    scale = world_size * len(mine) / num_labels
+    total = torch.zeros((), device=engine.device)
+    for group in engine.optimizer.param_groups:
+        group["lr"] = rate
+    for micro_batch in mine:
+        loss_sum = loss_of(engine, data.batch(micro_batch))
+        engine.backward(loss_sum * scale)
+        engine.step()
+        total += loss_sum.detach()
+    dist.all_reduce(total)
+    loss = total.item() / num_labels
+    if loss != loss or loss in (float("inf"), float("-inf")):
+        raise RetuneError(
+            f"the loss is {loss} in step {engine.global_steps} (blocks"
+            f" {', '.join(map(str, blocks[:8]))}, ...): lower finetune.learning_rate,"
+            " or look at that data"
+        )
+    return loss
+
+
+def gradient_norm(engine: deepspeed.DeepSpeedEngine) -> float | None:
+    """Return the norm before clipping; DeepSpeed does not tell it at stage 0."""
+    norm = engine.get_global_grad_norm()
+    return None if norm is None else float(norm)
+
+
+@torch.no_grad()
+def validation_loss(engine: deepspeed.DeepSpeedEngine, data: PackedBlocks) -> float:
+    """Return the mean loss per predicted token of all validation blocks, nats.
+
+    Every rank makes the same number of forward passes, as ZeRO-3 needs; the places
+    that are left over predict nothing.
+    """
+    engine.eval()
+    world_size, rank = dist.get_world_size(), dist.get_rank()
+    micro = engine.train_micro_batch_size_per_gpu()
+    sums = torch.zeros(2, dtype=torch.float64, device=engine.device)
+    for start in range(0, len(data), world_size * micro):
+        places = range(start + rank * micro, start + (rank + 1) * micro)
+        batch = data.batch([place % len(data) for place in places])
+        for row, place in enumerate(places):
+            if place >= len(data):
+                batch.labels[row] = IGNORE_INDEX
+        sums[0] += loss_of(engine, batch)
+        sums[1] += int((batch.labels != IGNORE_INDEX).sum())
+    dist.all_reduce(sums)
+    engine.train()
+    return (sums[0] / sums[1]).item()
+
+
+def loss_of(engine: deepspeed.DeepSpeedEngine, batch: Batch) -> torch.Tensor:
+    """Return the sum of the losses of a batch's predicted tokens, nats, scalar fp32."""
+    input_ids = torch.from_numpy(batch.input_ids).to(engine.device)
+    position_ids = torch.from_numpy(batch.position_ids).to(engine.device)
+    labels = torch.from_numpy(batch.labels).to(engine.device)
+    # No attention mask and no cache: only then does transformers read document
+    # boundaries off position_ids.
+    logits = engine(
+        input_ids=input_ids, position_ids=position_ids, use_cache=False
+    ).logits
+    return cross_entropy(
+        logits.float().flatten(0, 1),
+        labels.flatten(),
+        ignore_index=IGNORE_INDEX,
+        reduction="sum",
+    )
+
+
+def load_model(
+    base: Path, plan: dict[str, Any], config: dict[str, Any]
+) -> PreTrainedModel:
+    """Return the base model, in training mode; under ZeRO-3 already sharded."""
+    # While this object lives, from_pretrained loads straight into ZeRO-3 shards.
+    sharding = HfDeepSpeedConfig(config) if plan["zero_stage"] == 3 else None
+    model = AutoModelForCausalLM.from_pretrained(
+        base,
+        dtype=torch.float32,
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+    )
+    del sharding
+    if plan["activation_checkpointing"]:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model.train()
+
+
+def build_optimizer(
+    model: PreTrainedModel, settings: FinetuneSettings, plan: dict[str, Any]
+) -> torch.optim.Optimizer:
+    """Return AdamW; weight decay on matrices only.
+
+    A client optimizer: the one DeepSpeed would make from its config compiles C++ at
+    the first start. Only offloading needs DeepSpeed's own.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    # Under ZeRO-3 a shard has lost its shape; ds_shape remembers it.
+    matrices = [p for p in parameters if len(getattr(p, "ds_shape", p.shape)) > 1]
+    others = [p for p in parameters if len(getattr(p, "ds_shape", p.shape)) <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    options = {
+        "lr": settings.learning_rate,
+        "betas": (settings.adam_beta1, settings.adam_beta2),
+        "eps": settings.adam_epsilon,
+    }
+    groups = [group for group in groups if group["params"]]
+    if plan["offload_optimizer"] == "cpu":
+        return deepspeed.ops.adam.DeepSpeedCPUAdam(groups, **options)
+    return torch.optim.AdamW(groups, **options)
+
+
+def start_process_group() -> None:
+    """Join the other ranks."""
+    # On a CPU DeepSpeed would compile its shared-memory collectives now, for minutes;
+    # gloo does without.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+
+
+def main() -> int:
+    """Run one rank; on an error leave what went wrong for the launching step."""
+    parser = argparse.ArgumentParser(prog="python -m retune.training")
+    parser.add_argument(
+        "--settings", type=FinetuneSettings.model_validate_json, required=True
+    )
+    for name in ("base", "tokens", "plan", "state"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    options = parser.parse_args()
+    rank = int(os.environ["RANK"])
+    logging.basicConfig(
+        level=logging.INFO if rank == 0 else logging.WARNING,
+        format=f"%(asctime)s rank {rank} %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    try:
+        train(
+            options.settings, options.base, options.tokens, options.plan, options.state
+        )
+    except Exception as error:
+        traceback.print_exc()
+        write_json(
+            options.state / f"failure-rank{rank}.json",
+            {
+                "time": time.time(),
+                "rank": rank,
+                "mendable": isinstance(error, RetuneError),
+                "error": f"{error}"
+                if isinstance(error, RetuneError)
+                else f"{type(error).__name__}: {error}",
+            },
+        )
+        # Other ranks may wait for this one in a collective: leave without goodbye.
+        sys.stderr.flush()
+        os._exit(1)
+    dist.destroy_process_group()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

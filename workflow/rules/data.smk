@@ -1,0 +1,89 @@
+# Data and base model: what is brought here, and what training reads.
+# In: the dataset and model sections of params.yaml.
+# Out: data/raw, models/base, data/clean, data/tokens.
+
+
+rule download:
+    input:
+        code=code("download"),
+    output:
+        raw=directory("data/raw"),
+    log:
+        "logs/download.log",
+    benchmark:
+        "benchmarks/download.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=section("dataset"),
+    message:
+        "Bringing the dataset here"
+    shell:
+        "python -m retune download --settings {params.settings:q} --raw {output.raw:q}"
+        " 2>{log:q}"
+
+
+rule fetch:
+    input:
+        code=code("fetch"),
+    output:
+        base=directory("models/base"),
+    log:
+        "logs/fetch.log",
+    benchmark:
+        "benchmarks/fetch.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        settings=section("model"),
+    message:
+        "Bringing the base model here"
+    shell:
+        "python -m retune fetch --settings {params.settings:q} --base {output.base:q}"
+        " 2>{log:q}"
+
+
+rule prepare:
+    input:
+        raw="data/raw",
+        code=code("prepare"),
+    output:
+        clean=directory("data/clean"),
+        metrics="metrics/data.json",
+    log:
+        "logs/prepare.log",
+    benchmark:
+        "benchmarks/prepare.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=section("prepare"),
+    message:
+        "Validating, deduplicating and splitting the text"
+    shell:
+        "python -m retune prepare --settings {params.settings:q} --raw {input.raw:q}"
+        " --clean {output.clean:q} --metrics {output.metrics:q} 2>{log:q}"
+
+
+rule tokenize:
+    input:
+        clean="data/clean",
+        base="models/base",
+        code=code("tokenize"),
+    output:
+        tokens=directory("data/tokens"),
+        metrics="metrics/tokens.json",
+    log:
+        "logs/tokenize.log",
+    benchmark:
+        "benchmarks/tokenize.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        settings=section("tokenize"),
+    message:
+        "Turning the text into tokens"
+    shell:
+        "python -m retune tokenize --settings {params.settings:q}"
+        " --clean {input.clean:q} --base {input.base:q} --tokens {output.tokens:q}"
+        " --metrics {output.metrics:q} 2>{log:q}"

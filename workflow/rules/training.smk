@@ -1,0 +1,79 @@
+# Training: the plan, the DeepSpeed run, one model from its shards.
+# In: data/tokens, models/base. Out: plan, results/finetune, models/consolidated.
+
+
+rule configure:
+    input:
+        base="models/base",
+        token_metrics="metrics/tokens.json",
+        code=code("configure"),
+    output:
+        plan=directory("plan"),
+    log:
+        "logs/configure.log",
+    conda:
+        "../../envs/train.yaml"
+    params:
+        settings=section("configure"),
+        hardware=section("hardware"),
+    message:
+        "Writing the DeepSpeed config"
+    shell:
+        "python -m retune configure --settings {params.settings:q}"
+        " --hardware {params.hardware:q} --base {input.base:q}"
+        " --token-metrics {input.token_metrics:q} --plan {output.plan:q} 2>{log:q}"
+
+
+rule finetune:
+    input:
+        base="models/base",
+        tokens="data/tokens",
+        plan="plan",
+        code=code("finetune"),
+    output:
+        checkpoint=directory("results/finetune/checkpoint"),
+        history="results/finetune/history.csv",
+        metrics="metrics/finetune.json",
+    log:
+        "logs/finetune.log",
+    benchmark:
+        "benchmarks/finetune.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: ranks_per_node()
+    resources:
+        gpu=gpus_per_node(),
+    params:
+        settings=section("finetune"),
+    message:
+        "Fine-tuning with DeepSpeed"
+    # state/ is nobody's output: Snakemake deletes the outputs of a failed job, and the
+    # checkpoints in it are what the next try resumes from.
+    shell:
+        "python -m retune finetune --settings {params.settings:q}"
+        " --base {input.base:q} --tokens {input.tokens:q} --plan {input.plan:q}"
+        " --state state --checkpoint {output.checkpoint:q}"
+        " --history {output.history:q} --metrics {output.metrics:q} 2>{log:q}"
+
+
+rule consolidate:
+    input:
+        base="models/base",
+        checkpoint="results/finetune/checkpoint",
+        code=code("consolidate"),
+    output:
+        consolidated=directory("models/consolidated"),
+    log:
+        "logs/consolidate.log",
+    benchmark:
+        "benchmarks/consolidate.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        settings=section("consolidate"),
+    message:
+        "Joining the checkpoint's shards into one model"
+    shell:
+        "python -m retune consolidate --settings {params.settings:q}"
+        " --base {input.base:q} --checkpoint {input.checkpoint:q}"
+        " --consolidated {output.consolidated:q} 2>{log:q}"

@@ -1,0 +1,132 @@
+"""Snakemake logger plugin `retune`: one line per finished step, with its result.
+
+A step's result is the last line of its log, `done: ...`. Dry runs, and runs with
+--verbose or --printshellcmds, look as Snakemake makes them.
+"""
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from logging import WARNING, LogRecord
+from pathlib import Path
+
+from snakemake.logging import ColorizingTextHandler
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+GREEN, RED, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
+# A progress bar may be on the line: begin at its start and wipe it.
+WIPE_LINE = "\r\x1b[2K"
+LINES_OF_A_FAILED_LOG = 15
+
+# What Snakemake says of its own workings in every run.
+ROUTINE = re.compile(
+    r"Assuming unrestricted|Building DAG|Using shell|Select jobs|Execute \d+ jobs"
+    r"|Complete log|Elapsed time|Shutting down, this might|Exiting because a job"
+    r"|Nothing to be done|None$|\s*$"
+)
+# Says less than the failed step's own error, which is shown.
+ECHO_OF_A_FAILED_STEP = re.compile(
+    r"RuleException:|.*\nAt least one job did not complete", re.DOTALL
+)
+
+
+class LogHandler(LogHandlerBase):
+    """Shows steps, warnings and errors; leaves out Snakemake's own workings."""
+
+    writes_to_stream = True
+    writes_to_file = False
+    has_filter = False
+    has_formatter = False
+    needs_rulegraph = False
+
+    def __post_init__(self) -> None:
+        """Prepare for a run."""
+        self._plain = ColorizingTextHandler(nocolor=self.common_settings.nocolor)
+        self._is_plain = (
+            self.common_settings.dryrun
+            or self.common_settings.verbose
+            or self.common_settings.printshellcmds
+        )
+        self._on_terminal = sys.stderr.isatty()
+        self._colored = self._on_terminal and not self.common_settings.nocolor
+        self._running: dict[int, tuple[str, list[str], float]] = {}
+
+    def emit(self, record: LogRecord) -> None:
+        """Show one record of Snakemake's log, or leave it out."""
+        if self._is_plain:
+            self._plain.setFormatter(self.formatter)
+            self._plain.emit(record)
+            return
+        for line in self._lines(record):
+            print((WIPE_LINE if self._on_terminal else "") + line, file=sys.stderr)
+        sys.stderr.flush()
+
+    def _lines(self, record: LogRecord) -> Iterator[str]:
+        event = getattr(record, "event", None)
+        if event == LogEvent.JOB_INFO:
+            self._running[record.jobid] = (
+                record.rule_name,
+                list(record.log),
+                time.monotonic(),
+            )
+        elif event == LogEvent.JOB_FINISHED:
+            yield from self._finished(record.job_id)
+        elif event == LogEvent.JOB_ERROR:
+            yield from self._failed(record)
+        elif event in (None, LogEvent.ERROR):
+            yield from self._message(record)
+
+    def _finished(self, jobid: int) -> Iterator[str]:
+        rule, logs, start = self._running.pop(jobid, ("", [], 0.0))
+        if not logs:
+            return
+        took = f"{time.monotonic() - start:.1f} s"
+        last = (read_lines(logs[0]) or [""])[-1]
+        yield f"{self._color('✓', GREEN)} {rule:<12} {took:>8}  {last.removeprefix('done: ')}"
+
+    def _failed(self, record: LogRecord) -> Iterator[str]:
+        yield f"{self._color('✗', RED)} {record.rule_name:<12}   failed"
+        for log in map(str, record.log):
+            log = log.split(" (")[0]
+            yield from (f"    {line}" for line in explain(read_lines(log)))
+            yield f"    log: {log}"
+
+    def _message(self, record: LogRecord) -> Iterator[str]:
+        text = record.getMessage()
+        if ECHO_OF_A_FAILED_STEP.match(text):
+            return
+        if record.levelno >= WARNING:
+            yield without_origin(text)
+        elif text.startswith("Nothing to be done"):
+            yield "Nothing to be done: everything asked for is there and up to date."
+        elif not ROUTINE.match(text):
+            yield text
+
+    def _color(self, text: str, color: str) -> str:
+        return f"{color}{text}{PLAIN}" if self._colored else text
+
+
+def read_lines(path: str) -> list[str]:
+    """Return the lines of a log that may not be there."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def explain(lines: list[str]) -> list[str]:
+    """Return the error a failed step's log ends with, or else its last lines."""
+    for number in range(len(lines) - 1, -1, -1):
+        if lines[number].startswith("error: "):
+            return lines[number:]
+    return lines[-LINES_OF_A_FAILED_LOG:]
+
+
+def without_origin(text: str) -> str:
+    """Return an error without the place in the Snakefile that raised it."""
+    if not text.startswith("WorkflowError"):
+        return text
+    lines = [line for line in text.splitlines()[1:] if not line.startswith("  File ")]
+    return "\n".join(lines) or text
