@@ -42,8 +42,11 @@ class Checkpoints:
             weights: What `weight_hashes` returned, for the last checkpoint.
         """
         stage = self.state / f".step-{step:08d}"
+        published = self.state / f"step-{step:08d}"
         if dist.get_rank() == 0:
-            shutil.rmtree(stage, ignore_errors=True)
+            # What a killed try left half-written, or what was found damaged.
+            for leftover in (*self.state.glob(".step-*"), published):
+                shutil.rmtree(leftover, ignore_errors=True)
         dist.barrier()
         engine.save_checkpoint(str(self.state), tag=stage.name, save_latest=False)
         save_random_state(stage)
@@ -54,7 +57,7 @@ class Checkpoints:
         if dist.get_rank() == 0:
             manifest = {"step": step, "world_size": dist.get_world_size()}
             write_json(stage / MANIFEST, {**manifest, "files": files})
-            stage.rename(self.state / f"step-{step:08d}")
+            stage.rename(published)
             sync(self.state)
             for old in find_checkpoints(self.state)[: -self.keep]:
                 shutil.rmtree(old)

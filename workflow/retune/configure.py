@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from retune.errors import RetuneError
-from retune.publishing import published_folder, read_json, write_json, write_text
+from retune.publishing import read_json, write_json, write_text
 from retune.settings import ConfigureSettings, HardwareSettings
 
 GB = 1e9
@@ -79,13 +79,12 @@ def run(
         ),
         "hardware": vars(resolved),
     }
-    with published_folder(plan) as stage:
-        write_json(stage / "deepspeed.json", deepspeed_config(values))
-        write_json(
-            stage / "plan.json",
-            {**facts, "decisions": [vars(decision) for decision in decisions]},
-        )
-        write_text(stage / "plan.md", describe(facts, decisions))
+    write_json(plan / "deepspeed.json", deepspeed_config(values))
+    write_json(
+        plan / "plan.json",
+        {**facts, "decisions": [vars(decision) for decision in decisions]},
+    )
+    write_text(plan / "plan.md", describe(facts, decisions))
     return summarize(values, resolved)
 
 
@@ -300,8 +299,8 @@ def describe(facts: dict[str, Any], decisions: list[Decision]) -> str:
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return (
         "# Plan\n\n"
-        f"{facts['num_parameters'] / 1e6:,.1f} M parameters on {hardware['nodes']} node(s)"
-        f" x {hardware['gpus_per_node']} rank(s), {device}."
+        f"{facts['num_parameters'] / 1e6:,.1f} M parameters on {hardware['nodes']} x"
+        f" {hardware['gpus_per_node']} ranks, {device}."
         f" Each optimizer step sees {facts['tokens_per_step']:,} tokens"
         f" ({facts['global_batch_size']} sequences of {facts['sequence_length']}).\n\n"
         f"{table}\n\n"
@@ -315,7 +314,7 @@ def summarize(values: dict[str, Any], hardware: Hardware) -> str:
     """Return the plan in one line."""
     return (
         f"ZeRO-{values['zero_stage']}, {values['precision']} on {hardware.world_size}"
-        f" {'GPU' if hardware.accelerator == 'cuda' else 'CPU'} rank(s): batch"
+        f" {'GPU' if hardware.accelerator == 'cuda' else 'CPU'} ranks: batch"
         f" {values['global_batch_size']} = {values['micro_batch_size']} x"
         f" {values['gradient_accumulation_steps']} x {hardware.world_size}"
     )

@@ -30,6 +30,8 @@ from retune.settings import FinetuneSettings
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2
+# Characters of a rank's error that are repeated at the end; the log has all of it.
+ERROR_LENGTH = 400
 
 
 def run(
@@ -178,7 +180,8 @@ def follow(
     first = min(failures, key=lambda failure: failure["time"])
     if first["mendable"]:
         raise RetuneError(first["error"])
-    raise RetuneError(f"rank {first['rank']} failed first: {first['error']}")
+    summary = " ".join(first["error"].split())[:ERROR_LENGTH]
+    raise RetuneError(f"rank {first['rank']} failed first: {summary}")
 
 
 def show_progress(bar: Any, records: list[dict[str, Any]]) -> None:

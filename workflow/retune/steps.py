@@ -8,7 +8,7 @@ only shows or checks things (cli, settings, progress) is left out on purpose.
 CODE: dict[str, tuple[str, ...]] = {
     "download": ("download", "builtin_corpus", "splits", "hub", "publishing"),
     "fetch": ("fetch", "builtin_model", "builtin_corpus", "splits", "hub", "publishing"),
-    "prepare": ("prepare", "splits", "overlap", "publishing"),
+    "prepare": ("prepare", "document_checks", "splits", "overlap", "publishing"),
     "tokenize": ("tokenize", "publishing"),
     "configure": ("configure", "publishing"),
     "finetune": (
@@ -23,7 +23,21 @@ CODE: dict[str, tuple[str, ...]] = {
         "publishing",
     ),
     "consolidate": ("consolidate", "checkpoint_files", "tensor_hashes", "publishing"),
-    "baseline": ("baseline", "perplexity", "publishing"),
-    "evaluate": ("evaluate", "perplexity", "bootstrap", "samples", "publishing"),
+    "baseline": (
+        "baseline",
+        "document_scores",
+        "perplexity",
+        "language_model",
+        "publishing",
+    ),
+    "evaluate": (
+        "evaluate",
+        "document_scores",
+        "perplexity",
+        "language_model",
+        "bootstrap",
+        "samples",
+        "publishing",
+    ),
     "report": ("report", "figures", "model_card", "publishing"),
 }

@@ -69,7 +69,7 @@ rule report:
         base="models/base",
         data_metrics="metrics/data.json",
         token_metrics="metrics/tokens.json",
-        plan="plan",
+        plan="plan/plan.json",
         history="results/finetune/history.csv",
         finetune_metrics="metrics/finetune.json",
         consolidated="models/consolidated",

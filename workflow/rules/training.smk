@@ -8,7 +8,9 @@ rule configure:
         token_metrics="metrics/tokens.json",
         code=code("configure"),
     output:
-        plan=directory("plan"),
+        deepspeed="plan/deepspeed.json",
+        plan="plan/plan.json",
+        text="plan/plan.md",
     log:
         "logs/configure.log",
     conda:
@@ -16,19 +18,21 @@ rule configure:
     params:
         settings=section("configure"),
         hardware=section("hardware"),
+        folder=subpath(output.plan, parent=True),
     message:
         "Writing the DeepSpeed config"
     shell:
         "python -m retune configure --settings {params.settings:q}"
         " --hardware {params.hardware:q} --base {input.base:q}"
-        " --token-metrics {input.token_metrics:q} --plan {output.plan:q} 2>{log:q}"
+        " --token-metrics {input.token_metrics:q} --plan {params.folder:q} 2>{log:q}"
 
 
 rule finetune:
     input:
         base="models/base",
         tokens="data/tokens",
-        plan="plan",
+        deepspeed="plan/deepspeed.json",
+        plan="plan/plan.json",
         code=code("finetune"),
     output:
         checkpoint=directory("results/finetune/checkpoint"),
@@ -45,13 +49,14 @@ rule finetune:
         gpu=gpus_per_node(),
     params:
         settings=section("finetune"),
+        plan=subpath(input.plan, parent=True),
     message:
         "Fine-tuning with DeepSpeed"
     # state/ is nobody's output: Snakemake deletes the outputs of a failed job, and the
     # checkpoints in it are what the next try resumes from.
     shell:
         "python -m retune finetune --settings {params.settings:q}"
-        " --base {input.base:q} --tokens {input.tokens:q} --plan {input.plan:q}"
+        " --base {input.base:q} --tokens {input.tokens:q} --plan {params.plan:q}"
         " --state state --checkpoint {output.checkpoint:q}"
         " --history {output.history:q} --metrics {output.metrics:q} 2>{log:q}"
 

@@ -24,7 +24,7 @@ LINES_OF_A_FAILED_LOG = 15
 ROUTINE = re.compile(
     r"Assuming unrestricted|Building DAG|Using shell|Select jobs|Execute \d+ jobs"
     r"|Complete log|Elapsed time|Shutting down, this might|Exiting because a job"
-    r"|Nothing to be done|None$|\s*$"
+    r"|Conda environments: ignored|None$|\s*$"
 )
 # Says less than the failed step's own error, which is shown.
 ECHO_OF_A_FAILED_STEP = re.compile(
@@ -95,14 +95,11 @@ class LogHandler(LogHandlerBase):
 
     def _message(self, record: LogRecord) -> Iterator[str]:
         text = record.getMessage()
-        if ECHO_OF_A_FAILED_STEP.match(text):
+        if ROUTINE.match(text) or ECHO_OF_A_FAILED_STEP.match(text):
             return
-        if record.levelno >= WARNING:
-            yield without_origin(text)
-        elif text.startswith("Nothing to be done"):
-            yield "Nothing to be done: everything asked for is there and up to date."
-        elif not ROUTINE.match(text):
-            yield text
+        if text.startswith("Nothing to be done"):
+            text = "Nothing to be done: everything asked for is there and up to date."
+        yield without_origin(text) if record.levelno >= WARNING else text
 
     def _color(self, text: str, color: str) -> str:
         return f"{color}{text}{PLAIN}" if self._colored else text

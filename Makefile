@@ -1,0 +1,48 @@
+# Shortcuts; everything runs in .venv, which the first of them makes.
+# Another Python: make PYTHON=python3.12 train
+
+# The first Python here that is new enough.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
+NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
+TORCH = $(shell grep '^torch==' requirements.txt)
+PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
+IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+.PHONY: help setup train test lint format
+
+help:  ## Show this list.
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/.installed  ## Make .venv with the versions of requirements.txt.
+
+train: .venv/.installed  ## The main job: fine-tune and evaluate as params.yaml says.
+	@$(IN_VENV) snakemake --cores all train
+
+test: .venv/.installed  ## Run the tests.
+	@$(IN_VENV) pytest
+
+lint: .venv/.installed  ## Check code and workflow; changes nothing.
+	$(IN_VENV) ruff check .
+	$(IN_VENV) ruff format --check .
+	$(IN_VENV) snakefmt --check Snakefile workflow
+	$(IN_VENV) snakemake --lint
+
+format: .venv/.installed  ## Format code and workflow.
+	$(IN_VENV) ruff check --fix .
+	$(IN_VENV) ruff format .
+	$(IN_VENV) snakefmt Snakefile workflow
+
+# torch goes first: what follows must find it there, or pip may take another build.
+.venv/.installed: requirements.txt pyproject.toml
+	@"$(PYTHON)" -c '$(NEW_ENOUGH)' 2>/dev/null || { \
+	echo "error: retune needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Setting up .venv with $(PYTHON) (once, about 3 minutes, 2 GB; more with CUDA)"
+	@test -x .venv/bin/pip || "$(PYTHON)" -m venv --clear .venv
+	@echo "  1/3 $(TORCH)"
+	@$(PIP) install $(TORCH)
+	@echo "  2/3 everything else in requirements.txt"
+	@$(PIP) install -r requirements.txt
+	@echo "  3/3 retune itself, from workflow/"
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

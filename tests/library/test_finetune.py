@@ -1,0 +1,154 @@
+"""Real DeepSpeed ranks: same result however it is split, killed or resumed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from tiny_run import TinyRun
+from transformers import AutoModelForCausalLM
+
+from retune.checkpoint_files import find_checkpoints, find_damage, newest_good
+from retune.errors import RetuneError
+from retune.history import read_history
+from retune.publishing import read_json
+
+SIX_STEPS = {"max_steps": 6, "learning_rate": 1e-2, "eval_steps": 3, "save_steps": 2}
+MANY_STEPS = {**SIX_STEPS, "epochs": 50, "max_steps": 120, "eval_steps": 50}
+MANY_STEPS["save_steps"] = 15
+TOLERANCE = 2e-5
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run = TinyRun(tmp_path_factory.mktemp("run"))
+    run.make_inputs()  # with dropout: resuming must restore random states
+    return run
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory):
+    """A run without dropout, so that ranks can be compared."""
+    run = TinyRun(tmp_path_factory.mktemp("still"))
+    run.make_inputs(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+    return run
+
+
+@pytest.fixture(scope="module")
+def reference(still):
+    return still.finetune(still.plan("zero2", zero_stage=2), "reference", **SIX_STEPS)
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks", "settings"),
+    [
+        ("accumulate", 2, {"zero_stage": 2, "micro_batch_size": 1}),
+        ("one-rank", 1, {"zero_stage": 1}),
+        ("zero3", 2, {"zero_stage": 3, "activation_checkpointing": True}),
+    ],
+)
+def test_losses_do_not_depend_on_the_strategy(still, reference, name, ranks, settings):
+    plan = still.plan(f"plan-{name}", ranks, **settings)
+    tuned = still.finetune(plan, name, **SIX_STEPS)
+    assert tuned.losses == pytest.approx(reference.losses, abs=TOLERANCE)
+    tuned.consolidate()
+
+
+def test_the_model_learns_and_its_numbers_are_told(reference):
+    assert reference.losses[-1] < reference.losses[0] - 0.5
+    metrics = read_json(reference.folder / "metrics.json")
+    assert metrics["steps"] == 6
+    assert metrics["tokens_per_second"] > 0
+
+
+def test_the_consolidated_model_is_the_trained_one(reference):
+    folder = reference.consolidate()
+    model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values())
+    assert model.lm_head.weight.data_ptr() == model.transformer.wte.weight.data_ptr()
+    base = AutoModelForCausalLM.from_pretrained(reference.run.folder / "base")
+    assert not torch.equal(model.lm_head.weight, base.lm_head.weight)
+
+
+def test_small_shards_hold_the_same_model(reference):
+    whole = AutoModelForCausalLM.from_pretrained(reference.consolidate()).state_dict()
+    folder = reference.consolidate(max_shard_size_gb=2e-5)
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    parts = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    assert all(torch.equal(parts[name], whole[name]) for name in whole)
+
+
+def test_a_weight_that_differs_from_the_live_one_is_not_published(reference, tmp_path):
+    from retune import consolidate
+
+    wrong = dict(reference.weights)
+    name = next(iter(wrong))
+    wrong[name] = {**wrong[name], "sha256": "0" * 64}
+    state = consolidate.read_weights(reference.folder / "checkpoint")
+    consolidate.write_shard(tmp_path / "a.safetensors", [name], state, wrong)
+    with pytest.raises(RetuneError, match=name):
+        consolidate.verify_shard(tmp_path / "a.safetensors", wrong)
+
+
+def start_and_kill(run, plan, name, at_step):
+    """Start the step in its own process group; kill all of it after some steps."""
+    arguments = run.finetune_arguments(plan, name, **MANY_STEPS)
+    settings = arguments.pop("settings")
+    words = [word for k, v in arguments.items() for word in (f"--{k}", str(v))]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "retune", "finetune"]
+        + ["--settings", settings.model_dump_json(), *words],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            states = list(arguments["state"].glob("*"))
+            if states and any(r["step"] >= at_step for r in read_history(states[0])):
+                break
+            time.sleep(0.01)
+        assert process.poll() is None, "it ended before it could be killed"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return states[0]
+
+
+def test_a_killed_run_resumes_bit_for_bit_past_a_damaged_checkpoint(run, caplog):
+    plan = run.plan("plan-killed", zero_stage=2)
+    undisturbed = run.finetune(plan, "undisturbed", **MANY_STEPS)
+    state = start_and_kill(run, plan, "killed", at_step=50)
+    older, newest = find_checkpoints(state)
+    damaged = newest / "mp_rank_00_model_states.pt"
+    with damaged.open("r+b") as file:
+        file.seek(damaged.stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 1]))
+    assert "has changed" in find_damage(newest)
+    assert newest_good(state) == older
+    resumed = run.finetune(plan, "killed", **MANY_STEPS)
+    assert resumed.weights == undisturbed.weights
+    assert resumed.losses == undisturbed.losses
+    metrics = read_json(resumed.folder / "metrics.json")
+    assert metrics["resumed_from_step"] < 120
+    assert not state.exists()
+
+
+def test_the_first_failing_rank_is_named(still):
+    plan = still.plan("plan-broken")
+    text = (plan / "deepspeed.json").read_text()
+    (plan / "deepspeed.json").write_text(text.replace('"stage": 2', '"stagee": 2'))
+    with pytest.raises(RetuneError, match=r"rank \d failed first: .*stagee"):
+        still.finetune(plan, "broken", **SIX_STEPS)
+    assert not (still.folder / "broken").exists()
+
+
+def test_a_loss_that_is_no_number_stops_with_a_sentence(still):
+    plan = still.plan("plan-diverging")
+    with pytest.raises(RetuneError, match=r"the loss is (nan|inf).*learning_rate"):
+        still.finetune(plan, "diverging", **{**SIX_STEPS, "learning_rate": 1e30})

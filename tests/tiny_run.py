@@ -1,0 +1,136 @@
+"""A run so small that its training steps take milliseconds, for tests."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from retune import configure, consolidate, finetune, tokenize
+from retune.publishing import read_json, write_manifest
+from retune.settings import (
+    ConfigureSettings,
+    ConsolidateSettings,
+    FinetuneSettings,
+    HardwareSettings,
+    TokenizeSettings,
+)
+
+WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
+
+
+def make_texts(count: int) -> list[str]:
+    """Return short texts of very unequal lengths."""
+    return [
+        " ".join(WORDS[(i * j + j) % 10] for j in range(2 + (i * 7) % 40))
+        for i in range(count)
+    ]
+
+
+def make_base(folder: Path, **config: Any) -> None:
+    """Write a tiny GPT-2 and a byte-level BPE."""
+    import torch
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(make_texts(50), 300, special_tokens=["<|end|>"])
+    PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer, bos_token="<|end|>", eos_token="<|end|>"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    values = {"vocab_size": 300, "n_positions": 32, "n_embd": 16, "n_layer": 2}
+    values |= {"n_head": 2, "bos_token_id": 0, "eos_token_id": 0, **config}
+    GPT2LMHeadModel(GPT2Config(**values)).save_pretrained(folder)
+    write_manifest(folder)
+
+
+def make_clean(folder: Path, train: int = 200) -> None:
+    """Write the three splits."""
+    folder.mkdir(parents=True)
+    sizes = {"train": train, "validation": 20, "test": 20}
+    for split, size in sizes.items():
+        texts = make_texts(size)
+        ids = [f"{split}-{i}" for i in range(size)]
+        frame = pl.DataFrame({"id": ids, "group": ids, "text": texts})
+        frame.write_parquet(folder / f"{split}.parquet")
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    """The folders of one run; each step can be called by itself."""
+
+    folder: Path
+
+    def make_inputs(self, **config: Any) -> None:
+        """Make base model and tokens."""
+        make_base(self.folder / "base", **config)
+        make_clean(self.folder / "clean")
+        tokenize.run(
+            TokenizeSettings(),
+            self.folder / "clean",
+            self.folder / "base",
+            self.folder / "tokens",
+            self.folder / "tokens.json",
+        )
+
+    def plan(self, name: str, ranks: int = 2, **settings: Any) -> Path:
+        """Write a plan and return its folder."""
+        configure.run(
+            ConfigureSettings(**settings),
+            HardwareSettings(gpus_per_node=ranks),
+            self.folder / "base",
+            self.folder / "tokens.json",
+            self.folder / name,
+        )
+        return self.folder / name
+
+    def finetune_arguments(
+        self, plan: Path, name: str, **settings: Any
+    ) -> dict[str, Any]:
+        """Return the arguments of the step `finetune`."""
+        return {
+            "settings": FinetuneSettings(**settings),
+            "base": self.folder / "base",
+            "tokens": self.folder / "tokens",
+            "plan": plan,
+            "state": self.folder / f"{name}-state",
+            "checkpoint": self.folder / name / "checkpoint",
+            "history": self.folder / name / "history.csv",
+            "metrics": self.folder / name / "metrics.json",
+        }
+
+    def finetune(self, plan: Path, name: str, **settings: Any) -> "Tuned":
+        """Train; return what came out."""
+        finetune.run(**self.finetune_arguments(plan, name, **settings))
+        return Tuned(self, self.folder / name)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a training left."""
+
+    run: TinyRun
+    folder: Path
+
+    @property
+    def losses(self) -> list[float]:
+        """Training loss of each step."""
+        history = pl.read_csv(self.folder / "history.csv")
+        return history["train_loss"].drop_nulls().to_list()
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """Hashes of the live weights at the end."""
+        return read_json(self.folder / "checkpoint/weights.json")["tensors"]
+
+    def consolidate(self, **settings: Any) -> Path:
+        """Join the shards; return the model's folder."""
+        target = self.folder / "model"
+        consolidate.run(
+            ConsolidateSettings(**settings),
+            self.run.folder / "base",
+            self.folder / "checkpoint",
+            target,
+        )
+        return target

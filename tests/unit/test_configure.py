@@ -1,0 +1,105 @@
+"""The plan: batches that multiply, a config with nothing left open, reasons."""
+
+import json
+import struct
+
+import pytest
+
+from retune.configure import (
+    Hardware,
+    count_parameters,
+    decide,
+    deepspeed_config,
+    model_states_bytes,
+    run,
+)
+from retune.errors import RetuneError
+from retune.publishing import read_json, write_json
+from retune.settings import ConfigureSettings, HardwareSettings
+
+CPU = Hardware("cpu", 1, 2, None, None)
+GPUS = Hardware("cuda", 1, 8, 80.0, None)
+
+
+def values_of(settings, hardware=CPU, num_parameters=10**6, sequence_length=256):
+    decisions = decide(settings, hardware, num_parameters, sequence_length)
+    return {decision.setting: decision.value for decision in decisions}
+
+
+@pytest.mark.parametrize("hardware", [CPU, GPUS])
+@pytest.mark.parametrize("batch", [8, 16, 48])
+@pytest.mark.parametrize("micro", ["auto", 1])
+def test_the_batch_is_micro_times_accumulation_times_ranks(hardware, batch, micro):
+    values = values_of(
+        ConfigureSettings(global_batch_size=batch, micro_batch_size=micro), hardware
+    )
+    assert batch == (
+        values["micro_batch_size"]
+        * values["gradient_accumulation_steps"]
+        * hardware.world_size
+    )
+
+
+def test_a_batch_that_does_not_split_is_refused():
+    settings = ConfigureSettings(global_batch_size=12, micro_batch_size=4)
+    with pytest.raises(RetuneError, match=r"configure.global_batch_size: 12 .*2 x 4"):
+        values_of(settings)
+
+
+def test_the_config_is_complete():
+    settings = ConfigureSettings(zero_stage=3, offload_param="cpu", precision="bf16")
+    config = deepspeed_config(values_of(settings, GPUS))
+    assert "auto" not in json.dumps(config)
+    assert config["bf16"] == {"enabled": True}
+    assert config["fp16"] == {"enabled": False}
+    assert config["zero_optimization"]["stage"] == 3
+    assert config["zero_optimization"]["offload_param"]["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("num_parameters", "stage"), [(10**9, 2), (8 * 10**9, 2), (70 * 10**9, 3)]
+)
+def test_zero_3_is_chosen_where_stage_2_would_not_fit(num_parameters, stage):
+    assert values_of(ConfigureSettings(), GPUS, num_parameters)["zero_stage"] == stage
+
+
+def test_precision_follows_the_accelerator():
+    assert values_of(ConfigureSettings(), CPU)["precision"] == "fp32"
+    assert values_of(ConfigureSettings(), GPUS)["precision"] == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("stage", "bytes_per_parameter"), [(0, 16), (1, 5.5), (2, 3.75), (3, 2)]
+)
+def test_model_states_are_those_of_the_zero_paper(stage, bytes_per_parameter):
+    assert model_states_bytes(1, "bf16", stage, 8) == bytes_per_parameter
+
+
+def test_run_writes_config_plan_and_reasons(tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    header = json.dumps(
+        {
+            "__metadata__": {"format": "pt"},
+            "a": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]},
+            "b": {"dtype": "F32", "shape": [5], "data_offsets": [48, 68]},
+        }
+    ).encode()
+    weights = struct.pack("<Q", len(header)) + header + bytes(68)
+    (base / "model.safetensors").write_bytes(weights)
+    write_json(tmp_path / "tokens.json", {"sequence_length": 128})
+    assert count_parameters(base) == 17
+    line = run(
+        ConfigureSettings(),
+        HardwareSettings(),
+        base,
+        tmp_path / "tokens.json",
+        tmp_path / "plan",
+    )
+    assert line == "ZeRO-2, fp32 on 2 CPU ranks: batch 16 = 8 x 1 x 2"
+    config = read_json(tmp_path / "plan/deepspeed.json")
+    assert config["train_batch_size"] == 16
+    plan = read_json(tmp_path / "plan/plan.json")
+    assert plan["tokens_per_step"] == 16 * 128
+    assert all(decision["why"] for decision in plan["decisions"])
+    assert "| zero_stage | `2` |" in (tmp_path / "plan/plan.md").read_text()

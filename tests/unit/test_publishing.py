@@ -1,0 +1,60 @@
+"""A reader sees all of an output or none of it."""
+
+import pytest
+
+from retune.publishing import (
+    published_folder,
+    read_json,
+    sha256,
+    write_json,
+    write_manifest,
+)
+
+
+def test_a_folder_appears_whole(tmp_path):
+    target = tmp_path / "out"
+    with published_folder(target) as stage:
+        (stage / "a").write_text("1")
+        assert not target.exists()
+    assert (target / "a").read_text() == "1"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_error_leaves_the_earlier_folder_and_no_rest(tmp_path):
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "old").touch()
+    with pytest.raises(OSError, match="full"), published_folder(target) as stage:
+        (stage / "new").touch()
+        raise OSError("disk full")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "old"]
+
+
+def test_a_published_folder_replaces_the_earlier_one(tmp_path):
+    target = tmp_path / "out"
+    for name in ("first", "second"):
+        with published_folder(target) as stage:
+            (stage / name).touch()
+    assert [path.name for path in target.iterdir()] == ["second"]
+
+
+def test_the_manifest_names_every_file_with_its_hash(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/a").write_bytes(b"abc")
+    write_manifest(tmp_path, source="here")
+    manifest = read_json(tmp_path / "manifest.json")
+    assert manifest == {
+        "source": "here",
+        "files": [
+            {"path": "sub/a", "size": 3, "sha256": sha256(tmp_path / "sub/a")},
+        ],
+    }
+
+
+def test_not_a_number_is_refused_and_the_earlier_file_stays(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_json(path, {"loss": 1.0})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"loss": float("nan")})
+    assert read_json(path) == {"loss": 1.0}
+    assert list(tmp_path.iterdir()) == [path]

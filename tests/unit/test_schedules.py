@@ -1,0 +1,44 @@
+"""Steps and learning rates."""
+
+import pytest
+
+from retune.schedules import learning_rate, num_steps
+from retune.settings import FinetuneSettings
+
+
+def rates(total=100, **settings):
+    values = FinetuneSettings(learning_rate=1.0, **settings)
+    return [learning_rate(values, step, total) for step in range(total)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"epochs": 1}, 6),
+        ({"epochs": 2.5}, 15),
+        ({"epochs": 1, "max_steps": 4}, 4),
+        ({"epochs": 0.01}, 1),
+    ],
+)
+def test_whole_batches_only_and_at_least_one(settings, expected):
+    assert num_steps(FinetuneSettings(**settings), 50, 8) == expected
+
+
+def test_warm_up_rises_in_even_steps_to_the_peak():
+    assert rates(warmup_ratio=0.1)[:10] == pytest.approx([i / 10 for i in range(1, 11)])
+
+
+def test_cosine_ends_at_its_floor_and_passes_the_middle_half_way():
+    values = rates(warmup_ratio=0, min_lr_ratio=0.1)
+    assert values[-1] == pytest.approx(0.1)
+    assert values[49] == pytest.approx(0.55)
+
+
+def test_linear_falls_in_even_steps():
+    values = rates(lr_scheduler_type="linear", warmup_ratio=0, min_lr_ratio=0)
+    assert values[0] - values[1] == pytest.approx(values[97] - values[98])
+    assert values[-1] == pytest.approx(0)
+
+
+def test_constant_stays():
+    assert set(rates(lr_scheduler_type="constant", warmup_ratio=0)) == {1.0}

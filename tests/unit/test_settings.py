@@ -1,0 +1,120 @@
+"""params.yaml is checked as a whole, and every mistake is named."""
+
+import pytest
+import yaml
+
+from retune.errors import RetuneError
+from retune.manual import ROOT
+from retune.settings import DATASET_PRESETS, MODEL_PRESETS, Params, read_params
+
+MINIMAL = {"dataset": "builtin", "model": "builtin"}
+
+
+def problems_of(values):
+    with pytest.raises(RetuneError) as error:
+        read_params(values)
+    return str(error.value).splitlines()[1:]
+
+
+def test_the_default_params_are_valid_and_name_every_section():
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    read_params(values)
+    assert set(values) == set(Params.model_fields)
+
+
+def test_all_problems_are_named_at_once():
+    lines = problems_of(
+        {
+            "dataset": "builtin",
+            "model": "builtin",
+            "finetune": {"learning_rat": 1e-4, "epochs": -1},
+            "tokenize": {"sequence_length": "many"},
+            "trian": {},
+        }
+    )
+    assert [line.split(":")[0].strip() for line in lines] == [
+        "tokenize.sequence_length",
+        "finetune.epochs",
+        "finetune.learning_rat",
+        "trian",
+    ]
+    assert "-1 should be greater than 0" in lines[1]
+    assert "did you mean learning_rate?" in lines[2]
+
+
+def test_problems_across_sections_are_named_together():
+    lines = problems_of(
+        {
+            **MINIMAL,
+            "configure": {"global_batch_size": 15, "precision": "fp16"},
+        }
+    )
+    assert len(lines) == 2
+    assert "configure.global_batch_size: 15" in lines[0]
+    assert "16 would be" in lines[0]
+    assert "configure.precision: fp16" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("dataset", "wikitxt", "no known short name"),
+        ("dataset", {"source": "hub", "name": "a/b"}, "datasets/a/b HEAD"),
+        ("dataset", {"source": "local"}, "needs files"),
+        ("dataset", {"source": "builtin", "revision": "0" * 40}, "source: hub"),
+        ("dataset", {"source": "hub", "name": "../etc", "revision": "0" * 40}, "name"),
+        ("model", {"source": "hub", "name": "a/b", "revision": "main"}, "revision"),
+        ("model", {"source": "local"}, "folder"),
+        ("model", {"source": "builtin", "n_embd": 65}, "multiple of n_head"),
+        (
+            "model",
+            {"source": "hub", "name": "a", "revision": "0" * 40, "n_layer": 2},
+            "n_layer: only for source: builtin",
+        ),
+        ("prepare", {"validation_share": 0.6, "test_share": 0.5}, "nothing to train"),
+        ("configure", {"zero_stage": 0}, "one Adam step too many"),
+        ("configure", {"offload_param": "cpu", "zero_stage": 2}, "zero_stage: 3"),
+        ("configure", {"offload_optimizer": "cpu"}, "nothing to offload"),
+        ("evaluate", {"context_length": 64, "stride": 65}, "go unscored"),
+        ("hardware", {"nodes": 2, "gpus_per_node": "auto"}, "must be given"),
+    ],
+)
+def test_impossible_combinations_say_what_would_be_right(section, values, message):
+    lines = problems_of({**MINIMAL, section: values})
+    assert len(lines) == 1
+    assert section in lines[0]
+    assert message in lines[0]
+
+
+def test_a_number_that_yaml_reads_as_text_is_a_number():
+    params = read_params({**MINIMAL, "finetune": {"learning_rate": "1e-4"}})
+    assert params.finetune.learning_rate == 1e-4
+
+
+def test_two_spellings_of_a_number_give_the_same_section():
+    short = read_params({**MINIMAL, "finetune": {"learning_rate": "1e-4", "epochs": 1}})
+    long = read_params({**MINIMAL, "finetune": {"epochs": 1.0, "learning_rate": 0.0001}})
+    assert short.finetune.model_dump_json() == long.finetune.model_dump_json()
+
+
+@pytest.mark.parametrize("name", DATASET_PRESETS)
+def test_a_short_dataset_name_stands_for_a_pinned_section(name):
+    dataset = read_params({**MINIMAL, "dataset": name}).dataset
+    assert dataset.source == "builtin" or dataset.revision
+
+
+@pytest.mark.parametrize("name", MODEL_PRESETS)
+def test_a_section_survives_its_way_through_json(name):
+    model = read_params({**MINIMAL, "model": name}).model
+    assert type(model).model_validate_json(model.model_dump_json()) == model
+
+
+def test_a_file_name_stands_for_a_local_dataset():
+    dataset = read_params({**MINIMAL, "dataset": "texts.jsonl"}).dataset
+    assert dataset.files == {"train": ["texts.jsonl"]}
+
+
+def test_settings_cannot_be_changed():
+    params = read_params(MINIMAL)
+    with pytest.raises(ValueError, match="frozen"):
+        params.finetune.epochs = 2

@@ -1,0 +1,49 @@
+"""The list of code behind each step is what the steps really import."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+import retune
+from retune.manual import ROOT
+from retune.steps import CODE
+
+LIBRARY = Path(retune.__file__).parent
+# What only checks, shows or carries values: it cannot change a step's result.
+NOT_CODE = {"settings", "errors", "progress", "cli", "__init__"}
+
+
+def imports_of(module):
+    """Return the modules of the library that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse((LIBRARY / f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "retune":
+                found |= {alias.name for alias in node.names}
+            elif node.module.startswith("retune."):
+                found.add(node.module.removeprefix("retune."))
+    return {name for name in found if (LIBRARY / f"{name}.py").exists()}
+
+
+def all_imports_of(module):
+    seen, todo = set(), {module}
+    while todo:
+        seen |= todo
+        todo = {name for one in todo for name in imports_of(one)} - seen
+    return seen - NOT_CODE
+
+
+@pytest.mark.parametrize("step", CODE)
+def test_the_list_holds_everything_the_step_imports(step):
+    roots = {step} | ({"training"} if step == "finetune" else set())
+    assert set(CODE[step]) == set().union(*map(all_imports_of, roots))
+
+
+def test_every_stage_of_dvc_depends_on_its_code():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert list(stages) == list(CODE)
+    for step, modules in CODE.items():
+        deps = {dep for dep in stages[step]["deps"] if dep.startswith("workflow/")}
+        assert deps == {f"workflow/retune/{module}.py" for module in modules}, step

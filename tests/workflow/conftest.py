@@ -1,0 +1,82 @@
+"""A copy of the workflow in an empty folder, and a run of it that looks finished."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from retune.manual import ROOT
+
+FILES = "Snakefile", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore"
+FOLDERS = "workflow", "profiles", "envs", ".dvc"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with the workflow in it."""
+
+    folder: Path
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+        """Run Snakemake there."""
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "COLUMNS": "200", "RETUNE_NO_DVC": "1"},
+        )
+
+    def planned(self, *arguments: str) -> set[str]:
+        """Return the rules that a dry run of the main job would run."""
+        result = self.snakemake("--dry-run", *arguments, "train")
+        assert result.returncode == 0, result.stdout + result.stderr
+        lines = (result.stdout + result.stderr).splitlines()
+        if any(line.startswith("Nothing to be done") for line in lines):
+            return set()
+        rows = lines[lines.index("Job stats:") + 3 :]
+        names = [row.split()[0] for row in rows[: rows.index("")]]
+        return set(names) - {"total", "train"}
+
+    def looks_finished(self) -> None:
+        """Make every output up, and let Snakemake believe it made them."""
+        summary = self.snakemake("--summary", "train").stdout.splitlines()[1:]
+        for line in summary:
+            path = self.folder / line.split("\t")[0]
+            if path.suffix:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("made up")
+            else:
+                path.mkdir(parents=True, exist_ok=True)
+        result = self.snakemake("--touch", "--forceall", "--cores", "1", "train")
+        assert result.returncode == 0, result.stderr
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    """The workflow in an empty folder."""
+    return copy_workflow(tmp_path / "workspace")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Workspace:
+    """A run that looks finished; tests leave it as they found it."""
+    finished = copy_workflow(tmp_path_factory.mktemp("finished") / "workspace")
+    finished.looks_finished()
+    return finished
+
+
+def copy_workflow(target: Path) -> Workspace:
+    """Copy what the workflow needs."""
+    target.mkdir()
+    for name in FILES:
+        shutil.copy2(ROOT / name, target / name)
+    for name in FOLDERS:
+        ignored = shutil.ignore_patterns("__pycache__", "cache", "tmp", "*.egg-info")
+        shutil.copytree(ROOT / name, target / name, ignore=ignored)
+    return Workspace(target)

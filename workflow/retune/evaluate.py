@@ -1,0 +1,211 @@
+"""The step `evaluate`: the tuned model against the base model, on the same bytes."""
+
+import logging
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from retune.bootstrap import bits_per_byte_change, win_rate
+from retune.document_scores import (
+    documents_of,
+    read_documents,
+    score_documents,
+    summarize,
+    write_scores,
+)
+from retune.errors import RetuneError
+from retune.language_model import encode, load_model, load_tokenizer
+from retune.perplexity import Protocol, resolve_protocol
+from retune.publishing import read_json, write_json
+from retune.samples import GREEDY, SAMPLED, check_prompts, continue_prompts
+from retune.settings import EvaluateSettings
+
+log = logging.getLogger(__name__)
+
+AGAIN = "run baseline again"
+
+
+def run(
+    settings: EvaluateSettings,
+    consolidated: Path,
+    base: Path,
+    clean: Path,
+    tokens: Path,
+    baseline_documents: Path,
+    baseline_metrics: Path,
+    documents: Path,
+    samples: Path,
+    metrics: Path,
+) -> str:
+    """Score the tuned model, compare it with the baseline, let both write samples."""
+    held_out = read_documents(clean)
+    base_scores = pq.read_table(baseline_documents)
+    check_same_documents(held_out, base_scores, baseline_documents)
+    base_protocol = Protocol(**read_json(baseline_metrics)["protocol"])
+
+    protocol, scores, tuned_texts = score_and_sample(
+        settings, consolidated, held_out, base_protocol
+    )
+    if protocol.tokenizer_sha256 == base_protocol.tokenizer_sha256:
+        check_same_tokens(scores, base_scores, baseline_documents)
+    # The tuned model is out of memory by now: never two at once.
+    base_texts = continue_prompts(load_model(base), settings)
+
+    test = compare(
+        documents_of(base_scores, "test"), documents_of(scores, "test"), settings
+    )
+    test["floors"] = floors(base, tokens, documents_of(held_out, "test"))
+    validation = compare(
+        documents_of(base_scores, "validation"),
+        documents_of(scores, "validation"),
+        settings,
+    )
+    write_scores(documents, scores)
+    write_json(samples, tabulate_samples(settings, base_texts, tuned_texts))
+    write_json(
+        metrics,
+        {"protocol": asdict(protocol), "validation": validation, "test": test},
+    )
+    return (
+        f"bits per byte {test['base']['bits_per_byte']:.2f} ->"
+        f" {test['tuned']['bits_per_byte']:.2f} ({test['bits_per_byte_change']:+.2f},"
+        f" 95 % {test['bits_per_byte_change_low']:+.2f}"
+        f" to {test['bits_per_byte_change_high']:+.2f})"
+    )
+
+
+def check_same_documents(
+    held_out: pa.Table, base_scores: pa.Table, source: Path
+) -> None:
+    """Raise RetuneError unless the baseline scored these documents, byte for byte."""
+    columns = ["split", "id", "bytes"]
+    if not held_out.select(columns).equals(base_scores.select(columns)):
+        raise RetuneError(
+            f"{source}: the baseline scored other documents ({base_scores.num_rows})"
+            f" than are held out now ({held_out.num_rows}): {AGAIN}"
+        )
+
+
+def check_same_protocol(protocol: Protocol, base: Protocol) -> None:
+    """Raise RetuneError if the baseline was scored by another protocol.
+
+    The device may differ. The tokenizers may too, bits per byte do not depend on them,
+    but one tokenizer has one prefix.
+    """
+    names = ["context_length", "stride", "dtype"]
+    if protocol.tokenizer_sha256 == base.tokenizer_sha256:
+        names.append("prefix")
+    differing = [
+        f"{name} {getattr(base, name)}, now {getattr(protocol, name)}"
+        for name in names
+        if getattr(base, name) != getattr(protocol, name)
+    ]
+    if differing:
+        raise RetuneError(
+            "the baseline was scored by another protocol"
+            f" ({'; '.join(differing)}): {AGAIN}"
+        )
+
+
+def check_same_tokens(scores: pa.Table, base_scores: pa.Table, source: Path) -> None:
+    """Raise RetuneError unless one tokenizer gave both models as many tokens."""
+    if not scores["tokens"].equals(base_scores["tokens"]):
+        raise RetuneError(
+            f"{source}: the baseline counted other tokens than the same tokenizer gives"
+            f" now: {AGAIN}"
+        )
+
+
+def score_and_sample(
+    settings: EvaluateSettings, folder: Path, held_out: pa.Table, base: Protocol
+) -> tuple[Protocol, pa.Table, list[tuple[str, str]]]:
+    """Return the tuned model's protocol, scores and texts; the model is freed."""
+    language_model = load_model(folder)
+    protocol = resolve_protocol(settings, language_model)
+    log.info("%s", protocol)
+    check_same_protocol(protocol, base)
+    check_prompts(language_model, settings)
+    scores = score_documents(
+        "evaluate", language_model, held_out, protocol, settings.batch_size
+    )
+    return protocol, scores, continue_prompts(language_model, settings)
+
+
+def compare(
+    base: pa.Table, tuned: pa.Table, settings: EvaluateSettings
+) -> dict[str, Any]:
+    """Return both models' sums on one split, and the change with its 95 % interval."""
+    numbers: dict[str, Any] = {"base": summarize(base), "tuned": summarize(tuned)}
+    if base.num_rows == 0:
+        return numbers
+    base_nll, tuned_nll = base["nll"].to_numpy(), tuned["nll"].to_numpy()
+    change = bits_per_byte_change(
+        base_nll,
+        tuned_nll,
+        base["bytes"].to_numpy(),
+        settings.bootstrap_draws,
+        settings.seed,
+    )
+    return {
+        **numbers,
+        "bits_per_byte_change": change.change,
+        "bits_per_byte_change_low": change.low,
+        "bits_per_byte_change_high": change.high,
+        "win_rate": win_rate(base_nll, tuned_nll),
+    }
+
+
+def floors(base: Path, tokens: Path, documents: pa.Table) -> dict[str, float]:
+    """Return what a model must beat, in bits per byte of the documents.
+
+    `uniform` finds every token of the base model's vocabulary equally likely;
+    `unigram` goes by how often each occurs in train, with add-one smoothing.
+    """
+    counts = np.load(tokens / "train.counts.npy", allow_pickle=False)
+    encoded = np.concatenate(
+        encode(load_tokenizer(base), documents["text"].to_pylist())
+    )
+    if encoded.max(initial=0) >= len(counts):
+        raise RetuneError(
+            f"{tokens / 'train.counts.npy'} counts {len(counts)} tokens, but the"
+            f" tokenizer of {base} gives id {encoded.max()}: run tokenize again"
+        )
+    num_bytes = sum(documents["bytes"].to_pylist())
+    bits = math.log2(counts.sum() + len(counts)) - np.log2(counts + 1)
+    return {
+        "uniform_bits_per_byte": math.log2(len(counts)) * len(encoded) / num_bytes,
+        "unigram_bits_per_byte": float(bits[encoded].sum() / num_bytes),
+    }
+
+
+def tabulate_samples(
+    settings: EvaluateSettings,
+    base: list[tuple[str, str]],
+    tuned: list[tuple[str, str]],
+) -> dict[str, Any]:
+    """Return each prompt's texts side by side, and the settings that made them."""
+    return {
+        "settings": {
+            "max_new_tokens": settings.max_new_tokens,
+            "seed": settings.seed,
+            "greedy": GREEDY,
+            "sampled": SAMPLED,
+        },
+        "samples": [
+            {
+                "prompt": prompt,
+                "base": base_text[0],
+                "tuned": tuned_text[0],
+                "base_sampled": base_text[1],
+                "tuned_sampled": tuned_text[1],
+            }
+            for prompt, base_text, tuned_text in zip(
+                settings.prompts, base, tuned, strict=True
+            )
+        ],
+    }

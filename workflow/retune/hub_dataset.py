@@ -1,0 +1,125 @@
+"""A hub dataset as a source: `datasets` interprets it, `retune.hub` brings its bytes.
+
+The library alone knows which files make up which split, but it checks no bytes, and
+it takes another commit or a local folder in silence.
+"""
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import datasets
+from datasets.data_files import DataFilesDict, DataFilesList
+from datasets.exceptions import DataFilesNotFoundError, DatasetsError
+
+from retune.errors import RetuneError
+from retune.hub import Repository, bring, list_files, with_retries
+from retune.rows import Row, check_columns, rows_of
+from retune.settings import DatasetSettings, Split
+
+SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
+    "train": ("train",),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test",),
+}
+
+datasets.config.TORCH_AVAILABLE = False  # text needs no torch, which loads slowly
+datasets.disable_progress_bars()
+log = logging.getLogger(__name__)
+
+
+class HubDataset:
+    """The files of a hub dataset, brought to a folder and ready to read.
+
+    Attributes:
+        paths: Paths in the repository of the files of each of our splits.
+        arrived: Folder that holds them.
+        subset: Name of the configuration.
+        library_version: Version of `datasets`, which decides what the files mean.
+    """
+
+    library_version = datasets.__version__
+
+    def __init__(self, settings: DatasetSettings, folder: Path) -> None:
+        """Bring the files, checked, into `folder`."""
+        self.settings = settings
+        self.repository = Repository("dataset", settings.name, settings.revision)
+        self.arrived = folder / "files"
+        files = list_files(self.repository)
+        find = partial(find_builder, settings, self.repository, folder / "cache")
+        self.builder = with_retries(self.repository, find)
+        self.subset = self.builder.config.name
+        self.paths = find_splits(self.repository, self.builder)
+        wanted = [files[path] for path in chain(*self.paths.values())]
+        bring(self.repository, wanted, self.arrived)
+
+    def rows(self, split: Split) -> Iterator[Row]:
+        """Yield the rows of a split, from the files that arrived."""
+        local = [str(self.arrived / path) for path in self.paths[split]]
+        self.builder.config.data_files = DataFilesDict(
+            {split: DataFilesList(local, origin_metadata=[])}
+        )
+        where = f"{self.repository}, split {split}"
+        try:
+            stream = self.builder.as_streaming_dataset(split=split)
+            for table in stream.with_format("arrow").iter(batch_size=1000):
+                check_columns(self.settings, table.column_names, where)
+                yield from rows_of(self.settings, table, where)
+        except (DatasetsError, ValueError) as error:
+            raise RetuneError(f"dataset.name: cannot read {where}: {error}") from error
+
+
+def find_builder(
+    settings: DatasetSettings, repository: Repository, cache: Path
+) -> datasets.DatasetBuilder:
+    """Return what reads the dataset at its commit.
+
+    Without the prefix a folder of that name here would be taken instead; with the
+    shared cache any commit that is in it, when the hub is away.
+    """
+    try:
+        return datasets.load_dataset_builder(
+            f"hf://datasets/{settings.name}",
+            settings.subset,
+            revision=settings.revision,
+            cache_dir=str(cache),
+        )
+    except DataFilesNotFoundError as error:
+        raise repository.problem(
+            "name", f"{repository} holds no files that `datasets` reads"
+        ) from error
+    except RuntimeError as error:  # a loading script
+        raise repository.problem("name", f"{repository}: {error}") from error
+    except ValueError as error:  # its text lists the subsets there are
+        text = " ".join(str(error).split()).partition(" Example of usage")[0]
+        if not text.startswith(("BuilderConfig", "Config name")):
+            raise
+        raise repository.problem("subset", text) from error
+
+
+def find_splits(
+    repository: Repository, builder: datasets.DatasetBuilder
+) -> dict[Split, list[str]]:
+    """Return the paths in the repository that make up each of our splits."""
+    there = builder.config.data_files or {}
+    names = {
+        split: next((name for name in aliases if name in there), None)
+        for split, aliases in SPLIT_NAMES.items()
+    }
+    if names["train"] is None:
+        raise repository.problem(
+            "name", f"{repository} has no split train; there are: {', '.join(there)}"
+        )
+    if unused := sorted(set(there) - set(names.values())):
+        log.info("splits of %s left out: %s", repository, ", ".join(unused))
+    urls = {split: there[name] for split, name in names.items() if name}
+    root = f"hf://datasets/{repository.name}@{repository.revision}/"
+    for url in chain(*urls.values()):
+        if not url.startswith(root):
+            raise repository.problem("name", f"{url} does not belong to {repository}")
+    return {
+        split: [url.removeprefix(root) for url in found]
+        for split, found in urls.items()
+    }

@@ -1,0 +1,142 @@
+"""Generates from the settings models: the JSON schema, and the manual's tables.
+
+`python -m retune.manual` rewrites both; a test fails when they have drifted.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from retune.publishing import write_text
+from retune.settings import Params
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "workflow/schemas/params.schema.json"
+MANUAL = ROOT / "config/README.md"
+START, END = "<!-- settings: generated -->", "<!-- settings: end -->"
+
+
+def build_schema() -> dict[str, Any]:
+    """Return the JSON schema of params.yaml, without references."""
+    schema = Params.model_json_schema()
+    definitions = schema.pop("$defs")
+    sections = {
+        name: inline(value, definitions) for name, value in schema["properties"].items()
+    }
+    for name in ("dataset", "model"):  # a short name may stand for the section
+        sections[name] = {
+            "description": sections[name].pop("description"),
+            "anyOf": [{"type": "string"}, sections[name]],
+        }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "properties": sections,
+    }
+
+
+def inline(value: Any, definitions: dict[str, Any]) -> Any:
+    """Return `value` with every $ref replaced: not all readers follow them."""
+    if isinstance(value, list):
+        return [inline(item, definitions) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$ref" in value:
+        target = definitions[value["$ref"].removeprefix("#/$defs/")]
+        return inline({**target, **without(value, "$ref")}, definitions)
+    return {key: inline(item, definitions) for key, item in value.items()}
+
+
+def without(value: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return a copy of `value` that lacks `key`."""
+    return {k: v for k, v in value.items() if k != key}
+
+
+def build_tables() -> str:
+    """Return a heading and a table per section of params.yaml."""
+    parts = []
+    for name, field in Params.model_fields.items():
+        model = field.annotation
+        assert isinstance(model, type)
+        assert issubclass(model, BaseModel)
+        summary = " ".join((model.__doc__ or "").split())
+        rows = [
+            f"| `{key}` | {describe_values(key, model)} | {describe_default(setting)} |"
+            f" {setting.description} |"
+            for key, setting in model.model_fields.items()
+        ]
+        head = "| setting | values | default | what it does |\n| --- | --- | --- | --- |"
+        parts.append(f"### `{name}`\n\n{summary}\n\n{head}\n" + "\n".join(rows))
+    return "\n\n".join(parts)
+
+
+def describe_default(setting: FieldInfo) -> str:
+    """Return a setting's default as it would be written in params.yaml."""
+    if setting.is_required():
+        return "must be given"
+    if setting.default is None:
+        return "none"
+    return f"`{json.dumps(setting.default)}`"
+
+
+def describe_values(key: str, model: type[BaseModel]) -> str:
+    """Return what a setting may be: its type and bounds."""
+    schema = model.model_json_schema()
+    return describe_schema(schema["properties"][key])
+
+
+def describe_schema(schema: dict[str, Any]) -> str:
+    """Return the values that a JSON schema allows, in words."""
+    if "anyOf" in schema:
+        options = [describe_schema(option) for option in schema["anyOf"]]
+        return ", ".join(option for option in options if option != "null")
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if schema.get("pattern", "").startswith("^[0-9a-f]"):
+        return "40 hex digits"
+    words = {
+        "integer": "integer",
+        "number": "number",
+        "string": "text",
+        "boolean": "`true`, `false`",
+        "array": "list",
+        "object": "mapping",
+    }
+    kind = words.get(schema.get("type", ""), "null")
+    signs = {
+        "minimum": "≥",
+        "exclusiveMinimum": ">",
+        "maximum": "≤",
+        "exclusiveMaximum": "<",
+    }
+    bounds = [f"{signs[k]} {v:g}" for k, v in schema.items() if k in signs]
+    return " ".join([kind, ", ".join(bounds)]).strip()
+
+
+def insert_tables(manual: str) -> str:
+    """Return the manual with its generated part replaced."""
+    pattern = re.compile(f"{re.escape(START)}.*?{re.escape(END)}", re.DOTALL)
+    generated = f"{START}\n\n{build_tables()}\n\n{END}"
+    assert pattern.search(manual), f"{MANUAL} has lost its marks {START} and {END}"
+    return pattern.sub(lambda _: generated, manual)
+
+
+def render_schema() -> str:
+    """Return the text of the schema's file."""
+    return json.dumps(build_schema(), indent=2) + "\n"
+
+
+def main() -> None:
+    """Rewrite the schema and the manual's tables."""
+    write_text(SCHEMA, render_schema())
+    write_text(MANUAL, insert_tables(MANUAL.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()

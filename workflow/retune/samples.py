@@ -1,0 +1,76 @@
+"""What a model writes after each prompt: the likeliest words, and a seeded draw."""
+
+import torch
+from transformers import GenerationConfig
+
+from retune.errors import RetuneError
+from retune.language_model import LanguageModel, context_of, encode
+from retune.settings import EvaluateSettings
+
+GREEDY = {"do_sample": False}
+SAMPLED = {"do_sample": True, "temperature": 0.8, "top_p": 0.95, "top_k": 0}
+
+
+def continue_prompts(
+    language_model: LanguageModel, settings: EvaluateSettings
+) -> list[tuple[str, str]]:
+    """Return each prompt's greedy and sampled continuation.
+
+    A prompt is the start of a document: the same prefix precedes it as in scoring.
+    Each draw has its own seed, so that a prompt's text depends on no other prompt's.
+    """
+    check_prompts(language_model, settings)
+    return [
+        (
+            continue_prompt(language_model, prompt, settings, GREEDY, seed),
+            continue_prompt(language_model, prompt, settings, SAMPLED, seed),
+        )
+        for seed, prompt in enumerate(settings.prompts, start=settings.seed)
+    ]
+
+
+def check_prompts(language_model: LanguageModel, settings: EvaluateSettings) -> None:
+    """Raise RetuneError unless each prompt and its continuation fit the context."""
+    context = context_of(language_model.folder)
+    for prompt, tokens in zip(
+        settings.prompts,
+        encode(language_model.tokenizer, settings.prompts),
+        strict=True,
+    ):
+        length = 1 + len(tokens) + settings.max_new_tokens
+        if context and length > context:
+            raise RetuneError(
+                f"evaluate.prompts: {prompt[:30]!r} and max_new_tokens"
+                f" ({settings.max_new_tokens}) make {length} tokens, the model's"
+                f" context holds {context}: shorten one of them"
+            )
+
+
+def continue_prompt(
+    language_model: LanguageModel,
+    prompt: str,
+    settings: EvaluateSettings,
+    strategy: dict[str, float],
+    seed: int,
+) -> str:
+    """Return the text the model adds to a prompt, without special tokens."""
+    model, tokenizer = language_model.model, language_model.tokenizer
+    (tokens,) = encode(tokenizer, [prompt])
+    inputs = torch.tensor([[language_model.prefix, *tokens.tolist()]])
+    inputs = inputs.to(model.device)
+    # The model's own generation_config.json fills only what is not named here.
+    generation = GenerationConfig(
+        max_new_tokens=settings.max_new_tokens,
+        num_beams=1,
+        repetition_penalty=1.0,
+        pad_token_id=language_model.prefix,
+        **strategy,
+    )
+    torch.manual_seed(seed)
+    with torch.inference_mode():
+        output = model.generate(
+            inputs,
+            attention_mask=torch.ones_like(inputs),
+            generation_config=generation,
+        )
+    return tokenizer.decode(output[0, inputs.shape[1] :], skip_special_tokens=True)
