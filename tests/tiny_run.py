@@ -16,7 +16,7 @@ from retune.settings import (
     TokenizeSettings,
 )
 
-WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
+WORDS = ["red", "green", "blue", "one", "two", "three", "up", "down", "left", "right"]
 
 
 def make_texts(count: int) -> list[str]:

@@ -34,4 +34,6 @@ def test_every_setting_has_a_description():
     ids=lambda path: path.name,
 )
 def test_editors_accept_what_the_project_ships(path):
-    jsonschema.validate(yaml.safe_load(path.read_text()), json.loads(SCHEMA.read_text()))
+    jsonschema.validate(
+        yaml.safe_load(path.read_text()), json.loads(SCHEMA.read_text())
+    )

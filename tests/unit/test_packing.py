@@ -83,7 +83,9 @@ def test_each_epoch_sees_every_block_once(num_blocks, batch_size, seed):
 @pytest.mark.parametrize(("world_size", "micro"), [(1, 8), (2, 4), (2, 2), (4, 1)])
 def test_any_number_of_ranks_shares_the_same_global_batch(world_size, micro):
     blocks = blocks_of_step(3, 8, 100, seed=0)
-    parts = [share_of_rank(blocks, rank, world_size, micro) for rank in range(world_size)]
+    parts = [
+        share_of_rank(blocks, rank, world_size, micro) for rank in range(world_size)
+    ]
     assert all(part.shape == (8 // world_size // micro, micro) for part in parts)
     assert sorted(np.concatenate([p.ravel() for p in parts])) == sorted(blocks)
 

@@ -24,9 +24,14 @@ def test_an_error_leaves_the_earlier_folder_and_no_rest(tmp_path):
     target = tmp_path / "out"
     target.mkdir()
     (target / "old").touch()
-    with pytest.raises(OSError, match="full"), published_folder(target) as stage:
-        (stage / "new").touch()
-        raise OSError("disk full")
+
+    def fail_half_way():
+        with published_folder(target) as stage:
+            (stage / "new").touch()
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="full"):
+        fail_half_way()
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "old"]
 
 

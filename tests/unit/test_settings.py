@@ -93,7 +93,9 @@ def test_a_number_that_yaml_reads_as_text_is_a_number():
 
 def test_two_spellings_of_a_number_give_the_same_section():
     short = read_params({**MINIMAL, "finetune": {"learning_rate": "1e-4", "epochs": 1}})
-    long = read_params({**MINIMAL, "finetune": {"epochs": 1.0, "learning_rate": 0.0001}})
+    long = read_params(
+        {**MINIMAL, "finetune": {"epochs": 1.0, "learning_rate": 0.0001}}
+    )
     assert short.finetune.model_dump_json() == long.finetune.model_dump_json()
 
 

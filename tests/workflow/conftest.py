@@ -1,7 +1,6 @@
 """A copy of the workflow in an empty folder, and a run of it that looks finished."""
 
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -9,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from retune.manual import ROOT
-
-FILES = "Snakefile", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore"
-FOLDERS = "workflow", "profiles", "envs", ".dvc"
+from workflow_copy import copy_workflow
 
 
 @dataclass(frozen=True)
@@ -60,23 +56,13 @@ class Workspace:
 @pytest.fixture
 def workspace(tmp_path) -> Workspace:
     """The workflow in an empty folder."""
-    return copy_workflow(tmp_path / "workspace")
+    return Workspace(copy_workflow(tmp_path / "workspace"))
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Workspace:
     """A run that looks finished; tests leave it as they found it."""
-    finished = copy_workflow(tmp_path_factory.mktemp("finished") / "workspace")
+    folder = tmp_path_factory.mktemp("finished") / "workspace"
+    finished = Workspace(copy_workflow(folder))
     finished.looks_finished()
     return finished
-
-
-def copy_workflow(target: Path) -> Workspace:
-    """Copy what the workflow needs."""
-    target.mkdir()
-    for name in FILES:
-        shutil.copy2(ROOT / name, target / name)
-    for name in FOLDERS:
-        ignored = shutil.ignore_patterns("__pycache__", "cache", "tmp", "*.egg-info")
-        shutil.copytree(ROOT / name, target / name, ignore=ignored)
-    return Workspace(target)

@@ -56,6 +56,7 @@ def test_a_finished_run_has_nothing_to_do(finished):
 @pytest.mark.parametrize("section", CHANGES)
 def test_a_changed_setting_reruns_what_depends_on_it(finished, params, section):
     values, write = params
+    (finished.folder / "a.jsonl").write_text('{"text": "one document"}\n')
     change, expected = CHANGES[section]
     old = values[section] if isinstance(values[section], dict) else {}
     write({**values, section: {**old, **change}})
@@ -83,6 +84,29 @@ def test_changed_code_reruns_its_step(finished, module, first):
         path.write_text(text)
     assert first in planned
     assert "tokenize" not in planned
+
+
+def test_a_changed_file_of_the_user_reruns_download(finished, params):
+    values, write = params
+    mine = finished.folder / "mine.jsonl"
+    mine.write_text('{"text": "one document"}\n')
+    write({**values, "dataset": "mine.jsonl"})
+    finished.snakemake("--touch", "--forceall", "--cores", "1", "train")
+    assert finished.planned() == set()
+    mine.write_text('{"text": "another document"}\n')
+    assert finished.planned() == set(CODE) - {"fetch"}
+    finished.looks_finished()
+
+
+def test_a_missing_file_of_the_user_is_named_before_anything_runs(workspace):
+    path = workspace.folder / "params.yaml"
+    path.write_text(
+        path.read_text().replace("dataset: builtin", "dataset: nowhere.jsonl")
+    )
+    result = workspace.snakemake("--cores", "1", "train")
+    assert result.returncode == 1
+    assert "dataset.files.train: no file matches nowhere.jsonl" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_touched_code_reruns_nothing(finished):

@@ -38,7 +38,9 @@ def test_linters_are_content(command):
 def test_every_value_in_a_shell_command_is_quoted(path):
     unquoted = [
         value
-        for value in re.findall(r"\{(?:input|output|params|log|config)[^}]*\}", path.read_text())
+        for value in re.findall(
+            r"\{(?:input|output|params|log|config)[^}]*\}", path.read_text()
+        )
         if not value.endswith(":q}")
     ]
     assert not unquoted

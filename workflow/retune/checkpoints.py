@@ -16,6 +16,7 @@ from retune.tensor_hashes import tensor_sha256
 
 log = logging.getLogger("retune")
 
+
 class Checkpoints:
     """The checkpoints of one run: `state/step-00000050/` and so on.
 
@@ -25,6 +26,7 @@ class Checkpoints:
     """
 
     def __init__(self, state: Path, keep: int) -> None:
+        """Work in `state`, which exists; keep the newest `keep` checkpoints."""
         self.state = state
         self.keep = keep
 

@@ -140,7 +140,9 @@ def choose_precision(settings: ConfigureSettings, hardware: Hardware) -> Decisio
         return Decision("precision", settings.precision, "set in params.yaml")
     if hardware.accelerator == "cpu":
         return Decision(
-            "precision", "fp32", "most CPUs compute fp32 two to three times faster than bf16"
+            "precision",
+            "fp32",
+            "most CPUs compute fp32 two to three times faster than bf16",
         )
     return Decision("precision", "bf16", "GPUs since Ampere compute it at full speed")
 
@@ -176,23 +178,25 @@ def choose_zero_stage(
         return Decision("zero_stage", settings.zero_stage, "set in params.yaml")
     if settings.offload_param == "cpu":
         return Decision("zero_stage", 3, "offload_param needs it")
-    needed = (
-        model_states_bytes(num_parameters, precision, 2, hardware.world_size) / GB
-    )
+    needed = model_states_bytes(num_parameters, precision, 2, hardware.world_size) / GB
     if hardware.gpu_memory_gb is None or hardware.accelerator == "cpu":
         return Decision(
-            "zero_stage", 2, f"shards gradients and optimizer states: {needed:.2f} GB a rank"
+            "zero_stage",
+            2,
+            f"shards gradients and optimizer states: {needed:.2f} GB a rank",
         )
     room = SHARE_FOR_STATES * hardware.gpu_memory_gb
     if needed <= room:
         return Decision(
-            "zero_stage", 2, f"model states take {needed:.1f} of {room:.1f} GB set aside"
+            "zero_stage",
+            2,
+            f"model states take {needed:.1f} of {room:.1f} GB set aside",
         )
     return Decision(
         "zero_stage",
         3,
-        f"at stage 2 model states would take {needed:.1f} GB, more than the {room:.1f} GB"
-        " set aside",
+        f"at stage 2 model states would take {needed:.1f} GB, more than the"
+        f" {room:.1f} GB set aside",
     )
 
 

@@ -1,4 +1,4 @@
-"""The step `consolidate`: a checkpoint's shards to one Hugging Face folder, verified."""
+"""The step `consolidate`: a checkpoint's shards to one model, verified."""
 
 import json
 import logging
@@ -53,8 +53,8 @@ def run(
         write_manifest(stage)
     num_bytes = sum(map(size_of, weights["tensors"].values()))
     return (
-        f"{len(weights['tensors'])} tensors, {num_bytes / 1e6:,.1f} MB, all equal to the"
-        " live weights"
+        f"{len(weights['tensors'])} tensors, {num_bytes / 1e6:,.1f} MB, all equal to"
+        " the live weights"
     )
 
 
@@ -103,7 +103,10 @@ def write_shard(
         raise RetuneError(f"the checkpoint lacks {', '.join(missing)}; rerun finetune")
     shard = {
         # A lazy tensor becomes a real one by contiguous().
-        name: state[name].contiguous().to(getattr(torch, tensors[name]["dtype"])).clone()
+        name: state[name]
+        .contiguous()
+        .to(getattr(torch, tensors[name]["dtype"]))
+        .clone()
         for name in names
     }
     save_file(shard, path, metadata={"format": "pt"})

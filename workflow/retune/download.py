@@ -129,7 +129,7 @@ def write_split(
 def name_document(split: Split, number: int, row: Row) -> Document:
     """Return the document that starts at row `number`."""
     name = f"{split}-{number:09d}"
-    return Document(name, name if row.group is None else row.group, row.text)
+    return Document(name, row.group or name, row.text)
 
 
 def join_rows(rows: Iterable[Row], document_start: str) -> Iterator[tuple[int, Row]]:

@@ -34,9 +34,6 @@ TOKENIZER = (
 )
 # One of these must be there; the other tokenizer files only add to them.
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-# The settings that decide the bytes; for the built-in model all do.
-ORIGIN = {"hub": {"source", "name", "revision"}, "local": {"source", "folder"}}
-
 Copy = Callable[[Sequence[str]], None]
 log = logging.getLogger(__name__)
 
@@ -60,11 +57,20 @@ def run(settings: ModelSettings, base: Path) -> str:
     with published_folder(base) as stage:
         parameters = make[settings.source](settings, stage)
         check_weights(settings, stage)
-        origin = ORIGIN.get(settings.source)
-        write_manifest(stage, **settings.model_dump(include=origin, exclude_none=True))
+        write_manifest(stage, **origin_of(settings))
         size = sum(path.stat().st_size for path in stage.glob("*.safetensors"))
     title = title_of(settings)[1]
     return f"{title}: {parameters / 1e6:,.1f} M parameters, {size / 1e6:,.0f} MB"
+
+
+def origin_of(settings: ModelSettings) -> dict[str, Any]:
+    """Return the settings that decide the model's bytes."""
+    match settings.source:
+        case "hub":
+            return settings.model_dump(include={"source", "name", "revision"})
+        case "local":
+            return {"source": "local", "path": settings.folder}
+    return settings.model_dump(exclude_none=True)
 
 
 def make_builtin(settings: ModelSettings, folder: Path) -> int:

@@ -24,7 +24,7 @@ from retune.publishing import (
     write_json,
     write_text,
 )
-from retune.schedules import num_steps
+from retune.schedules import num_steps, resolve_learning_rate
 from retune.settings import FinetuneSettings
 
 log = logging.getLogger(__name__)
@@ -53,9 +53,12 @@ def run(
     facts = read_json(plan / "plan.json")
     if facts["hardware"]["nodes"] > 1:
         raise RetuneError(
-            f"hardware.nodes: {facts['hardware']['nodes']}: finetune starts the ranks of"
-            " one node only, so far; write 1"
+            f"hardware.nodes: {facts['hardware']['nodes']}: finetune starts the ranks"
+            " of one node only, so far; write 1"
         )
+    settings = resolve_learning_rate(
+        settings, read_json(base / MANIFEST).get("source", "")
+    )
     run_state = state / key_of_run(settings, base, tokens, plan)
     run_state.mkdir(parents=True, exist_ok=True)
     total = num_steps(
@@ -89,9 +92,7 @@ def run(
     )
 
 
-def key_of_run(
-    settings: FinetuneSettings, base: Path, tokens: Path, plan: Path
-) -> str:
+def key_of_run(settings: FinetuneSettings, base: Path, tokens: Path, plan: Path) -> str:
     """Return a name for all that the training depends on, 16 hex digits."""
     parts = [
         settings.model_dump_json(),
@@ -125,6 +126,9 @@ def launch_environment(facts: dict[str, Any]) -> dict[str, str]:
             "DS_ACCELERATOR": "cpu",
             "OMP_NUM_THREADS": str(max(1, cores // facts["world_size"])),
         }
+        if any(name == "lo" for _, name in socket.if_nameindex()):
+            # The ranks share one machine: talk over loopback, whatever its name means.
+            environment["GLOO_SOCKET_IFNAME"] = "lo"
     return environment
 
 

@@ -222,7 +222,7 @@ def explain_refusal(repository: Repository, error: Exception) -> RetuneError | N
         match cause:
             case HFValidationError():
                 return repository.problem(
-                    "name", f"{name} cannot be on the hub: {cause}"
+                    "name", f"{name} is no name of the hub: {cause}"
                 )
             case GatedRepoError():
                 return repository.problem(

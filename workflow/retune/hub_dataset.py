@@ -46,7 +46,8 @@ class HubDataset:
         """Bring the files, checked, into `folder`."""
         self.settings = settings
         self.repository = Repository("dataset", settings.name, settings.revision)
-        self.arrived = folder / "files"
+        # `datasets` looks for a relative path in the repository on the hub.
+        self.arrived = folder.resolve() / "files"
         files = list_files(self.repository)
         find = partial(find_builder, settings, self.repository, folder / "cache")
         self.builder = with_retries(self.repository, find)
@@ -103,7 +104,8 @@ def find_splits(
     repository: Repository, builder: datasets.DatasetBuilder
 ) -> dict[Split, list[str]]:
     """Return the paths in the repository that make up each of our splits."""
-    there = builder.config.data_files or {}
+    files = builder.config.data_files or {}
+    there = {str(name): urls for name, urls in files.items()}
     names = {
         split: next((name for name in aliases if name in there), None)
         for split, aliases in SPLIT_NAMES.items()

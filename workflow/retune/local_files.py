@@ -54,8 +54,11 @@ def read_file(settings: DatasetSettings, path: Path) -> Iterator[Row]:
 def read_jsonl(settings: DatasetSettings, path: Path) -> Iterator[Row]:
     """Yield a row per line of JSON; a key that later lines lack is null there."""
     text_key, group_key = settings.text_column, settings.group_column
+    is_first = True
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
             where = f"{path}, line {number}"
             try:
                 record = json.loads(line)
@@ -65,8 +68,9 @@ def read_jsonl(settings: DatasetSettings, path: Path) -> Iterator[Row]:
                 ) from None
             if not isinstance(record, dict):
                 raise RetuneError(f"dataset.files: {where} is not a JSON object")
-            if number == 1:
+            if is_first:
                 check_columns(settings, record, str(path))
+                is_first = False
             text, group = record.get(text_key), record.get(group_key)
             if not isinstance(text, str | None):
                 raise wrong_type(text_key, type(text).__name__, where)

@@ -69,7 +69,9 @@ def build_tables() -> str:
             f" {setting.description} |"
             for key, setting in model.model_fields.items()
         ]
-        head = "| setting | values | default | what it does |\n| --- | --- | --- | --- |"
+        head = (
+            "| setting | values | default | what it does |\n| --- | --- | --- | --- |"
+        )
         parts.append(f"### `{name}`\n\n{summary}\n\n{head}\n" + "\n".join(rows))
     return "\n\n".join(parts)
 

@@ -34,6 +34,7 @@ class PackedBlocks:
     """Blocks of one split, read through a memory map: any size, no start-up cost."""
 
     def __init__(self, folder: Path, split: str) -> None:
+        """Open what `tokenize` wrote into `folder`."""
         facts = read_json(folder / "tokens.json")
         self.sequence_length: int = facts["sequence_length"]
         self._stream = np.memmap(
@@ -42,6 +43,7 @@ class PackedBlocks:
         self._starts = np.fromfile(folder / f"{split}.documents.bin", dtype="<i8")
 
     def __len__(self) -> int:
+        """Return the number of whole blocks; a rest shorter than one is unused."""
         return len(self._stream) // self.sequence_length
 
     def batch(self, blocks: np.ndarray) -> Batch:
@@ -103,5 +105,5 @@ def order_of_epoch(epoch: int, num_blocks: int, seed: int) -> np.ndarray:
 def share_of_rank(
     blocks: np.ndarray, rank: int, world_size: int, micro_batch_size: int
 ) -> np.ndarray:
-    """Return a rank's part of a global batch, [accumulation steps, micro_batch_size]."""
+    """Return a rank's part of a batch, [accumulation steps, micro_batch_size]."""
     return blocks.reshape(-1, world_size, micro_batch_size)[:, rank]

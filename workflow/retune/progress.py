@@ -27,7 +27,8 @@ def progress_bar(step: str, total: float, unit: str, **options: Any) -> Iterator
             disable=not may_draw,
             leave=False,
             dynamic_ncols=True,
-            bar_format="{desc}{bar:24} {n_fmt}/{total_fmt} {unit}  {elapsed}<{remaining}{postfix}",
+            bar_format="{desc}{bar:24} {n_fmt}/{total_fmt} {unit}  "
+            "{elapsed}<{remaining}{postfix}",
             **options,
         )
         try:

@@ -28,6 +28,7 @@ HubName = Annotated[
 Count = Annotated[int, Field(ge=1)]
 Length = Annotated[int, Field(ge=8)]
 Gigabytes = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Split = Literal["train", "validation", "test"]
 
@@ -61,8 +62,11 @@ class Settings(BaseModel):
 
 
 class DatasetSettings(Settings):
-    """Where the text comes from. A short name (`builtin`, `wikitext`) or a file
-    (`my.jsonl`) may stand for the whole section."""
+    """Where the text comes from.
+
+    A short name (`builtin`, `wikitext`) or a file (`my.jsonl`) may stand for the whole
+    section.
+    """
 
     source: Literal["builtin", "hub", "local"] = Field(
         description="`builtin`: Python's own documentation; `hub`: a Hugging Face"
@@ -73,7 +77,8 @@ class DatasetSettings(Settings):
         None, description="Commit of the hub dataset, 40 hex digits."
     )
     subset: str | None = Field(
-        None, description="Configuration of the hub dataset, such as `wikitext-2-raw-v1`."
+        None,
+        description="Configuration of the hub dataset, such as `wikitext-2-raw-v1`.",
     )
     files: dict[Split, list[str]] | None = Field(
         None,
@@ -121,7 +126,10 @@ class DatasetSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """The base model. A short name (`builtin`, `gpt2`) may stand for the section."""
+    """The base model.
+
+    A short name (`builtin`, `gpt2`) may stand for the whole section.
+    """
 
     source: Literal["builtin", "hub", "local"] = Field(
         description="`builtin`: a tiny GPT-2 with random weights, made here; `hub`: a"
@@ -141,7 +149,9 @@ class ModelSettings(Settings):
     n_embd: int = Field(192, ge=8, description="Built-in model: hidden size.")
     n_layer: int = Field(4, ge=1, description="Built-in model: layers.")
     n_head: int = Field(4, ge=1, description="Built-in model: attention heads.")
-    seed: int = Field(0, ge=0, description="Built-in model: seed of its random weights.")
+    seed: int = Field(
+        0, ge=0, description="Built-in model: seed of its random weights."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -165,10 +175,19 @@ class ModelSettings(Settings):
             raise ValueError(
                 f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})"
             )
-        only_builtin = {"vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "seed"}
+        only_builtin = {
+            "vocab_size",
+            "n_positions",
+            "n_embd",
+            "n_layer",
+            "n_head",
+            "seed",
+        }
         if self.source != "builtin" and (extra := only_builtin & self.model_fields_set):
             # A dumped section names every field; only a changed one is a mistake.
-            extra = {key for key in extra if getattr(self, key) != default_of(self, key)}
+            extra = {
+                key for key in extra if getattr(self, key) != default_of(self, key)
+            }
             if extra:
                 raise ValueError(
                     f"{', '.join(sorted(extra))}: only for source: builtin,"
@@ -199,7 +218,7 @@ def check_hub_reference(
 
 
 class HardwareSettings(Settings):
-    """The machines the run is planned for. `auto` asks the machine `configure` runs on."""
+    """The machines the run is planned for; `auto` asks the one `configure` runs on."""
 
     accelerator: Literal["cpu", "cuda", "auto"] = Field(
         "cpu", description="What the ranks compute on."
@@ -231,16 +250,20 @@ class PrepareSettings(Settings):
     """Checks, duplicates and splits."""
 
     min_characters: int = Field(
-        20, ge=1, description="Documents shorter than this many characters are rejected."
+        20,
+        ge=1,
+        description="Documents with fewer are rejected; white space at the ends does"
+        " not count.",
     )
     max_rejected_share: Share = Field(
         0.05, description="Stop if a larger share of the documents is rejected."
     )
     validation_share: Share = Field(
-        0.05, description="Share of the groups that goes to validation, if the data has none."
+        0.05,
+        description="Share of the groups for validation, if the data has none.",
     )
     test_share: Share = Field(
-        0.05, description="Share of the groups that goes to test, if the data has none."
+        0.05, description="Share of the groups for test, if the data has none."
     )
     overlap_words: int = Field(
         13,
@@ -280,7 +303,8 @@ class ConfigureSettings(Settings):
         "auto", description="Sequences per rank and forward pass."
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="`auto`: bf16 where the hardware computes it fast, else fp32."
+        "auto",
+        description="`auto`: bf16 where the hardware computes it fast, else fp32.",
     )
     zero_stage: Literal["auto", 0, 1, 2, 3] = Field(
         "auto", description="DeepSpeed ZeRO stage."
@@ -302,15 +326,17 @@ class ConfigureSettings(Settings):
     def _check_strategy(self) -> "ConfigureSettings":
         if self.zero_stage == 0 and self.precision != "fp32":
             raise ValueError(
-                f"zero_stage: 0 with precision: {self.precision} takes one Adam step too"
-                " many in DeepSpeed 0.19: use zero_stage: 1, or precision: fp32"
+                f"zero_stage: 0 with precision: {self.precision} takes one Adam step"
+                " too many in DeepSpeed 0.19: use zero_stage: 1, or precision: fp32"
             )
         if self.offload_param == "cpu" and self.zero_stage != 3:
             raise ValueError(
                 f"offload_param: cpu needs zero_stage: 3, not {self.zero_stage}"
             )
         if self.offload_optimizer == "cpu" and self.zero_stage == 0:
-            raise ValueError("offload_optimizer: cpu needs zero_stage: 1, 2 or 3, not 0")
+            raise ValueError(
+                "offload_optimizer: cpu needs zero_stage: 1, 2 or 3, not 0"
+            )
         return self
 
 
@@ -319,9 +345,15 @@ class FinetuneSettings(Settings):
 
     epochs: float = Field(1.0, gt=0, description="Passes over the training blocks.")
     max_steps: int | None = Field(
-        None, ge=1, description="Stop after this many optimizer steps, whatever `epochs`."
+        None,
+        ge=1,
+        description="Stop after this many optimizer steps, whatever `epochs`.",
     )
-    learning_rate: float = Field(5e-5, gt=0, description="Peak learning rate.")
+    learning_rate: Rate | Auto = Field(
+        "auto",
+        description="Peak learning rate; `auto`: 5e-5 for a pre-trained model, 1.5e-3"
+        " for the built-in one, whose weights are random.",
+    )
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="Decay after the warm-up."
     )
@@ -364,8 +396,8 @@ class EvaluateSettings(Settings):
     )
     stride: Count | Auto = Field(
         "auto",
-        description="Tokens a window moves on; `auto`: the whole window, as lm-eval does."
-        " Smaller is slower and gives every token more context.",
+        description="Tokens a window moves on; `auto`: the whole window, as lm-eval"
+        " does. Smaller is slower and gives every token more context.",
     )
     batch_size: int = Field(16, ge=1, description="Windows per forward pass.")
     bootstrap_draws: int = Field(
@@ -376,9 +408,7 @@ class EvaluateSettings(Settings):
         ["Return the", "This module provides", "If the argument is"],
         description="Texts the samples continue.",
     )
-    max_new_tokens: int = Field(
-        48, ge=1, description="Tokens per sample."
-    )
+    max_new_tokens: int = Field(48, ge=1, description="Tokens per sample.")
 
     @model_validator(mode="after")
     def _check_stride(self) -> "EvaluateSettings":
@@ -503,4 +533,6 @@ def suggest(path: list[Any]) -> str:
         model = field.annotation
     known = list(model.model_fields)
     close = get_close_matches(str(path[-1]), known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"
+    return (
+        f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"
+    )

@@ -6,8 +6,24 @@ only shows or checks things (cli, settings, progress) is left out on purpose.
 """
 
 CODE: dict[str, tuple[str, ...]] = {
-    "download": ("download", "builtin_corpus", "splits", "hub", "publishing"),
-    "fetch": ("fetch", "builtin_model", "builtin_corpus", "splits", "hub", "publishing"),
+    "download": (
+        "download",
+        "local_files",
+        "hub_dataset",
+        "hub",
+        "rows",
+        "builtin_corpus",
+        "splits",
+        "publishing",
+    ),
+    "fetch": (
+        "fetch",
+        "builtin_model",
+        "builtin_corpus",
+        "splits",
+        "hub",
+        "publishing",
+    ),
     "prepare": ("prepare", "document_checks", "splits", "overlap", "publishing"),
     "tokenize": ("tokenize", "publishing"),
     "configure": ("configure", "publishing"),

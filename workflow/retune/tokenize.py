@@ -76,7 +76,7 @@ def run(
     write_json(metrics, numbers)
     train = numbers["splits"]["train"]
     return (
-        f"{train['tokens']:,} training tokens, {train['bytes_per_token']:.2f} bytes each:"
+        f"{train['tokens']:,} training tokens of {train['bytes_per_token']:.2f} bytes:"
         f" {train['blocks']:,} blocks of {length}"
     )
 
@@ -133,7 +133,9 @@ def write_split(
         progress_bar("tokenize", num_rows, "documents") as bar,
     ):
         for texts in read_texts(source):
-            for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False):
+            for encoding in tokenizer.encode_batch_fast(
+                texts, add_special_tokens=False
+            ):
                 ids = np.array([bos, *encoding.ids, eos])
                 if ids.max() > np.iinfo(dtype).max:
                     raise RetuneError(
@@ -180,6 +182,7 @@ def check_sizes(numbers: dict[str, Any]) -> None:
     for split in ("train", "validation"):
         if numbers["splits"][split]["tokens"] < length:
             raise RetuneError(
-                f"{split} has {numbers['splits'][split]['tokens']} tokens, less than one"
-                f" block of tokenize.sequence_length ({length}): add data or shorten it"
+                f"{split} has {numbers['splits'][split]['tokens']} tokens, less than"
+                f" one block of tokenize.sequence_length ({length}): add data or"
+                " shorten it"
             )

@@ -1,7 +1,7 @@
 """The training loop: what each rank runs, from top to bottom.
 
-Started by the `finetune` step through the DeepSpeed launcher, once per rank:
-`python -m retune.training --settings JSON --base ... --tokens ... --plan ... --state ...`.
+The `finetune` step starts it through the DeepSpeed launcher, once per rank, as
+`python -m retune.training --settings JSON --base PATH --tokens PATH ...`.
 """
 
 import argparse

@@ -45,7 +45,9 @@ def record(finished: Iterable[str], used: Params) -> str | None:
     if not same_settings(used):
         return "not recorded with DVC: some settings are not those of params.yaml"
     stages = yaml.safe_load(STAGES.read_text(encoding="utf-8"))["stages"]
-    whole = [name for name in sorted(finished) if name in stages and is_whole(stages[name])]
+    whole = [
+        name for name in sorted(finished) if name in stages and is_whole(stages[name])
+    ]
     if not whole:
         return None
     # --force: the outputs are known to be right, DVC need not ask.

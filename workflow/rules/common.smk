@@ -1,16 +1,19 @@
-# What every rule shares: the checked settings, and the code a step depends on.
+# Shared by all rules: the checked settings, and the code a step depends on.
 import os
 from pathlib import Path
+from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 
 import retune
 from retune.errors import RetuneError
+from retune.local_sources import find_local_sources
 from retune.settings import read_params
 from retune.steps import CODE
 
 try:
     PARAMS = read_params(config)
+    LOCAL_SOURCES = find_local_sources(PARAMS)
 except RetuneError as error:
     raise WorkflowError(str(error)) from None
 
@@ -18,7 +21,11 @@ LIBRARY = Path(retune.__file__).parent
 
 # Rules call `python -m retune`, so every environment must find the package. Set
 # here and not in os.environ: Snakemake drops PYTHONPATH in conda jobs.
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={str(LIBRARY.parent)!r}; ")
+shell.prefix(
+    "set -euo pipefail;"
+    # Doubled twice: once for this f-string, once for Snakemake's formatting.
+    f" export PYTHONPATH={quote(str(LIBRARY.parent))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
+)
 
 
 def section(name):

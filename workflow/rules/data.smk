@@ -5,6 +5,7 @@
 
 rule download:
     input:
+        sources=LOCAL_SOURCES["dataset"],
         code=code("download"),
     output:
         raw=directory("data/raw"),
@@ -25,6 +26,7 @@ rule download:
 
 rule fetch:
     input:
+        sources=LOCAL_SOURCES["model"],
         code=code("fetch"),
     output:
         base=directory("models/base"),

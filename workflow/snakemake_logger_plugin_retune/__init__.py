@@ -84,7 +84,8 @@ class LogHandler(LogHandlerBase):
             return
         took = f"{time.monotonic() - start:.1f} s"
         last = (read_lines(logs[0]) or [""])[-1]
-        yield f"{self._color('✓', GREEN)} {rule:<12} {took:>8}  {last.removeprefix('done: ')}"
+        result = last.removeprefix("done: ")
+        yield f"{self._color('✓', GREEN)} {rule:<12} {took:>8}  {result}"
 
     def _failed(self, record: LogRecord) -> Iterator[str]:
         yield f"{self._color('✗', RED)} {record.rule_name:<12}   failed"

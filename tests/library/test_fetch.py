@@ -1,0 +1,265 @@
+"""The step `fetch`: a whole, safe model or one clear sentence."""
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from loopback_hub import TOKEN
+from retune import fetch
+from retune.errors import RetuneError
+from retune.settings import ModelSettings
+
+CONFIG = {
+    "model_type": "gpt2",
+    "architectures": ["GPT2LMHeadModel"],
+    "vocab_size": 10,
+    "n_positions": 8,
+    "n_embd": 4,
+    "n_layer": 1,
+    "n_head": 1,
+}
+# Embeddings 10 x 4 and 8 x 4 (the head is tied), a block of 244, a last norm of 8.
+PARAMETERS = 10 * 4 + 8 * 4 + 244 + 8
+
+
+def safetensors(*names):
+    """Return a file of four zeros per tensor: fetch reads headers only."""
+    header = {
+        name: {"dtype": "F32", "shape": [4], "data_offsets": [16 * n, 16 * n + 16]}
+        for n, name in enumerate(names)
+    }
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(16 * len(names))
+
+
+def as_json(value):
+    return json.dumps(value).encode()
+
+
+def index_of(shards):
+    return as_json({"metadata": {"total_size": 32}, "weight_map": shards})
+
+
+WHOLE = {
+    "config.json": as_json(CONFIG),
+    "generation_config.json": b"{}",
+    "tokenizer.json": b"{}",
+    "tokenizer_config.json": b"{}",
+    "model.safetensors": safetensors("wte.weight", "wpe.weight"),
+}
+FOREIGN = {
+    "README.md": b"# A model",
+    "pytorch_model.bin": b"a pickle",
+    "modeling.py": b"raise SystemExit",
+    "onnx/model.safetensors": safetensors("wte.weight"),
+    "onnx/config.json": b"{}",
+}
+SHARDED = {
+    **{name: content for name, content in WHOLE.items() if "safetensors" not in name},
+    "model-00001-of-00002.safetensors": safetensors("wte.weight"),
+    "model-00002-of-00002.safetensors": safetensors("wpe.weight"),
+    "model.safetensors.index.json": index_of(
+        {
+            "wte.weight": "model-00001-of-00002.safetensors",
+            "wpe.weight": "model-00002-of-00002.safetensors",
+        }
+    ),
+}
+
+
+def without(files, *names):
+    return {name: content for name, content in files.items() if name not in names}
+
+
+@pytest.fixture
+def run_hub(hub, worker, tmp_path):
+    """Return a function that publishes a model and fetches it."""
+
+    def run(files, name="team/tiny"):
+        revision = hub.add("models", name, files)
+        hub.requests.clear()
+        settings = {"source": "hub", "name": name, "revision": revision}
+        return worker.run("fetch", tmp_path / "base", **settings)
+
+    yield run
+    hub.faults.clear()
+
+
+@pytest.fixture
+def run_local(tmp_path):
+    """Return a function that writes a model to a folder and fetches it from there."""
+
+    def run(files):
+        for name, content in files.items():
+            path = tmp_path / "mine" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        settings = ModelSettings(source="local", folder=str(tmp_path / "mine"))
+        return fetch.run(settings, tmp_path / "base")
+
+    return run
+
+
+@pytest.mark.parametrize("files", [WHOLE, SHARDED])
+def test_a_hub_model_arrives_whole_and_without_anything_else(
+    hub, run_hub, tmp_path, files
+):
+    outcome = run_hub({**files, **FOREIGN})
+
+    revision = hub.repositories["models", "team/tiny"].commit
+    assert outcome.result == (
+        f"team/tiny at {revision[:8]}: {PARAMETERS / 1e6:.1f} M parameters, 0 MB"
+    ), outcome
+    arrived = {path.name: path.read_bytes() for path in (tmp_path / "base").iterdir()}
+    manifest = json.loads(arrived.pop("manifest.json"))
+    assert arrived == files
+    assert {file["path"] for file in manifest.pop("files")} == set(files)
+    assert manifest == {"source": "hub", "name": "team/tiny", "revision": revision}
+
+
+def test_a_hub_model_arrives_at_a_relative_target_too(hub, worker):
+    revision = hub.add("models", "team/tiny", WHOLE)
+    settings = {"source": "hub", "name": "team/tiny", "revision": revision}
+    assert worker.run("fetch", Path("models/base"), **settings).result
+    assert (worker.folder / "models/base/model.safetensors").exists()
+
+
+@pytest.mark.parametrize("files", [WHOLE, SHARDED])
+def test_a_local_model_is_copied_whole_and_without_anything_else(
+    run_local, tmp_path, files
+):
+    run_local({**files, **FOREIGN})
+    arrived = {path.name: path.read_bytes() for path in (tmp_path / "base").iterdir()}
+    del arrived["manifest.json"]
+    assert arrived == files
+    original = tmp_path / "mine/config.json"
+    assert not original.samefile(tmp_path / "base/config.json")
+
+
+def test_weights_that_arrive_flipped_are_fetched_again(hub, run_hub, tmp_path):
+    hub.fail("flip", "model.safetensors")
+    assert run_hub(WHOLE).result
+    assert hub.faults[0].times == 0
+    arrived = (tmp_path / "base/model.safetensors").read_bytes()
+    assert arrived == WHOLE["model.safetensors"]
+
+
+def test_weights_that_always_arrive_flipped_are_an_error(hub, run_hub, tmp_path):
+    hub.fail("flip", "model.safetensors", float("inf"))
+    outcome = run_hub(WHOLE)
+    assert outcome.error.startswith("model.name: model.safetensors of team/tiny at ")
+    assert "arrived damaged 3 times" in outcome.error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_private_model_asks_for_a_token_that_is_never_shown(hub, worker, tmp_path):
+    revision = hub.add("models", "team/secret", WHOLE, token="hf_somebodyelse")
+    settings = {"source": "hub", "name": "team/secret", "revision": revision}
+    outcome = worker.run("fetch", tmp_path / "base", **settings)
+    assert outcome.error.startswith("model.name: team/secret is not at")
+    assert "HF_TOKEN" in outcome.error
+    assert TOKEN not in outcome.error + worker.log.read_text()
+
+
+def test_a_hub_model_of_pickles_is_refused_before_any_download(hub, run_hub):
+    outcome = run_hub({**without(WHOLE, "model.safetensors"), **FOREIGN})
+    assert "lacks safetensors weights: model.safetensors or" in outcome.error
+    assert "(pickles such as pytorch_model.bin are never loaded)" in outcome.error
+    assert len(hub.requests) == 1
+
+
+def test_a_hub_model_with_its_own_code_is_refused_before_its_weights(hub, run_hub):
+    config = as_json({**CONFIG, "auto_map": {"AutoModel": "modeling.Evil"}})
+    outcome = run_hub({**WHOLE, **FOREIGN, "config.json": config})
+    assert "needs its own Python code (auto_map in config.json)" in outcome.error
+    assert not any("model.safetensors" in request for request in hub.requests)
+
+
+REFUSED = [
+    (without(WHOLE, "config.json"), "lacks config.json"),
+    (without(WHOLE, "tokenizer.json"), "lacks a tokenizer: tokenizer.json or"),
+    (
+        {"config.json": b"{}", "pytorch_model.bin": b""},
+        r"lacks safetensors weights.*\(pickles such as pytorch_model.bin are never"
+        r" loaded\); a tokenizer",
+    ),
+    (
+        without(SHARDED, "model-00002-of-00002.safetensors"),
+        "lacks model-00002-of-00002.safetensors, which model.safetensors.index.json",
+    ),
+    (
+        {
+            **SHARDED,
+            "model.safetensors.index.json": index_of({"x": "../model.safetensors"}),
+        },
+        "lacks ../model.safetensors, which",
+    ),
+    (
+        {
+            **SHARDED,
+            "model-00002-of-00002.safetensors": safetensors("lm_head.weight"),
+        },
+        "lacks 1 of the tensors in model.safetensors.index.json, such as wpe.weight",
+    ),
+    (
+        {**SHARDED, "model.safetensors.index.json": b"{}"},
+        "has no weight_map in model.safetensors.index.json",
+    ),
+    (
+        {**WHOLE, "model.safetensors": WHOLE["model.safetensors"][:-8]},
+        "has a damaged model.safetensors",
+    ),
+    ({**WHOLE, "config.json": b"{"}, "has a damaged config.json"),
+    ({**WHOLE, "config.json": b"[]"}, "has a config.json that is no JSON object"),
+    (
+        {
+            **WHOLE,
+            "tokenizer_config.json": as_json({"auto_map": {"AutoTokenizer": []}}),
+        },
+        r"needs its own Python code \(auto_map in tokenizer_config.json\)",
+    ),
+    (
+        {**WHOLE, "config.json": as_json({"model_type": "gpt9"})},
+        r"no causal language model that transformers knows \(model_type 'gpt9'",
+    ),
+    (
+        {**WHOLE, "config.json": as_json({"model_type": "t5"})},
+        r"no causal language model that transformers knows \(model_type 't5'",
+    ),
+    (
+        {**WHOLE, "config.json": as_json({**CONFIG, "n_head": 3})},
+        r"no causal language model that transformers knows \(model_type 'gpt2'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("files", "message"), REFUSED)
+def test_a_model_that_is_not_whole_or_not_safe_is_refused(
+    run_local, tmp_path, files, message
+):
+    with pytest.raises(RetuneError, match=message) as caught:
+        run_local(files)
+    assert str(caught.value).startswith(f"model.folder: {tmp_path / 'mine'} ")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    settings = ModelSettings(source="local", folder="no/such")
+    with pytest.raises(RetuneError, match="model.folder: no/such is no folder"):
+        fetch.run(settings, tmp_path / "base")
+
+
+def test_the_builtin_model_is_made_and_counted(tmp_path):
+    settings = ModelSettings(
+        source="builtin", vocab_size=300, n_positions=16, n_embd=8, n_layer=1, n_head=2
+    )
+    result = fetch.run(settings, tmp_path / "base")
+    assert result == "built-in GPT-2: 0.0 M parameters, 0 MB"
+    manifest = json.loads((tmp_path / "base/manifest.json").read_text())
+    assert manifest["vocab_size"] == 300
+    assert "name" not in manifest
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        file["path"] for file in manifest["files"]
+    }

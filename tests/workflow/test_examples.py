@@ -1,0 +1,25 @@
+"""Every example validates and can be planned by Snakemake."""
+
+import shutil
+
+import pytest
+import yaml
+
+from retune.manual import ROOT
+from retune.settings import Params, read_params
+from retune.steps import CODE
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_a_whole_params_file(path):
+    values = yaml.safe_load(path.read_text())
+    assert set(values) == set(Params.model_fields)
+    read_params(values)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_can_be_planned(workspace, path):
+    shutil.copy(path, workspace.folder / "params.yaml")
+    assert workspace.planned() == set(CODE)

@@ -1,0 +1,193 @@
+"""The facts of a run as rows of plain text, for every table that shows them."""
+
+from typing import Any
+
+from retune.quantities import counted, duration, percent
+from retune.run_results import RunResults
+from retune.settings import DatasetSettings, ModelSettings
+
+Row = tuple[str, ...]
+
+SPLITS = ("train", "validation", "test")
+
+
+def protocol_text(run: RunResults) -> str:
+    """Return how the models were scored, in a paragraph."""
+    protocol = run.evaluation["protocol"]
+    settings = run.settings.evaluate
+    test = run.evaluation["test"]
+    return (
+        f"Each held-out document is scored by itself, after {protocol['prefix']}, every"
+        f" token exactly once, in windows of {protocol['context_length']:,} tokens that"
+        f" move on by {protocol['stride']:,}, in {protocol['dtype']} on"
+        f" {protocol['device']}. Bits per byte divide by the text's UTF-8 bytes and so"
+        " compare models with different tokenizers; lower is better. The interval is"
+        f" a paired bootstrap over the documents ({settings.bootstrap_draws:,} draws)."
+        f" The tuned model predicts {percent(test['win_rate'])} of the"
+        f" {counted(test['tuned']['documents'], 'test document')} better than the base"
+        " model. Floors: unigram goes by how often each token occurs in the training"
+        " data, uniform finds every token equally likely."
+    )
+
+
+def training_rows(run: RunResults) -> list[Row]:
+    """Return name and value of what the training was."""
+    plan, settings, measured = run.plan, run.settings.finetune, run.finetune
+    resumed = measured.get("resumed_from_step")
+    return [
+        (
+            "steps",
+            f"{measured['steps']:,} ({measured['epochs']:g} epochs)",
+        ),
+        ("tokens", f"{measured['tokens']:,} predicted"),
+        (
+            "batch",
+            f"{plan['global_batch_size']:,} sequences of {plan['sequence_length']:,}"
+            f" tokens: {counted(plan['world_size'], 'rank')} x"
+            f" {plan['micro_batch_size']} sequences x {plan['gradient_accumulation_steps']} passes",
+        ),
+        (
+            "learning rate",
+            f"{run.peak_learning_rate:g} at its peak, {settings.lr_scheduler_type},"
+            f" warm-up over {percent(settings.warmup_ratio)} of the steps",
+        ),
+        (
+            "AdamW",
+            f"betas {settings.adam_beta1:g} and {settings.adam_beta2:g},"
+            f" epsilon {settings.adam_epsilon:g},"
+            f" weight decay {settings.weight_decay:g}",
+        ),
+        ("gradient clipping", f"norm {plan['gradient_clipping']:g}"),
+        ("precision", plan["precision"]),
+        ("DeepSpeed", describe_strategy(plan)),
+        ("hardware", describe_hardware(plan)),
+        (
+            "time",
+            duration(measured["seconds"])
+            + (f" since it resumed at step {resumed:,}" if resumed else ""),
+        ),
+        ("speed", f"{measured['tokens_per_second']:,.0f} tokens/s"),
+        ("last training loss", f"{measured['train_loss']:.3f} nats per token"),
+        (
+            "validation loss",
+            f"{run.first_validation_loss:.3f} before, {measured['validation_loss']:.3f}"
+            f" after, {measured['best_validation_loss']:.3f} at its lowest",
+        ),
+    ]
+
+
+def describe_strategy(plan: dict[str, Any]) -> str:
+    """Return ZeRO stage, offload and recomputation."""
+    parts = [f"ZeRO stage {plan['zero_stage']}"]
+    for what in ("optimizer", "param"):
+        if plan[f"offload_{what}"] != "none":
+            parts.append(f"offload_{what}: {plan[f'offload_{what}']}")
+    if plan["activation_checkpointing"]:
+        parts.append("activation checkpointing")
+    return ", ".join(parts)
+
+
+def describe_hardware(plan: dict[str, Any]) -> str:
+    """Return what the ranks computed on."""
+    hardware = plan["hardware"]
+    ranks = counted(hardware["gpus_per_node"], "rank")
+    nodes = "" if hardware["nodes"] == 1 else f"{hardware['nodes']} nodes, each with "
+    if hardware["accelerator"] == "cpu":
+        return f"CPU: {nodes}{ranks}"
+    return f"GPU: {nodes}{ranks}" + (
+        f" on {hardware['gpu_name']}" if hardware["gpu_name"] else ""
+    )
+
+
+def origin_rows(run: RunResults) -> list[Row]:
+    """Return name and value of where the data came from."""
+    raw, dataset = run.raw, run.settings.dataset
+    rows = [("source", title_of_dataset(dataset))]
+    rows += [
+        (key.replace("_", " "), str(raw[key]))
+        for key in ("revision", "subset", "python_version", "attribution")
+        if raw.get(key)
+    ]
+    unknown = {
+        "hub": "see the dataset's page on the hub",
+        "local": "not recorded",
+    }
+    return [*rows, ("licence", raw.get("licence") or unknown[dataset.source])]
+
+
+def removal_rows(run: RunResults) -> list[Row]:
+    """Return name and value of what `prepare` took out."""
+    rejected, overlap = run.data["rejected"], run.data["overlap"]
+    checks = ", ".join(
+        f"{count:,} {check}" for check, count in rejected["by_check"].items()
+    )
+    lost = ", ".join(f"{n:,} from {split}" for split, n in overlap["removed"].items())
+    return [
+        ("raw documents", f"{run.raw_documents:,}"),
+        (
+            "rejected by the checks",
+            f"{rejected['count']:,} ({percent(rejected['share'])})"
+            + (f": {checks}" if checks else ""),
+        ),
+        ("removed as duplicates", f"{run.data['duplicates_removed']:,}"),
+        (
+            "removed as overlap with train",
+            f"{lost} ({overlap['words']} words in a row)"
+            if overlap["words"]
+            else "not looked for",
+        ),
+    ]
+
+
+def split_rows(run: RunResults) -> list[Row]:
+    """Return split, documents, groups, words, bytes and tokens."""
+    data, tokens = run.data, run.tokens["splits"]
+    return [
+        (
+            split,
+            *(
+                f"{data[key][split]:,}"
+                for key in ("documents", "groups", "words", "bytes")
+            ),
+            f"{tokens[split]['tokens']:,}",
+        )
+        for split in SPLITS
+    ]
+
+
+def plan_rows(run: RunResults) -> list[Row]:
+    """Return setting, value and why of each decision of `configure`."""
+    return [
+        (each["setting"], str(each["value"]), each["why"])
+        for each in run.plan["decisions"]
+    ]
+
+
+def plan_text(run: RunResults) -> str:
+    """Return what was planned, in two sentences."""
+    plan = run.plan
+    return (
+        f"{plan['num_parameters'] / 1e6:,.1f} M parameters;"
+        f" {describe_hardware(plan)}; each step sees {plan['tokens_per_step']:,} tokens"
+        f" ({plan['global_batch_size']:,} sequences of {plan['sequence_length']:,})."
+        " Weights, gradients and Adam states take"
+        f" {plan['model_states_gb_per_rank']:.2f} GB on each rank, activations come on"
+        " top."
+    )
+
+
+def title_of_dataset(dataset: DatasetSettings) -> str:
+    """Return the dataset's name for people."""
+    if dataset.source == "hub":
+        return dataset.name + (f" ({dataset.subset})" if dataset.subset else "")
+    return {
+        "builtin": "Python's own documentation",
+        "local": "local files",
+    }[dataset.source]
+
+
+def title_of_base(model: ModelSettings) -> str:
+    """Return the base model's name for people."""
+    if model.source == "local":
+        return model.folder.rstrip("/").rpartition("/")[2]
+    return model.name or "a tiny GPT-2 with random weights"

@@ -1,0 +1,37 @@
+"""The user's own files that a run reads: when they change, so does the run."""
+
+from pathlib import Path
+
+from retune.errors import RetuneError
+from retune.settings import Params
+
+
+def find_local_sources(params: Params) -> dict[str, list[str]]:
+    """Return the files that `dataset` and `model` name, if they are local.
+
+    Raises:
+        RetuneError: If one is missing: better now than when its step runs.
+    """
+    return {"dataset": dataset_files(params), "model": model_files(params)}
+
+
+def dataset_files(params: Params) -> list[str]:
+    """Return the files of a local dataset."""
+    if params.dataset.source != "local":
+        return []
+    from retune.local_files import find_files  # loads pyarrow
+
+    found = find_files(params.dataset)
+    return [str(path) for files in found.values() for path in files]
+
+
+def model_files(params: Params) -> list[str]:
+    """Return the files of a local model."""
+    if params.model.source != "local":
+        return []
+    folder = Path(params.model.folder or "")
+    if not (folder / "config.json").is_file():
+        raise RetuneError(
+            f"model.folder: {folder} is no model folder: it has no config.json"
+        )
+    return sorted(str(path) for path in folder.iterdir() if path.is_file())

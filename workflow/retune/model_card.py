@@ -1,0 +1,217 @@
+"""The model card: README.md of the published model, in the Hugging Face form."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import yaml
+
+from retune.escaping import to_html, to_markdown
+from retune.evaluation_rows import HEADER, Row, evaluation_rows, floor_rows
+from retune.fact_rows import (
+    origin_rows,
+    protocol_text,
+    removal_rows,
+    split_rows,
+    title_of_base,
+    title_of_dataset,
+    training_rows,
+)
+from retune.provenance import Provenance
+from retune.run_results import RunResults
+
+CARD = """\
+---
+{front_matter}---
+
+# {title}
+
+{what_it_is}
+
+```python
+from transformers import pipeline
+
+write = pipeline("text-generation", model="models/tuned")
+print(write({prompt!r}, max_new_tokens=40)[0]["generated_text"])
+```
+
+## Evaluation
+
+On the test split:
+
+{evaluation}
+
+{floors}
+
+{protocol}
+
+Nothing else was measured: neither truthfulness nor bias, nor any other task.
+
+## Training
+
+{training}
+
+## Data
+
+{origin}
+
+{splits}
+
+{removal}
+
+## Samples
+
+The likeliest continuation of fixed prompts; ↵ is a line break.
+
+{samples}
+
+## Provenance
+
+{provenance}
+
+<details>
+<summary>All settings of the run</summary>
+
+<pre><code>{settings}</code></pre>
+
+</details>
+"""
+
+NOT_FOR_USE = (
+    "**Not for use.** This is a tiny model, {parameters:.1f} M parameters, trained from"
+    " random weights to show the machinery of the workflow. It writes no sense."
+)
+FINE_TUNED = (
+    "A causal language model: {base}, fine-tuned on {dataset} with DeepSpeed. It"
+    " continues text; what it was compared on is below, and nothing else is promised."
+)
+
+
+def write_card(run: RunResults, provenance: Provenance) -> str:
+    """Return the card."""
+    test = run.evaluation["test"]
+    splits = ("split", "documents", "groups", "words", "bytes", "tokens")
+    return CARD.format(
+        front_matter=front_matter(run),
+        title=to_markdown(title_of(run)),
+        what_it_is=what_it_is(run),
+        prompt=prompt_of(run),
+        evaluation=table(HEADER, evaluation_rows(test)),
+        floors=table(("floor on test", "bits per byte"), floor_rows(run.evaluation)),
+        protocol=to_markdown(protocol_text(run)),
+        training=table(("training", ""), training_rows(run)),
+        origin=table(("data", ""), origin_rows(run)),
+        splits=table(splits, split_rows(run)),
+        removal=table(("removed", "documents"), removal_rows(run)),
+        samples=table(("prompt", "base", "tuned"), sample_rows(run)),
+        provenance=table(("", ""), provenance_rows(run, provenance)),
+        settings=to_html(as_yaml(run.settings.model_dump(mode="json"))),
+    )
+
+
+def front_matter(run: RunResults) -> str:
+    """Return the card's metadata, YAML, as the hub reads it."""
+    model, dataset = run.settings.model, run.settings.dataset
+    values: dict[str, Any] = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["retune", "deepspeed"],
+    }
+    if model.source == "hub":
+        values |= {"base_model": model.name, "base_model_relation": "finetune"}
+    if dataset.source == "hub":
+        values["datasets"] = [dataset.name]
+    return as_yaml({**values, "model-index": [model_index(run)]})
+
+
+def model_index(run: RunResults) -> dict[str, Any]:
+    """Return the measured results in the form of the hub's leaderboards."""
+    tuned = run.evaluation["test"]["tuned"]
+    dataset = run.settings.dataset
+    metrics = [
+        {"type": kind, "name": name, "value": round(tuned[key], 4)}
+        for kind, name, key in (
+            ("bits_per_byte", "Bits per byte", "bits_per_byte"),
+            ("perplexity", "Token perplexity", "token_perplexity"),
+            ("perplexity", "Word perplexity", "word_perplexity"),
+        )
+        if tuned[key] is not None
+    ]
+    return {
+        "name": title_of(run),
+        "results": [
+            {
+                "task": {"type": "text-generation", "name": "Text generation"},
+                "dataset": {
+                    "name": title_of_dataset(dataset),
+                    "type": dataset.name or dataset.source,
+                    "split": "test",
+                },
+                "metrics": metrics,
+            }
+        ],
+    }
+
+
+def title_of(run: RunResults) -> str:
+    """Return the model's name for people."""
+    model, dataset = run.settings.model, title_of_dataset(run.settings.dataset)
+    if model.source == "builtin":
+        return f"A tiny GPT-2 trained on {dataset}"
+    return f"{title_of_base(model)} fine-tuned on {dataset}"
+
+
+def what_it_is(run: RunResults) -> str:
+    """Return the first sentence, which warns of the built-in model."""
+    if run.settings.model.source == "builtin":
+        return NOT_FOR_USE.format(parameters=run.plan["num_parameters"] / 1e6)
+    return FINE_TUNED.format(
+        base=to_markdown(title_of_base(run.settings.model)),
+        dataset=to_markdown(title_of_dataset(run.settings.dataset)),
+    )
+
+
+def prompt_of(run: RunResults) -> str:
+    """Return the first prompt of the samples, one that is short enough to show."""
+    short = [text for text in run.settings.evaluate.prompts if 0 < len(text) <= 40]
+    return short[0] if short else "The"
+
+
+def sample_rows(run: RunResults) -> list[Row]:
+    """Return prompt, the base model's text and the tuned model's."""
+    return [
+        (sample["prompt"], sample["base"], sample["tuned"])
+        for sample in run.samples["samples"]
+    ]
+
+
+def provenance_rows(run: RunResults, provenance: Provenance) -> list[Row]:
+    """Return name and value of all that the result came from."""
+    revisions = {"dataset": run.settings.dataset, "model": run.settings.model}
+    return [
+        ("commit of the project", provenance.commit),
+        *(
+            (f"revision of the {name}", f"{settings.name} at {settings.revision}")
+            for name, settings in revisions.items()
+            if settings.revision
+        ),
+        *(
+            (f"sha256 of {folder}/manifest.json", digest)
+            for folder, digest in run.manifest_sha256.items()
+        ),
+        *(
+            (f"{name} where this card was written", value)
+            for name, value in (provenance.machine | provenance.packages).items()
+        ),
+    ]
+
+
+def table(header: Sequence[str], rows: Iterable[Row]) -> str:
+    """Return a Markdown table of plain text."""
+    lines = [header, ["---"] * len(header)]
+    lines += [[to_markdown(cell) or " " for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def as_yaml(value: Any) -> str:
+    """Return YAML in the order of `value`."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=88)

@@ -1,0 +1,40 @@
+"""Numbers as people read them."""
+
+
+def number(value: float | None) -> str:
+    """Return a number with as many decimals as its size asks for; None is a dash."""
+    if value is None:
+        return "-"
+    if abs(value) >= 1e9:
+        return f"{value:.2e}"
+    decimals = 3 if abs(value) < 100 else 1 if abs(value) < 10_000 else 0
+    return f"{value:,.{decimals}f}"
+
+
+def percent(share: float) -> str:
+    """Return such as `12.5 %`; what would round to nothing is `< 0.1 %`."""
+    if 0 < share < 0.0005:
+        return "< 0.1 %"
+    return f"{100 * share:.1f} %"
+
+
+def relative_change(before: float | None, after: float | None) -> str:
+    """Return such as `-12.5 %`; a dash where one of them is not known."""
+    if not before or after is None:
+        return "-"
+    return f"{100 * (after / before - 1):+,.1f} %"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return such as `1 step` or `1,733 steps`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """Return such as `45 s`, `3 min 50 s` or `12 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60} min"

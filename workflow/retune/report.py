@@ -1,0 +1,83 @@
+"""The step `report`: figures and tables for people, and the model with its card."""
+
+from pathlib import Path
+
+from retune.checkpoint_files import link_folder
+from retune.figures import draw_figures
+from retune.model_card import write_card
+from retune.provenance import record_provenance
+from retune.publishing import published_folder, write_manifest, write_text
+from retune.run_results import RunResults, read_results
+from retune.settings import Params
+from retune.tables import write_tables
+
+# Snakemake's mark in a folder it made. Shared by a hard link, a new date on
+# models/tuned would make models/consolidated look new as well.
+MARK = ".snakemake_timestamp"
+
+
+def run(
+    settings: Params,
+    raw: Path,
+    base: Path,
+    data_metrics: Path,
+    token_metrics: Path,
+    plan: Path,
+    history: Path,
+    finetune_metrics: Path,
+    consolidated: Path,
+    baseline_documents: Path,
+    tuned_documents: Path,
+    evaluation: Path,
+    samples: Path,
+    tuned: Path,
+    report: Path,
+) -> str:
+    """Publish the tuned model with its card, and the report's figures and tables.
+
+    Args:
+        settings: All sections, for the card; this step decides nothing by them.
+        raw: Folder of the raw dataset, for its manifest.
+        base: Folder of the base model, for its manifest.
+        data_metrics: metrics/data.json.
+        token_metrics: metrics/tokens.json.
+        plan: plan/plan.json.
+        history: The training's history, CSV.
+        finetune_metrics: metrics/finetune.json.
+        consolidated: Folder of the tuned weights.
+        baseline_documents: The base model's scores, parquet.
+        tuned_documents: The tuned model's scores, parquet.
+        evaluation: metrics/evaluation.json.
+        samples: What both models write, JSON.
+        tuned: Folder to publish: the tuned model and its card.
+        report: Folder to publish: figures and tables.
+    """
+    results = read_results(
+        settings,
+        raw,
+        base,
+        data_metrics,
+        token_metrics,
+        plan,
+        history,
+        finetune_metrics,
+        baseline_documents,
+        tuned_documents,
+        evaluation,
+        samples,
+    )
+    with published_folder(report) as folder:
+        figures = draw_figures(results, folder)
+        tables = write_tables(results, folder)
+    publish_model(results, consolidated, tuned)
+    return f"{tuned} with its card; {report}: {figures} figures, {tables} tables"
+
+
+def publish_model(results: RunResults, consolidated: Path, tuned: Path) -> None:
+    """Publish the consolidated model under its final name, with a card."""
+    with published_folder(tuned) as folder:
+        link_folder(consolidated, folder)
+        (folder / MARK).unlink(missing_ok=True)
+        card = write_card(results, record_provenance(Path.cwd()))
+        write_text(folder / "README.md", card)
+        write_manifest(folder, source="report")

@@ -1,0 +1,122 @@
+"""What a finished run left behind, read once for the figures, tables and card."""
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from retune.publishing import MANIFEST, read_json, sha256
+from retune.settings import Params
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """One run: its settings, and what its steps measured.
+
+    Attributes:
+        settings: All of params.yaml.
+        raw: Manifest of data/raw.
+        base: Manifest of models/base.
+        manifest_sha256: Of these two manifests, by folder.
+        data: metrics/data.json.
+        tokens: metrics/tokens.json.
+        plan: plan/plan.json.
+        history: Column -> float64 [steps + 1]; NaN where a step did not measure it.
+        finetune: metrics/finetune.json.
+        evaluation: metrics/evaluation.json.
+        samples: results/evaluate/samples.json.
+        base_documents: Scores of the base model, a row per held-out document.
+        tuned_documents: Scores of the tuned model, the same rows.
+    """
+
+    settings: Params
+    raw: dict[str, Any]
+    base: dict[str, Any]
+    manifest_sha256: dict[str, str]
+    data: dict[str, Any]
+    tokens: dict[str, Any]
+    plan: dict[str, Any]
+    history: dict[str, np.ndarray]
+    finetune: dict[str, Any]
+    evaluation: dict[str, Any]
+    samples: dict[str, Any]
+    base_documents: pa.Table
+    tuned_documents: pa.Table
+
+    @property
+    def first_validation_loss(self) -> float:
+        """Validation loss before the first step, nats per token."""
+        losses = self.history["validation_loss"]
+        return float(losses[np.isfinite(losses)][0])
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """Highest learning rate of a step; the settings may say `auto`."""
+        return float(np.nanmax(self.history["learning_rate"]))
+
+    @property
+    def raw_documents(self) -> int:
+        """Documents that `download` brought: what is left and what was removed."""
+        return (
+            sum(self.data["documents"].values())
+            + self.data["rejected"]["count"]
+            + self.data["duplicates_removed"]
+            + sum(self.data["overlap"]["removed"].values())
+        )
+
+
+def read_results(
+    settings: Params,
+    raw: Path,
+    base: Path,
+    data_metrics: Path,
+    token_metrics: Path,
+    plan: Path,
+    history: Path,
+    finetune_metrics: Path,
+    baseline_documents: Path,
+    tuned_documents: Path,
+    evaluation: Path,
+    samples: Path,
+) -> RunResults:
+    """Read a run's files."""
+    return RunResults(
+        settings=settings,
+        raw=read_json(raw / MANIFEST),
+        base=read_json(base / MANIFEST),
+        manifest_sha256={
+            "data/raw": sha256(raw / MANIFEST),
+            "models/base": sha256(base / MANIFEST),
+        },
+        data=read_json(data_metrics),
+        tokens=read_json(token_metrics),
+        plan=read_json(plan),
+        history=read_history_csv(history),
+        finetune=read_json(finetune_metrics),
+        evaluation=read_json(evaluation),
+        samples=read_json(samples),
+        base_documents=pq.read_table(baseline_documents),
+        tuned_documents=pq.read_table(tuned_documents),
+    )
+
+
+def read_history_csv(path: Path) -> dict[str, np.ndarray]:
+    """Return the columns of history.csv, float64; empty fields are NaN."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        name: np.array([float(row[name] or math.nan) for row in rows])
+        for name in rows[0]
+    }
+
+
+def bits_per_byte_of_test(scores: pa.Table) -> np.ndarray:
+    """Return the bits per byte of each test document, float64 [documents]."""
+    test = scores.filter(pc.equal(scores["split"], "test"))
+    return test["nll"].to_numpy() / math.log(2) / test["bytes"].to_numpy()

@@ -1,0 +1,102 @@
+"""Figures of the training: the loss, and what the optimizer did."""
+
+from pathlib import Path
+
+import numpy as np
+
+from retune.figure_style import INK, TUNED, VALIDATION, figure, label_ends
+from retune.quantities import counted
+from retune.run_results import RunResults
+
+# Share of the steps that the smoothed training loss is a mean of.
+SMOOTHED_SHARE = 0.05
+
+
+def draw_loss(run: RunResults, path: Path) -> None:
+    """Draw training and validation loss over the steps."""
+    step, train = run.history["step"], run.history["train_loss"]
+    validation = run.history["validation_loss"]
+    measured = np.isfinite(validation)
+    window = max(1, round(SMOOTHED_SHARE * run.finetune["steps"]))
+    smoothed = running_mean(train, window)
+    with figure(path, loss_title(run), loss_subtitle(window), height=4.6) as drawing:
+        axes = drawing.add_subplot()
+        thin = {"linewidth": 1, "alpha": 0.35} if window > 1 else {}
+        axes.plot(step, train, color=TUNED, **thin)
+        if window > 1:
+            axes.plot(step, smoothed, color=TUNED)
+        axes.plot(
+            step[measured],
+            validation[measured],
+            color=VALIDATION,
+            marker="o",
+            markersize=5,
+            clip_on=False,
+        )
+        axes.set(xlabel="optimizer step", ylabel="cross-entropy, nats per token")
+        axes.set_xlim(0, step[-1])
+        ends = [(smoothed[-1], "training", TUNED)]
+        ends.append((validation[measured][-1], "validation", VALIDATION))
+        label_ends(axes, step[-1], ends)
+
+
+def loss_title(run: RunResults) -> str:
+    """Return what became of the validation loss."""
+    before, after = run.first_validation_loss, run.finetune["validation_loss"]
+    verb = "fell" if after < before else "rose" if after > before else "stayed"
+    steps = counted(run.finetune["steps"], "step")
+    title = f"Validation loss {verb} from {before:.2f} to {after:.2f} in {steps}"
+    best = run.finetune["best_validation_loss"]
+    return title if best == after else f"{title}; its lowest was {best:.2f}"
+
+
+def loss_subtitle(window: int) -> str:
+    """Return how the lines came about."""
+    return "Points: validation. Line: training" + (
+        f", thin as measured, bold as the mean of {window} steps" if window > 1 else ""
+    )
+
+
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Return the mean of the `window` values around each, NaN left out."""
+    known = np.isfinite(values)
+    sums = np.convolve(np.where(known, values, 0.0), np.ones(window), "same")
+    counts = np.convolve(known, np.ones(window), "same")
+    means = np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
+    return np.where(known, means, np.nan)
+
+
+def draw_optimization(run: RunResults, path: Path) -> None:
+    """Draw learning rate, gradient norm and speed over the steps."""
+    history = {name: column[1:] for name, column in run.history.items()}
+    step, norm = history["step"], history["grad_norm"]
+    speed = history["num_labels"] / history["seconds"]
+    limit = run.plan["gradient_clipping"]
+    clipped = int(np.sum(norm > limit)) if limit else 0
+    title = (
+        f"Gradients were clipped in {clipped:,} of {counted(len(step), 'step')}"
+        if limit
+        else "Gradients were not clipped"
+    )
+    subtitle = (
+        f"{run.finetune['tokens_per_second']:,.0f} tokens/s in the mean, on"
+        f" {counted(run.plan['world_size'], 'rank')}"
+    )
+    with figure(path, title, subtitle, height=6.2) as drawing:
+        panels = drawing.subplots(3, 1, sharex=True)
+        for axes, values, name in zip(
+            panels,
+            (history["learning_rate"], norm, speed),
+            ("learning rate", "gradient norm", "tokens/s"),
+            strict=True,
+        ):
+            finite = np.where(np.isfinite(values), values, np.nan)
+            axes.plot(step, finite, color=TUNED, linewidth=1.5)
+            axes.set_title(name, loc="left", size=10.5, color=INK)
+            axes.set_ylim(bottom=0)
+        if limit and np.nanmax(norm) > limit / 2:
+            panels[1].axhline(limit, color=VALIDATION, linewidth=1.2, linestyle="--")
+            label_ends(panels[1], step[-1], [(limit, "clipped\nabove", VALIDATION)])
+        panels[2].yaxis.set_major_formatter("{x:,.0f}")
+        panels[2].set_xlabel("optimizer step")
+        panels[2].set_xlim(min(1, step[-1] - 1), step[-1])
