@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
@@ -242,7 +243,8 @@ class Handler(BaseHTTPRequestHandler):
         if kind in ("truncate", "reset_midway"):
             content = content[: len(content) // 2]
             self.close_connection = True
-        self.wfile.write(content)
+        with suppress(ConnectionError):  # the client gave up, or was killed
+            self.wfile.write(content)
         if kind == "reset_midway":
             self.wfile.flush()
             time.sleep(0.1)  # let the client read the first half

@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from retune import download
 from retune.errors import RetuneError
-from retune.rows import Row
+from retune.rows import Row, parquet_rows
 from retune.settings import DatasetSettings
 
 README = b"""---
@@ -112,11 +113,15 @@ def test_a_hub_dataset_gives_the_same_bytes_twice(hub, run_hub, tmp_path):
     assert contents(targets[0]) == contents(targets[1])
 
 
-def test_a_hub_dataset_arrives_at_a_relative_target_too(hub, worker, run_hub):
-    revision = hub.add("datasets", "team/small", SMALL)
+@pytest.mark.parametrize(
+    "files", [{"train.parquet": parquet(text=["one"])}, {"train.txt": b"one\n"}]
+)
+def test_a_hub_dataset_arrives_at_a_relative_target_too(hub, worker, run_hub, files):
+    revision = hub.add("datasets", "team/relative", files)
     target = Path("data/raw")
-    assert run_hub("team/small", revision, target, subset="small").result
-    assert len(rows_of(worker.folder / target)) == 3
+    outcome = run_hub("team/relative", revision, target)
+    assert outcome.result, outcome
+    assert [row[2] for row in rows_of(worker.folder / target)] == ["one"]
 
 
 @pytest.mark.parametrize("subset", ["medium", None])
@@ -372,6 +377,19 @@ def test_documents_of_joined_rows_keep_the_number_of_their_first_row(tmp_path):
         ("train-000000000", "train-000000000", "# A\na"),
         ("train-000000002", "train-000000002", "# B"),
     ]
+
+
+def test_parquet_is_read_in_memory_that_its_size_does_not_raise(tmp_path):
+    text = [f"{number} {'x' * 500}" for number in range(20_000)]
+    pl.DataFrame({"text": text}).write_parquet(
+        tmp_path / "x.parquet", row_group_size=1000, compression="uncompressed"
+    )
+    settings = DatasetSettings(source="local", files={"train": ["x.parquet"]})
+    before = pa.total_allocated_bytes()
+    highest = 0
+    for _ in parquet_rows(settings, tmp_path / "x.parquet", "x"):
+        highest = max(highest, pa.total_allocated_bytes() - before)
+    assert highest < 4e6 < (tmp_path / "x.parquet").stat().st_size
 
 
 def test_row_groups_are_bounded_and_lose_nothing(monkeypatch, tmp_path):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 
 import pytest
 import torch
@@ -93,8 +94,29 @@ def test_a_weight_that_differs_from_the_live_one_is_not_published(reference, tmp
         consolidate.verify_shard(tmp_path / "a.safetensors", wrong)
 
 
-def start_and_kill(run, plan, name, at_step):
-    """Start the step in its own process group; kill all of it after some steps."""
+def ranks_of(state):
+    """Return the processes that train into a state folder."""
+    result = subprocess.run(
+        ["pgrep", "-f", f"retune.training.*{state}"], capture_output=True, check=False
+    )
+    return result.stdout.split()
+
+
+def test_sigterm_ends_the_ranks_too(run):
+    plan = run.plan("plan-terminated")
+    with started(run, plan, "terminated", at_step=5) as (process, state):
+        assert ranks_of(state)
+        process.terminate()
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    deadline = time.monotonic() + 30
+    while ranks_of(state) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not ranks_of(state)
+
+
+@contextmanager
+def started(run, plan, name, at_step):
+    """Start the step in its own process group; kill what is left of it at the end."""
     arguments = run.finetune_arguments(plan, name, **MANY_STEPS)
     settings = arguments.pop("settings")
     words = [word for k, v in arguments.items() for word in (f"--{k}", str(v))]
@@ -112,16 +134,18 @@ def start_and_kill(run, plan, name, at_step):
                 break
             time.sleep(0.01)
         assert process.poll() is None, "it ended before it could be killed"
+        yield process, states[0]
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    return states[0]
 
 
 def test_a_killed_run_resumes_bit_for_bit_past_a_damaged_checkpoint(run, caplog):
     plan = run.plan("plan-killed", zero_stage=2)
     undisturbed = run.finetune(plan, "undisturbed", **MANY_STEPS)
-    state = start_and_kill(run, plan, "killed", at_step=50)
+    with started(run, plan, "killed", at_step=50) as (_, state):
+        pass  # leaving kills all of it
     older, newest = find_checkpoints(state)
     damaged = newest / "mp_rank_00_model_states.pt"
     with damaged.open("r+b") as file:

@@ -1,30 +1,27 @@
 """What a run shows: a line per step, and a failed step's own error."""
 
-import io
 import logging
 from types import SimpleNamespace
 
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
+
 from snakemake_logger_plugin_retune import LogHandler, explain
 
 
 @pytest.fixture
-def show(monkeypatch):
+def show(capsys):
     """Return a function that logs records and returns what was shown."""
-    stream = io.StringIO()
-    monkeypatch.setattr("sys.stderr", stream)
     common = SimpleNamespace(
         nocolor=False, dryrun=False, verbose=False, printshellcmds=False
     )
     handler = LogHandler(common, None)
 
     def show(message=None, level=logging.INFO, **extra):
-        before = stream.tell()
         record = logging.LogRecord("snakemake", level, "", 0, message, (), None)
         vars(record).update(extra)
         handler.emit(record)
-        return stream.getvalue()[before:]
+        return capsys.readouterr().err
 
     return show
 
@@ -49,7 +46,9 @@ def test_a_target_without_a_log_is_not_shown(show):
 
 def test_a_failed_step_shows_its_error_and_where_its_log_is(show, tmp_path):
     log = tmp_path / "tokenize.log"
-    log.write_text("noise\nerror: dataset.text_column: no column txt\n  there is: text\n")
+    log.write_text(
+        "noise\nerror: dataset.text_column: no column txt\n  there is: text\n"
+    )
     shown = show(event=LogEvent.JOB_ERROR, rule_name="tokenize", log=[str(log)])
     assert shown.splitlines() == [
         "✗ tokenize       failed",

@@ -25,6 +25,7 @@ from retune.settings import (
     FinetuneSettings,
     HardwareSettings,
     ModelSettings,
+    Params,
     PrepareSettings,
     Settings,
     TokenizeSettings,
@@ -185,10 +186,13 @@ def build_parser() -> argparse.ArgumentParser:
         "history",
         "finetune_metrics",
         "consolidated",
+        "baseline_documents",
+        "tuned_documents",
         "evaluation",
         "samples",
         "tuned",
         "report",
+        settings=Params,
     )
     return parser
 

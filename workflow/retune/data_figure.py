@@ -73,7 +73,7 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], total: int) -> None:
     axes.set_yticks(range(len(bars)), [bar.name for bar in bars])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.5 * total)
-    ticks = MaxNLocator(integer=True).tick_values(0, total)
+    ticks = MaxNLocator(nbins=5, integer=True).tick_values(0, total)
     axes.set_xticks([tick for tick in ticks if tick <= total])
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("documents", loc="left")

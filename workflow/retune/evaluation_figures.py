@@ -101,7 +101,7 @@ def draw_documents(run: RunResults, path: Path) -> None:
     subtitle = "Bits per byte; below the diagonal the tuned model is better" + (
         "" if len(shown) == len(base) else f" ({len(shown):,} documents are drawn)"
     )
-    with figure(path, title, subtitle, height=5) as drawing:
+    with figure(path, title, subtitle, height=4.8) as drawing:
         left, right = drawing.subplots(1, 2)
         ends = [
             0.95 * min(base.min(), tuned.min()),
@@ -116,7 +116,7 @@ def draw_documents(run: RunResults, path: Path) -> None:
             alpha=0.5,
             linewidths=0,
         )
-        left.set(xlabel="base", ylabel="tuned", xlim=ends, ylim=ends, box_aspect=1)
+        left.set(xlabel="base", ylabel="tuned", xlim=ends, ylim=ends)
         draw_changes(right, tuned - base)
 
 
@@ -133,7 +133,7 @@ def draw_changes(axes: Axes, changes: np.ndarray) -> None:
         color=np.where(middles < 0, TUNED, VALIDATION),
     )
     axes.axvline(0, color=SOFT, linewidth=1.2, linestyle="--")
-    axes.set(xlabel="change, bits per byte", ylabel="documents", box_aspect=1)
+    axes.set(xlabel="change, bits per byte", ylabel="documents")
     axes.grid(axis="x", visible=False)
 
 

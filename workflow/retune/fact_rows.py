@@ -1,5 +1,6 @@
 """The facts of a run as rows of plain text, for every table that shows them."""
 
+import json
 from typing import Any
 
 from retune.quantities import counted, duration, percent
@@ -44,7 +45,8 @@ def training_rows(run: RunResults) -> list[Row]:
             "batch",
             f"{plan['global_batch_size']:,} sequences of {plan['sequence_length']:,}"
             f" tokens: {counted(plan['world_size'], 'rank')} x"
-            f" {plan['micro_batch_size']} sequences x {plan['gradient_accumulation_steps']} passes",
+            f" {plan['micro_batch_size']:,} per pass x"
+            f" {plan['gradient_accumulation_steps']:,} accumulated",
         ),
         (
             "learning rate",
@@ -158,7 +160,7 @@ def split_rows(run: RunResults) -> list[Row]:
 def plan_rows(run: RunResults) -> list[Row]:
     """Return setting, value and why of each decision of `configure`."""
     return [
-        (each["setting"], str(each["value"]), each["why"])
+        (each["setting"], json.dumps(each["value"]).strip('"'), each["why"])
         for each in run.plan["decisions"]
     ]
 

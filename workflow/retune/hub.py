@@ -136,10 +136,10 @@ def is_intact(folder: Path, file: RepoFile) -> bool:
         return False
     if file.lfs:
         return sha256(path) == file.lfs.sha256
-    content = path.read_bytes()
-    return (
-        hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == file.blob_id
-    )
+    header = b"blob %d\0" % file.size
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, lambda: hashlib.sha1(header))
+    return digest.hexdigest() == file.blob_id
 
 
 def check_space(files: Sequence[RepoFile], folder: Path) -> None:

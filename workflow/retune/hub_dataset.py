@@ -13,10 +13,11 @@ from pathlib import Path
 import datasets
 from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.exceptions import DataFilesNotFoundError, DatasetsError
+from datasets.packaged_modules.parquet.parquet import Parquet
 
 from retune.errors import RetuneError
 from retune.hub import Repository, bring, list_files, with_retries
-from retune.rows import Row, check_columns, rows_of
+from retune.rows import Row, check_columns, parquet_rows, rows_of
 from retune.settings import DatasetSettings, Split
 
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
@@ -58,18 +59,34 @@ class HubDataset:
 
     def rows(self, split: Split) -> Iterator[Row]:
         """Yield the rows of a split, from the files that arrived."""
-        local = [str(self.arrived / path) for path in self.paths[split]]
-        self.builder.config.data_files = DataFilesDict(
-            {split: DataFilesList(local, origin_metadata=[])}
-        )
         where = f"{self.repository}, split {split}"
+        files = [self.arrived / path for path in self.paths[split]]
+        # The library's parquet reader runs ahead of a slow consumer without bound.
+        is_parquet = isinstance(self.builder, Parquet)
+        is_plain = is_parquet and self.builder.config.filters is None
+        read = self.parquet_rows if is_plain else self.streamed_rows
         try:
-            stream = self.builder.as_streaming_dataset(split=split)
-            for table in stream.with_format("arrow").iter(batch_size=1000):
-                check_columns(self.settings, table.column_names, where)
-                yield from rows_of(self.settings, table, where)
-        except (DatasetsError, ValueError) as error:
+            yield from read(split, files, where)
+        except (DatasetsError, ValueError, OSError) as error:
             raise RetuneError(f"dataset.name: cannot read {where}: {error}") from error
+
+    def parquet_rows(
+        self, split: Split, files: list[Path], where: str
+    ) -> Iterator[Row]:
+        """Yield the rows of parquet files."""
+        for file in files:
+            yield from parquet_rows(self.settings, file, where)
+
+    def streamed_rows(
+        self, split: Split, files: list[Path], where: str
+    ) -> Iterator[Row]:
+        """Yield the rows of any other format, as the library reads it."""
+        local = DataFilesList([str(file) for file in files], origin_metadata=[])
+        self.builder.config.data_files = DataFilesDict({split: local})
+        stream = self.builder.as_streaming_dataset(split=split)
+        for table in stream.with_format("arrow").iter(batch_size=1000):
+            check_columns(self.settings, table.column_names, where)
+            yield from rows_of(self.settings, table, where)
 
 
 def find_builder(

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import get_args
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from retune.errors import RetuneError
-from retune.rows import Row, check_columns, rows_of, wrong_type
+from retune.rows import Row, check_columns, parquet_rows, wrong_type
 from retune.settings import TEXT_FORMATS, DatasetSettings, Split
 
 
@@ -79,12 +78,8 @@ def read_jsonl(settings: DatasetSettings, path: Path) -> Iterator[Row]:
 
 
 def read_parquet(settings: DatasetSettings, path: Path) -> Iterator[Row]:
-    """Yield the rows of a parquet file, row group by row group."""
-    with pq.ParquetFile(path) as file:
-        check_columns(settings, file.schema_arrow.names, str(path))
-        columns = [settings.text_column, *filter(None, [settings.group_column])]
-        for batch in file.iter_batches(1000, columns=columns):
-            yield from rows_of(settings, pa.Table.from_batches([batch]), str(path))
+    """Yield the rows of a parquet file."""
+    return parquet_rows(settings, path, str(path))
 
 
 def read_csv(settings: DatasetSettings, path: Path) -> Iterator[Row]:

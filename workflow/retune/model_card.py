@@ -68,6 +68,10 @@ The likeliest continuation of fixed prompts; ↵ is a line break.
 
 {provenance}
 
+The machine this card was written on; the training may have run on another.
+
+{machine}
+
 <details>
 <summary>All settings of the run</summary>
 
@@ -78,7 +82,7 @@ The likeliest continuation of fixed prompts; ↵ is a line break.
 
 NOT_FOR_USE = (
     "**Not for use.** This is a tiny model, {parameters:.1f} M parameters, trained from"
-    " random weights to show the machinery of the workflow. It writes no sense."
+    " random weights on {dataset} to show the machinery of the workflow."
 )
 FINE_TUNED = (
     "A causal language model: {base}, fine-tuned on {dataset} with DeepSpeed. It"
@@ -103,7 +107,10 @@ def write_card(run: RunResults, provenance: Provenance) -> str:
         splits=table(splits, split_rows(run)),
         removal=table(("removed", "documents"), removal_rows(run)),
         samples=table(("prompt", "base", "tuned"), sample_rows(run)),
-        provenance=table(("", ""), provenance_rows(run, provenance)),
+        provenance=table(("made from", ""), provenance_rows(run, provenance)),
+        machine=table(
+            ("machine", ""), (provenance.machine | provenance.packages).items()
+        ),
         settings=to_html(as_yaml(run.settings.model_dump(mode="json"))),
     )
 
@@ -162,12 +169,12 @@ def title_of(run: RunResults) -> str:
 
 def what_it_is(run: RunResults) -> str:
     """Return the first sentence, which warns of the built-in model."""
+    dataset = to_markdown(title_of_dataset(run.settings.dataset))
     if run.settings.model.source == "builtin":
-        return NOT_FOR_USE.format(parameters=run.plan["num_parameters"] / 1e6)
-    return FINE_TUNED.format(
-        base=to_markdown(title_of_base(run.settings.model)),
-        dataset=to_markdown(title_of_dataset(run.settings.dataset)),
-    )
+        parameters = run.plan["num_parameters"] / 1e6
+        return NOT_FOR_USE.format(parameters=parameters, dataset=dataset)
+    base = to_markdown(title_of_base(run.settings.model))
+    return FINE_TUNED.format(base=base, dataset=dataset)
 
 
 def prompt_of(run: RunResults) -> str:
@@ -197,10 +204,6 @@ def provenance_rows(run: RunResults, provenance: Provenance) -> list[Row]:
         *(
             (f"sha256 of {folder}/manifest.json", digest)
             for folder, digest in run.manifest_sha256.items()
-        ),
-        *(
-            (f"{name} where this card was written", value)
-            for name, value in (provenance.machine | provenance.packages).items()
         ),
     ]
 

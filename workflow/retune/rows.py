@@ -1,9 +1,11 @@
 """Rows of a source: their text and group, from columns checked by name and type."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from retune.errors import RetuneError
 from retune.settings import DatasetSettings
@@ -14,6 +16,16 @@ class Row(NamedTuple):
 
     text: str | None
     group: str | None
+
+
+def parquet_rows(settings: DatasetSettings, path: Path, where: str) -> Iterator[Row]:
+    """Yield the rows of a parquet file, in memory that its size does not raise."""
+    # By default all of a file that has been read stays in memory.
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        check_columns(settings, file.schema_arrow.names, where)
+        columns = [settings.text_column, *filter(None, [settings.group_column])]
+        for batch in file.iter_batches(1000, columns=columns):
+            yield from rows_of(settings, pa.Table.from_batches([batch]), where)
 
 
 def rows_of(settings: DatasetSettings, table: pa.Table, where: str) -> Iterator[Row]:

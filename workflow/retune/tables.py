@@ -35,11 +35,12 @@ table {{ border-collapse: collapse; margin: .5rem 0 }}
 th, td {{ padding: .35rem 1.25rem .35rem 0; text-align: left; vertical-align: top;
  border-bottom: 1px solid #e4e7eb }}
 th {{ font-weight: 600; color: #52606d; border-bottom-color: #9aa5b1 }}
+td:first-child {{ white-space: nowrap }}
 td.number, th.number {{ text-align: right; font-variant-numeric: tabular-nums;
  white-space: nowrap }}
 table.samples {{ table-layout: fixed; width: 100% }}
 table.samples th:first-child {{ width: 18% }}
-pre {{ margin: 0; max-height: 14rem; overflow: auto; white-space: pre-wrap;
+pre {{ margin: 0; max-height: 9rem; overflow: auto; white-space: pre-wrap;
  overflow-wrap: anywhere; font: 13px/1.45 ui-monospace, "DejaVu Sans Mono", monospace }}
 </style>
 </head>
@@ -140,8 +141,9 @@ def paragraph(text: str) -> str:
 
 
 def preformatted(text: str) -> str:
-    """Return a text with its own line breaks."""
-    return f"<pre>\n{to_html(text)}</pre>"
+    """Return a text with its own line breaks, which are also shown as ↵."""
+    marked = to_html(text).replace("\n", "↵\n")
+    return f"<pre>\n{marked}</pre>"
 
 
 def table(

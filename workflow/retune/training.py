@@ -224,9 +224,9 @@ def start_process_group() -> None:
     # On a CPU DeepSpeed would compile its shared-memory collectives now, for minutes;
     # gloo does without.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed()
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    deepspeed.init_distributed()
 
 
 def main() -> int:

@@ -35,7 +35,7 @@ def draw_loss(run: RunResults, path: Path) -> None:
         )
         axes.set(xlabel="optimizer step", ylabel="cross-entropy, nats per token")
         axes.set_xlim(0, step[-1])
-        ends = [(smoothed[-1], "training", TUNED)]
+        ends = [(smoothed[np.isfinite(smoothed)][-1], "training", TUNED)]
         ends.append((validation[measured][-1], "validation", VALIDATION))
         label_ends(axes, step[-1], ends)
 
@@ -58,12 +58,11 @@ def loss_subtitle(window: int) -> str:
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Return the mean of the `window` values around each, NaN left out."""
-    known = np.isfinite(values)
-    sums = np.convolve(np.where(known, values, 0.0), np.ones(window), "same")
-    counts = np.convolve(known, np.ones(window), "same")
-    means = np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
-    return np.where(known, means, np.nan)
+    """Return the mean of the `window` values around each; NaN where some lack."""
+    padded = np.full(len(values) + window - 1, np.nan)
+    start = (window - 1) // 2
+    padded[start : start + len(values)] = values
+    return np.lib.stride_tricks.sliding_window_view(padded, window).mean(axis=1)
 
 
 def draw_optimization(run: RunResults, path: Path) -> None:

@@ -1,5 +1,6 @@
 # Evaluation and report: base against tuned on the same bytes, told to people.
 # In: models/base, models/consolidated, data/clean. Out: metrics, report, models/tuned.
+import json
 
 
 rule baseline:
@@ -73,27 +74,87 @@ rule report:
         history="results/finetune/history.csv",
         finetune_metrics="metrics/finetune.json",
         consolidated="models/consolidated",
+        baseline_documents="results/baseline/documents.parquet",
+        tuned_documents="results/evaluate/documents.parquet",
         evaluation="metrics/evaluation.json",
         samples="results/evaluate/samples.json",
         code=code("report"),
     output:
         tuned=directory("models/tuned"),
+        # One label each: the report turns some second labels into a switch and then
+        # shows an empty page where a result lacks its counterpart.
+        bits_per_byte=report(
+            "report/bits_per_byte.svg",
+            caption="../report/bits_per_byte.rst",
+            category="Evaluation",
+            labels={"result": "figure: bits per byte"},
+        ),
+        documents=report(
+            "report/documents.svg",
+            caption="../report/documents.rst",
+            category="Evaluation",
+            labels={"result": "figure: each test document"},
+        ),
+        evaluation=report(
+            "report/evaluation.html",
+            caption="../report/evaluation.rst",
+            category="Evaluation",
+            labels={"result": "table: base against tuned"},
+        ),
+        samples=report(
+            "report/samples.html",
+            caption="../report/samples.rst",
+            category="Evaluation",
+            labels={"result": "table: what the models write"},
+        ),
         loss=report(
             "report/loss.svg",
             caption="../report/loss.rst",
             category="Training",
-            labels={"figure": "Loss"},
+            labels={"result": "figure: loss"},
+        ),
+        optimization=report(
+            "report/optimization.svg",
+            caption="../report/optimization.rst",
+            category="Training",
+            labels={"result": "figure: learning rate, gradients, speed"},
+        ),
+        plan=report(
+            "report/plan.html",
+            caption="../report/plan.rst",
+            category="Plan",
+            labels={"result": "table: the plan and the training"},
+        ),
+        data_figure=report(
+            "report/data.svg",
+            caption="../report/data_figure.rst",
+            category="Data",
+            labels={"result": "figure: what became of the documents"},
+        ),
+        data_table=report(
+            "report/data.html",
+            caption="../report/data_table.rst",
+            category="Data",
+            labels={"result": "table: origin and splits"},
         ),
     log:
         "logs/report.log",
     conda:
         "../../envs/report.yaml"
+    params:
+        # For the model card; whatever changes them reruns this step anyway.
+        settings=json.dumps(PARAMS.model_dump(mode="json")),
+        folder=subpath(output.loss, parent=True),
     message:
         "Drawing the figures and writing the model card"
     shell:
-        "python -m retune report --raw {input.raw:q} --base {input.base:q}"
+        "python -m retune report --settings {params.settings:q}"
+        " --raw {input.raw:q} --base {input.base:q}"
         " --data-metrics {input.data_metrics:q}"
         " --token-metrics {input.token_metrics:q} --plan {input.plan:q}"
         " --history {input.history:q} --finetune-metrics {input.finetune_metrics:q}"
-        " --consolidated {input.consolidated:q} --evaluation {input.evaluation:q}"
-        " --samples {input.samples:q} --tuned {output.tuned:q} 2>{log:q}"
+        " --consolidated {input.consolidated:q}"
+        " --baseline-documents {input.baseline_documents:q}"
+        " --tuned-documents {input.tuned_documents:q}"
+        " --evaluation {input.evaluation:q} --samples {input.samples:q}"
+        " --tuned {output.tuned:q} --report {params.folder:q} 2>{log:q}"

@@ -1,0 +1,106 @@
+"""The model card: read by the hub, by people, and never a way in for markup."""
+
+import html
+import re
+
+import pytest
+import yaml
+
+from finished_run import FinishedRun
+from retune.escaping import to_html, to_markdown
+from retune.model_card import write_card
+from retune.provenance import Provenance
+
+HUB = {
+    "dataset": "wikitext",
+    "model": {"source": "hub", "name": "owner/model", "revision": "a" * 40},
+}
+PROVENANCE = Provenance("c0ffee", {"torch": "2.13.0"}, {"CPU": "2 x <b>CPU</b>"})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    hostile = (
+        "| a\n\n# Title\n<script>x</script> [l](http://x.example) `c` www.x.example"
+    )
+    return FinishedRun(tmp_path_factory.mktemp("run")).make(tuned=hostile)
+
+
+def card_of(run, **sections):
+    return write_card(run.read(**sections), PROVENANCE)
+
+
+def front_matter(card):
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def test_the_front_matter_names_base_model_and_dataset_of_the_hub(run):
+    values = front_matter(card_of(run, **HUB))
+    assert values["library_name"] == "transformers"
+    assert values["pipeline_tag"] == "text-generation"
+    assert values["base_model"] == "owner/model"
+    assert values["datasets"] == ["Salesforce/wikitext"]
+
+
+def test_what_is_not_on_the_hub_is_not_named_as_if_it_were(run):
+    local = {"source": "local", "folder": "/models/mine/"}
+    values = front_matter(card_of(run, model=local))
+    assert not {"base_model", "datasets"} & set(values)
+    assert "# mine fine-tuned on" in card_of(run, model=local)
+
+
+def test_the_model_index_has_what_was_measured_and_no_more(run):
+    (index,) = front_matter(card_of(run, **HUB))["model-index"]
+    metrics = {m["name"]: m["value"] for m in index["results"][0]["metrics"]}
+    assert metrics == {"Bits per byte": 2.5, "Token perplexity": 4000.0}
+
+
+def test_the_builtin_model_is_not_for_use_and_others_do_not_say_so(run):
+    assert "**Not for use.**" in card_of(run)
+    assert "Not for use" not in card_of(run, **HUB)
+
+
+def test_the_settings_can_be_read_back(run):
+    card = card_of(run, **HUB, evaluate={"prompts": ["</code></pre>", "```\n\n# x"]})
+    (text,) = re.findall(r"<pre><code>(.*?)</code></pre>", card, re.DOTALL)
+    settings = yaml.safe_load(html.unescape(text))
+    assert settings["model"]["name"] == "owner/model"
+    assert settings["evaluate"]["prompts"] == ["</code></pre>", "```\n\n# x"]
+
+
+def test_revisions_checksums_and_machine_are_recorded(run):
+    card = card_of(run, **HUB)
+    assert f"owner/model at {'a' * 40}" in card
+    assert "| commit of the project | c0ffee |" in card
+    assert "2 x &#60;b&#62;CPU" in card
+    for digest in run.read().manifest_sha256.values():
+        assert digest in card
+
+
+def test_the_learning_rate_is_the_one_that_was_used(run):
+    card = card_of(run, finetune={"learning_rate": 0.5})
+    assert "0.002 at its peak" in card
+
+
+def test_text_of_a_model_stays_one_cell_of_plain_text(run):
+    (row,) = [line for line in card_of(run).splitlines() if line.startswith("| Once")]
+    assert row.count("|") == 4
+    assert not re.search(r"[<>`#\[]", row.replace("&#", ""))
+    assert "http:" not in row
+    assert "www." not in row
+    assert html.unescape(row).endswith(
+        "| | a↵ ↵ # Title↵ <script>x</script> [l](http://x.example) `c` www.x.example |"
+    )
+
+
+def test_the_example_is_python_whatever_the_prompt(run):
+    card = card_of(run, evaluate={"prompts": ["it's \"\n```"]})
+    (code,) = re.findall(r"```python\n(.*?)\n```\n", card, re.DOTALL)
+    compile(code, "card", "exec")
+
+
+@pytest.mark.parametrize("char", ["\x00", "\x1b", "\u202e", "\u2028", "\ud800", "\r"])
+def test_what_cannot_be_seen_is_written_out(char):
+    for shown in (to_html(f"a{char}b"), html.unescape(to_markdown(f"a{char}b"))):
+        assert char not in shown
+        assert "\\" in shown

@@ -1,0 +1,138 @@
+"""The step `report`: what it publishes, whatever the run was like."""
+
+import re
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from finished_run import FinishedRun, evaluation
+from retune.evaluation_figures import change_title, evenly
+from retune.manual import ROOT
+from retune.publishing import read_json, sha256
+from retune.summary import summary_lines
+from retune.training_figures import loss_title, running_mean
+
+RULE = (ROOT / "workflow/rules/evaluation.smk").read_text().split("rule report:")[1]
+HOSTILE = "</pre><script>alert(1)</script><img src=https://x.example/y>\u202eabc"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return FinishedRun(tmp_path_factory.mktemp("run")).make(tuned=HOSTILE)
+
+
+@pytest.fixture(scope="module")
+def out(run):
+    return run.report()
+
+
+def test_every_output_of_the_rule_is_written_and_nothing_else(out):
+    declared = re.findall(r'"report/([^"]+)"', RULE)
+    assert sorted(declared) == sorted(path.name for path in (out / "report").iterdir())
+
+
+def test_every_output_has_a_caption_and_one_label():
+    results = RULE.count("=report(")
+    captions = re.findall(r'caption="\.\./report/(\w+\.rst)"', RULE)
+    assert len(captions) == results
+    assert all((ROOT / "workflow/report" / name).stat().st_size for name in captions)
+    assert len(re.findall(r'labels=\{"result": "[^"]+"\}', RULE)) == results
+
+
+def test_figures_are_whole_pictures_without_a_date(out):
+    for path in (out / "report").glob("*.svg"):
+        assert ElementTree.parse(path).getroot().tag.endswith("}svg")
+        assert "<dc:date>" not in path.read_text()
+
+
+def test_the_same_run_gives_the_same_bytes(run, out):
+    again = run.report("again")
+    for path in [*(out / "report").iterdir(), out / "tuned/README.md"]:
+        assert path.read_bytes() == (again / path.relative_to(out)).read_bytes()
+
+
+def test_tables_load_nothing_and_show_markup_as_text(out):
+    pages = {path.name: path.read_text() for path in (out / "report").glob("*.html")}
+    for page in pages.values():
+        assert "default-src 'none'" in page
+        assert not re.search(r"<(script|img|link|iframe)|src=[^h]|url\(|@import", page)
+    assert "&lt;script&gt;alert(1)" in pages["samples.html"]
+    assert r"\u202eabc" in pages["samples.html"]
+    assert "it &lt;fits&gt;" in pages["plan.html"]
+
+
+def test_the_model_is_linked_and_not_copied(run, out):
+    weights = "model.safetensors"
+    assert (out / "tuned" / weights).samefile(run.folder / "consolidated" / weights)
+
+
+def test_the_mark_of_snakemake_is_not_shared(run, out):
+    assert not (out / "tuned/.snakemake_timestamp").exists()
+    assert (run.folder / "consolidated/.snakemake_timestamp").exists()
+
+
+def test_the_manifest_is_true_and_the_linked_one_unchanged(run, out):
+    files = read_json(out / "tuned/manifest.json")["files"]
+    there = {path.name for path in (out / "tuned").iterdir()} - {"manifest.json"}
+    assert {file["path"] for file in files} == there
+    assert "README.md" in there
+    assert all(sha256(out / "tuned" / f["path"]) == f["sha256"] for f in files)
+    linked = read_json(run.folder / "consolidated/manifest.json")["files"]
+    assert {file["path"] for file in linked} == {"config.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"steps": 1}, {"bits": 0.4}, {"bits": 0.0}], ids=str
+)
+def test_unusual_runs_have_a_report_too(tmp_path, changes):
+    out = FinishedRun(tmp_path).make(**changes).report()
+    assert len(list((out / "report").iterdir())) == 9
+
+
+@pytest.mark.parametrize(
+    ("bits", "says"),
+    [(-0.5, "lowered"), (0.5, "raised"), (0.05, "No sure change"), (-0.1, "No sure")],
+)
+def test_the_title_is_as_sure_as_the_interval(bits, says):
+    assert says in change_title(evaluation(bits)["test"])
+
+
+def test_the_title_of_the_loss_tells_a_rise_and_the_lowest(run):
+    results = run.read()
+    assert loss_title(results) == "Validation loss fell from 8.00 to 6.00 in 8 steps"
+    results.finetune.update(validation_loss=9.0, best_validation_loss=7.5)
+    assert "rose from 8.00 to 9.00 in 8 steps; its lowest was 7.50" in loss_title(
+        results
+    )
+
+
+def test_a_running_mean_is_drawn_only_where_it_is_whole():
+    means = running_mean([float("nan"), 1, 2, 3, 4, 6], 3).tolist()
+    assert means[2:5] == [2, 3, 13 / 3]
+    assert all(mean != mean for mean in [*means[:2], means[5]])
+
+
+def test_points_are_thinned_evenly():
+    assert evenly(3, 10).tolist() == [0, 1, 2]
+    assert evenly(101, 5).tolist() == [0, 25, 50, 75, 100]
+
+
+def test_the_summary_is_aligned_and_fits_a_terminal():
+    lines = summary_lines(evaluation(-0.5))
+    assert all(len(line) <= 80 for line in lines)
+    header, bits, *_ = lines
+    for title, value in {"base": "3.000", "tuned": "2.500", "change": "-0.500"}.items():
+        assert header.index(title) + len(title) == bits.index(value) + len(value)
+    assert "-0.600 to -0.400" in bits
+    assert any("unigram" in line and "2.700" in line for line in lines)
+
+
+def test_the_summary_needs_nothing_that_only_steps_have():
+    # Snakemake shows it, perhaps from an environment with nothing but Snakemake.
+    code = "import sys, retune.summary; print(*sys.modules)"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not {"numpy", "pyarrow", "pydantic"} & set(shown.stdout.split())
