@@ -14,6 +14,11 @@ from retune.run_results import RunResults, read_results
 from retune.settings import read_params
 
 SPLITS = {"train": 40, "validation": 5, "test": 7}
+PROVENANCE = {
+    "commit": "c0ffee",
+    "packages": {"torch": "2.13.0"},
+    "machine": {"CPU": "2 x a processor", "GPU": "none found"},
+}
 BUILTIN = {"dataset": "builtin", "model": "builtin"}
 
 
@@ -43,6 +48,7 @@ class FinishedRun:
         write_json(self.folder / "plan.json", plan())
         write_text(self.folder / "history.csv", history(steps))
         write_json(self.folder / "finetune.json", finetune_metrics(steps))
+        write_json(self.folder / "provenance.json", PROVENANCE)
         scores(self.folder / "base.parquet", 3.0)
         scores(self.folder / "tuned.parquet", 3.0 + bits)
         write_json(self.folder / "evaluation.json", evaluation(bits))
@@ -86,6 +92,7 @@ class FinishedRun:
         out = self.folder / name
         report.run(
             read_params(BUILTIN | sections),
+            provenance=self.folder / "provenance.json",
             consolidated=self.folder / "consolidated",
             tuned=out / "tuned",
             report=out / "report",

@@ -97,6 +97,7 @@ class TinyRun:
             "state": self.folder / f"{name}-state",
             "checkpoint": self.folder / name / "checkpoint",
             "history": self.folder / name / "history.csv",
+            "provenance": self.folder / name / "provenance.json",
             "metrics": self.folder / name / "metrics.json",
         }
 

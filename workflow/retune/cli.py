@@ -141,6 +141,7 @@ def build_parser() -> argparse.ArgumentParser:
         "state",
         "checkpoint",
         "history",
+        "provenance",
         "metrics",
         settings=FinetuneSettings,
     )
@@ -190,6 +191,7 @@ def build_parser() -> argparse.ArgumentParser:
         "tuned_documents",
         "evaluation",
         "samples",
+        "provenance",
         "tuned",
         "report",
         settings=Params,

@@ -16,6 +16,7 @@ from retune.errors import RetuneError
 from retune.history import as_csv, read_history
 from retune.packing import PackedBlocks
 from retune.progress import progress_bar
+from retune.provenance import record_provenance
 from retune.publishing import (
     MANIFEST,
     published_folder,
@@ -42,6 +43,7 @@ def run(
     state: Path,
     checkpoint: Path,
     history: Path,
+    provenance: Path,
     metrics: Path,
 ) -> str:
     """Train on the ranks of the plan, resuming what an earlier try left in `state`.
@@ -82,6 +84,7 @@ def run(
     with published_folder(checkpoint) as stage:
         link_folder(find_checkpoints(run_state)[-1], stage)
     write_text(history, as_csv(records))
+    write_json(provenance, vars(record_provenance(Path.cwd())))
     write_json(metrics, summary)
     shutil.rmtree(run_state)
     return (

@@ -68,7 +68,7 @@ The likeliest continuation of fixed prompts; ↵ is a line break.
 
 {provenance}
 
-The machine this card was written on; the training may have run on another.
+The machine that trained, and what it trained with:
 
 {machine}
 

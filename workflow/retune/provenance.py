@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from retune import __version__
+from retune.publishing import read_json
 
 PACKAGES = ("torch", "deepspeed", "transformers", "tokenizers", "datasets")
 # What decides a result. metrics/, plan/ and dvc.lock are in git too, but a run itself
@@ -29,6 +30,11 @@ class Provenance:
 def record_provenance(folder: Path) -> Provenance:
     """Return the provenance of what is made in `folder`, on this machine."""
     return Provenance(git_state(folder), package_versions(), machine())
+
+
+def read_provenance(path: Path) -> Provenance:
+    """Return the provenance that a step has recorded in a JSON file."""
+    return Provenance(**read_json(path))
 
 
 def git_state(folder: Path) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from retune.checkpoint_files import link_folder
 from retune.figures import draw_figures
 from retune.model_card import write_card
-from retune.provenance import record_provenance
+from retune.provenance import Provenance, read_provenance
 from retune.publishing import published_folder, write_manifest, write_text
 from retune.run_results import RunResults, read_results
 from retune.settings import Params
@@ -30,6 +30,7 @@ def run(
     tuned_documents: Path,
     evaluation: Path,
     samples: Path,
+    provenance: Path,
     tuned: Path,
     report: Path,
 ) -> str:
@@ -49,6 +50,7 @@ def run(
         tuned_documents: The tuned model's scores, parquet.
         evaluation: metrics/evaluation.json.
         samples: What both models write, JSON.
+        provenance: Where the training ran, JSON.
         tuned: Folder to publish: the tuned model and its card.
         report: Folder to publish: figures and tables.
     """
@@ -69,15 +71,16 @@ def run(
     with published_folder(report) as folder:
         figures = draw_figures(results, folder)
         tables = write_tables(results, folder)
-    publish_model(results, consolidated, tuned)
+    publish_model(results, read_provenance(provenance), consolidated, tuned)
     return f"{tuned} with its card; {report}: {figures} figures, {tables} tables"
 
 
-def publish_model(results: RunResults, consolidated: Path, tuned: Path) -> None:
+def publish_model(
+    results: RunResults, provenance: Provenance, consolidated: Path, tuned: Path
+) -> None:
     """Publish the consolidated model under its final name, with a card."""
     with published_folder(tuned) as folder:
         link_folder(consolidated, folder)
         (folder / MARK).unlink(missing_ok=True)
-        card = write_card(results, record_provenance(Path.cwd()))
-        write_text(folder / "README.md", card)
+        write_text(folder / "README.md", write_card(results, provenance))
         write_manifest(folder, source="report")

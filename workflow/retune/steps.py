@@ -36,6 +36,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "checkpoints",
         "checkpoint_files",
         "tensor_hashes",
+        "provenance",
         "publishing",
     ),
     "consolidate": ("consolidate", "checkpoint_files", "tensor_hashes", "publishing"),

@@ -78,6 +78,7 @@ rule report:
         tuned_documents="results/evaluate/documents.parquet",
         evaluation="metrics/evaluation.json",
         samples="results/evaluate/samples.json",
+        provenance="results/finetune/provenance.json",
         code=code("report"),
     output:
         tuned=directory("models/tuned"),
@@ -157,4 +158,5 @@ rule report:
         " --baseline-documents {input.baseline_documents:q}"
         " --tuned-documents {input.tuned_documents:q}"
         " --evaluation {input.evaluation:q} --samples {input.samples:q}"
+        " --provenance {input.provenance:q}"
         " --tuned {output.tuned:q} --report {params.folder:q} 2>{log:q}"
