@@ -197,6 +197,24 @@ def test_a_cached_other_commit_is_never_taken(hub, worker, run_hub, tmp_path):
     assert [row[2] for row in rows_of(tmp_path / "raw")] == ["new"]
 
 
+def test_an_outage_is_not_reported_as_a_missing_file(monkeypatch, tmp_path):
+    from retune import hub, hub_dataset
+
+    def not_cached(*args, **options):
+        raise FileNotFoundError("Dataset team/away is not cached in .raw/cache")
+
+    monkeypatch.setattr(hub_dataset.datasets, "load_dataset_builder", not_cached)
+    monkeypatch.setattr(hub, "RETRY_DELAYS", (0.0,))
+    repository = hub.Repository("dataset", "team/away", "a" * 40)
+    settings = DatasetSettings(source="hub", name="team/away", revision="a" * 40)
+    with pytest.raises(RetuneError, match="no answer about the files of") as caught:
+        hub.with_retries(
+            repository,
+            lambda: hub_dataset.find_builder(settings, repository, tmp_path),
+        )
+    assert "cached" not in str(caught.value)
+
+
 def test_a_folder_of_the_same_name_is_never_taken(hub, worker, run_hub, tmp_path):
     shadow = worker.folder / "team/shadowed"
     shadow.mkdir(parents=True)

@@ -273,7 +273,8 @@ def describe(error: Exception) -> str:
     for cause in chain:
         if isinstance(cause, HfHubHTTPError):
             return f"the hub answered {cause.response.status_code}"
-    root = chain[-1]
+    network = (HTTPError, ConnectionError, TimeoutError)
+    root = next((cause for cause in chain if isinstance(cause, network)), chain[-1])
     return f"{type(root).__name__}: {str(root).partition(chr(10))[0]}"
 
 

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 import datasets
-from datasets.data_files import DataFilesDict, DataFilesList
+from datasets.data_files import DataFilesDict, DataFilesList, EmptyDatasetError
 from datasets.exceptions import DataFilesNotFoundError, DatasetsError
 from datasets.packaged_modules.parquet.parquet import Parquet
 
@@ -104,10 +104,12 @@ def find_builder(
             revision=settings.revision,
             cache_dir=str(cache),
         )
-    except DataFilesNotFoundError as error:
+    except (DataFilesNotFoundError, EmptyDatasetError) as error:
         raise repository.problem(
             "name", f"{repository} holds no files that `datasets` reads"
         ) from error
+    except FileNotFoundError as error:  # the repository is there: the hub is not
+        raise ConnectionError(f"no answer about the files of {repository}") from error
     except RuntimeError as error:  # a loading script
         raise repository.problem("name", f"{repository}: {error}") from error
     except ValueError as error:  # its text lists the subsets there are
