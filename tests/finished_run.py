@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from retune import report
 from retune.publishing import write_json, write_manifest, write_text
-from retune.run_results import RunResults, read_results
+from retune.reporting.run_results import RunResults, read_results
 from retune.settings import read_params
 
 SPLITS = {"train": 40, "validation": 5, "test": 7}

@@ -72,9 +72,9 @@ class Worker:
 
 def serve() -> None:
     """Run the steps that standard input asks for."""
-    from retune import hub
     from retune.errors import RetuneError
     from retune.settings import DatasetSettings, ModelSettings
+    from retune.sources import hub
 
     logging.basicConfig(level=logging.INFO)
     hub.RETRY_DELAYS = RETRY_DELAYS

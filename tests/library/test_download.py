@@ -14,8 +14,8 @@ import pytest
 
 from retune import download
 from retune.errors import RetuneError
-from retune.rows import Row, parquet_rows
 from retune.settings import DatasetSettings
+from retune.sources.rows import Row, parquet_rows
 
 README = b"""---
 configs:
@@ -198,7 +198,7 @@ def test_a_cached_other_commit_is_never_taken(hub, worker, run_hub, tmp_path):
 
 
 def test_an_outage_is_not_reported_as_a_missing_file(monkeypatch, tmp_path):
-    from retune import hub, hub_dataset
+    from retune.sources import hub, hub_dataset
 
     def not_cached(*args, **options):
         raise FileNotFoundError("Dataset team/away is not cached in .raw/cache")

@@ -10,10 +10,10 @@ import pytest
 
 import retune.evaluate
 from retune import baseline, evaluate
-from retune.document_scores import perplexity, summarize
 from retune.errors import RetuneError
-from retune.language_model import encode, load_tokenizer
 from retune.publishing import read_json, write_json
+from retune.scoring.document_scores import perplexity, summarize
+from retune.scoring.language_model import encode, load_tokenizer
 from retune.settings import EvaluateSettings
 from tiny_models import SENTENCES, build_tiny_model, write_splits
 

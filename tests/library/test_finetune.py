@@ -11,10 +11,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from retune.checkpoint_files import find_checkpoints, find_damage, newest_good
 from retune.errors import RetuneError
-from retune.history import read_history
 from retune.publishing import read_json
+from retune.training.checkpoint_files import find_checkpoints, find_damage, newest_good
+from retune.training.history import read_history
 from tiny_run import TinyRun
 
 SIX_STEPS = {"max_steps": 6, "learning_rate": 1e-2, "eval_steps": 3, "save_steps": 2}

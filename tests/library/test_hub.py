@@ -10,7 +10,7 @@ import pytest
 from loopback_hub import TOKEN
 from retune import hub as retune_hub
 from retune.errors import RetuneError
-from retune.hub import Repository, check_space, is_intact, with_retries
+from retune.sources.hub import Repository, check_space, is_intact, with_retries
 
 POEMS = Repository("dataset", "team/poems", "a" * 40)
 FOREVER = float("inf")

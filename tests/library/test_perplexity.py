@@ -8,8 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retune.errors import RetuneError
-from retune.language_model import LanguageModel, encode, load_model, load_tokenizer
-from retune.perplexity import (
+from retune.scoring.language_model import (
+    LanguageModel,
+    encode,
+    load_model,
+    load_tokenizer,
+)
+from retune.scoring.perplexity import (
     Protocol,
     plan_windows,
     resolve_lengths,

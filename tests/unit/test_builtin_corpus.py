@@ -6,16 +6,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from retune import builtin_corpus
-from retune.builtin_corpus import (
+from retune.errors import RetuneError
+from retune.sources import builtin_corpus
+from retune.sources.builtin_corpus import (
     describe,
     read_corpus,
     read_corpus_of,
     training_texts,
 )
-from retune.errors import RetuneError
-from retune.overlap import shares_words_with
-from retune.splits import splits_of
+from retune.text.overlap import shares_words_with
+from retune.text.splits import splits_of
 
 LONG = "A sentence that is repeated until the docstring is long enough. " * 2
 
@@ -239,7 +239,7 @@ def test_a_broken_source_file_is_named(library):
 
 def test_reading_it_needs_no_torch_and_imports_no_module_it_reads():
     code = (
-        "import sys; from retune import builtin_corpus, prepare;"
+        "import sys; from retune import prepare; from retune.sources import builtin_corpus;"
         "builtin_corpus.training_texts();"
         "print([m for m in ('torch', 'transformers', 'turtle', 'pydoc_data.topics')"
         " if m in sys.modules])"

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from finished_run import FinishedRun
-from retune.escaping import to_html, to_markdown
-from retune.model_card import write_card
-from retune.provenance import Provenance
+from retune.reporting.escaping import to_html, to_markdown
+from retune.reporting.model_card import write_card
+from retune.training.provenance import Provenance
 
 HUB = {
     "dataset": "wikitext",

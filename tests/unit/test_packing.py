@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retune.packing import (
+from retune.publishing import write_json
+from retune.training.packing import (
     IGNORE_INDEX,
     PackedBlocks,
     blocks_of_step,
     share_of_rank,
 )
-from retune.publishing import write_json
 
 
 @pytest.fixture(scope="module")

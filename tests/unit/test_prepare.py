@@ -8,11 +8,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from retune import prepare
-from retune.document_checks import check_clean, reject_bad
 from retune.errors import RetuneError
 from retune.publishing import sha256
 from retune.settings import PrepareSettings
-from retune.splits import drop_duplicates, split_of, splits_of
+from retune.text.document_checks import check_clean, reject_bad
+from retune.text.splits import drop_duplicates, split_of, splits_of
 
 SPLITS = ("train", "validation", "test")
 

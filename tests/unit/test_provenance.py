@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
-from retune import __version__, provenance
-from retune.provenance import git_state, gpus, machine, package_versions
+from retune import __version__
+from retune.training import provenance
+from retune.training.provenance import git_state, gpus, machine, package_versions
 
 
 @pytest.fixture

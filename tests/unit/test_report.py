@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 import pytest
 
 from finished_run import FinishedRun, evaluation
-from retune.evaluation_figures import change_title, evenly
 from retune.manual import ROOT
 from retune.publishing import read_json, sha256
-from retune.summary import summary_lines
-from retune.training_figures import loss_title, running_mean
+from retune.reporting.evaluation_figures import change_title, evenly
+from retune.reporting.summary import summary_lines
+from retune.reporting.training_figures import loss_title, running_mean
 
 RULE = (ROOT / "workflow/rules/evaluation.smk").read_text().split("rule report:")[1]
 HOSTILE = "</pre><script>alert(1)</script><img src=https://x.example/y>\u202eabc"
@@ -131,7 +131,7 @@ def test_the_summary_is_aligned_and_fits_a_terminal():
 
 def test_the_summary_needs_nothing_that_only_steps_have():
     # Snakemake shows it, perhaps from an environment with nothing but Snakemake.
-    code = "import sys, retune.summary; print(*sys.modules)"
+    code = "import sys, retune.reporting.summary; print(*sys.modules)"
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

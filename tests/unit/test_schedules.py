@@ -2,8 +2,8 @@
 
 import pytest
 
-from retune.schedules import learning_rate, num_steps
 from retune.settings import FinetuneSettings
+from retune.training.schedules import learning_rate, num_steps
 
 
 def rates(total=100, **settings):

@@ -72,7 +72,8 @@ def test_spelling_order_and_comments_rerun_nothing(finished, params):
 
 
 @pytest.mark.parametrize(
-    ("module", "first"), [("packing", "finetune"), ("bootstrap", "evaluate")]
+    ("module", "first"),
+    [("training/packing", "finetune"), ("scoring/bootstrap", "evaluate")],
 )
 def test_changed_code_reruns_its_step(finished, module, first):
     path = finished.folder / f"workflow/retune/{module}.py"

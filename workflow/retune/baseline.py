@@ -4,7 +4,8 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from retune.document_scores import (
+from retune.publishing import write_json
+from retune.scoring.document_scores import (
     SPLITS,
     documents_of,
     read_documents,
@@ -12,9 +13,8 @@ from retune.document_scores import (
     summarize,
     write_scores,
 )
-from retune.language_model import load_model
-from retune.perplexity import resolve_protocol
-from retune.publishing import write_json
+from retune.scoring.language_model import load_model
+from retune.scoring.perplexity import resolve_protocol
 from retune.settings import EvaluateSettings
 
 log = logging.getLogger(__name__)

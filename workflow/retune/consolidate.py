@@ -12,7 +12,6 @@ from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoin
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from retune.checkpoint_files import WEIGHTS, find_damage
 from retune.errors import RetuneError
 from retune.publishing import (
     MANIFEST,
@@ -22,7 +21,8 @@ from retune.publishing import (
     write_manifest,
 )
 from retune.settings import ConsolidateSettings
-from retune.tensor_hashes import tensor_sha256
+from retune.training.checkpoint_files import WEIGHTS, find_damage
+from retune.training.tensor_hashes import tensor_sha256
 
 log = logging.getLogger(__name__)
 

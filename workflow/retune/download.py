@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retune.errors import RetuneError
-from retune.local_files import find_files, read_file
 from retune.publishing import published_folder, sha256, write_manifest
-from retune.rows import Row
 from retune.settings import DatasetSettings, Split
+from retune.sources.local_files import find_files, read_file
+from retune.sources.rows import Row
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "group", "text")])
 ROW_GROUP_CHARACTERS = 2**24  # bounds the memory, whatever the size of the files
@@ -63,7 +63,7 @@ def describe_splits(folder: Path) -> str:
 
 def read_builtin(settings: DatasetSettings, folder: Path) -> dict[str, Any]:
     """Write the built-in corpus and return its origin."""
-    from retune.builtin_corpus import describe, read_corpus
+    from retune.sources.builtin_corpus import describe, read_corpus
 
     columns = read_corpus().select("id", "group", "text")
     write_documents(folder / "train.parquet", map(Document._make, columns.iter_rows()))
@@ -88,7 +88,9 @@ def read_local(settings: DatasetSettings, folder: Path) -> dict[str, Any]:
 
 def read_hub(settings: DatasetSettings, folder: Path) -> dict[str, Any]:
     """Write the documents of a hub dataset and return its origin."""
-    from retune.hub_dataset import HubDataset  # loads `datasets`, which takes seconds
+    from retune.sources.hub_dataset import (
+        HubDataset,  # loads `datasets`, which takes seconds
+    )
 
     with TemporaryDirectory(prefix=".source.", dir=folder) as cache:
         dataset = HubDataset(settings, Path(cache))

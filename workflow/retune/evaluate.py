@@ -10,19 +10,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retune.bootstrap import bits_per_byte_change, win_rate
-from retune.document_scores import (
+from retune.errors import RetuneError
+from retune.publishing import read_json, write_json
+from retune.scoring.bootstrap import bits_per_byte_change, win_rate
+from retune.scoring.document_scores import (
     documents_of,
     read_documents,
     score_documents,
     summarize,
     write_scores,
 )
-from retune.errors import RetuneError
-from retune.language_model import encode, load_model, load_tokenizer
-from retune.perplexity import Protocol, resolve_protocol
-from retune.publishing import read_json, write_json
-from retune.samples import GREEDY, SAMPLED, check_prompts, continue_prompts
+from retune.scoring.language_model import encode, load_model, load_tokenizer
+from retune.scoring.perplexity import Protocol, resolve_protocol
+from retune.scoring.samples import GREEDY, SAMPLED, check_prompts, continue_prompts
 from retune.settings import EvaluateSettings
 
 log = logging.getLogger(__name__)

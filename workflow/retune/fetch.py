@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from retune.errors import RetuneError
-from retune.hub import Repository, bring, list_files
 from retune.publishing import published_folder, read_json, write_manifest
 from retune.settings import ModelSettings
+from retune.sources.hub import Repository, bring, list_files
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -75,7 +75,7 @@ def origin_of(settings: ModelSettings) -> dict[str, Any]:
 
 def make_builtin(settings: ModelSettings, folder: Path) -> int:
     """Write the built-in model and return its number of parameters."""
-    from retune.builtin_model import build_model
+    from retune.sources.builtin_model import build_model
 
     build_model(settings, folder)
     return count_parameters(settings, folder)

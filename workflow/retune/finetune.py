@@ -11,12 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from retune.checkpoint_files import find_checkpoints, link_folder
 from retune.errors import RetuneError
-from retune.history import as_csv, read_history
-from retune.packing import PackedBlocks
 from retune.progress import progress_bar
-from retune.provenance import record_provenance
 from retune.publishing import (
     MANIFEST,
     published_folder,
@@ -25,8 +21,12 @@ from retune.publishing import (
     write_json,
     write_text,
 )
-from retune.schedules import num_steps, resolve_learning_rate
 from retune.settings import FinetuneSettings
+from retune.training.checkpoint_files import find_checkpoints, link_folder
+from retune.training.history import as_csv, read_history
+from retune.training.packing import PackedBlocks
+from retune.training.provenance import record_provenance
+from retune.training.schedules import num_steps, resolve_learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def launch_command(
     return [
         *[sys.executable, "-m", "deepspeed.launcher.runner"],
         *["--num_gpus", str(world_size), "--master_port", str(free_port())],
-        *["--no_local_rank", "--module", "retune.training"],
+        *["--no_local_rank", "--module", "retune.training.loop"],
         *["--settings", settings.model_dump_json()],
         *["--base", str(base), "--tokens", str(tokens), "--plan", str(plan)],
     ]

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import polars as pl
 
-from retune.document_checks import check_clean, count_by_check, reject_bad
 from retune.errors import RetuneError
-from retune.overlap import shares_words_with
 from retune.publishing import published_folder, write_json, write_manifest
 from retune.settings import PrepareSettings
-from retune.splits import drop_duplicates, splits_of
+from retune.text.document_checks import check_clean, count_by_check, reject_bad
+from retune.text.overlap import shares_words_with
+from retune.text.splits import drop_duplicates, splits_of
 
 log = logging.getLogger(__name__)
 

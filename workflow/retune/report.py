@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from retune.checkpoint_files import link_folder
-from retune.figures import draw_figures
-from retune.model_card import write_card
-from retune.provenance import Provenance, read_provenance
 from retune.publishing import published_folder, write_manifest, write_text
-from retune.run_results import RunResults, read_results
+from retune.reporting.figures import draw_figures
+from retune.reporting.model_card import write_card
+from retune.reporting.run_results import RunResults, read_results
+from retune.reporting.tables import write_tables
 from retune.settings import Params
-from retune.tables import write_tables
+from retune.training.checkpoint_files import link_folder
+from retune.training.provenance import Provenance, read_provenance
 
 # Snakemake's mark in a folder it made. Shared by a hard link, a new date on
 # models/tuned would make models/consolidated look new as well.

@@ -6,7 +6,7 @@ import sys
 from snakemake.logging import logger
 
 from retune import versioning
-from retune.summary import summary_lines
+from retune.reporting.summary import summary_lines
 
 REPORT = "report.html"
 

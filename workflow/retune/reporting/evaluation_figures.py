@@ -6,9 +6,17 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from retune.figure_style import BASE, INK, SOFT, TUNED, VALIDATION, figure, minus
-from retune.quantities import counted
-from retune.run_results import RunResults, bits_per_byte_of_test
+from retune.reporting.figure_style import (
+    BASE,
+    INK,
+    SOFT,
+    TUNED,
+    VALIDATION,
+    figure,
+    minus,
+)
+from retune.reporting.quantities import counted
+from retune.reporting.run_results import RunResults, bits_per_byte_of_test
 
 # More points than this only blacken a figure and swell its file.
 MOST_POINTS = 1500

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from retune.evaluation_rows import HEADER, evaluation_rows, floor_rows
+from retune.reporting.evaluation_rows import HEADER, evaluation_rows, floor_rows
 
 WIDTHS = (17, 12, 12, 12, 20)
 

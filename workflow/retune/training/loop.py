@@ -1,7 +1,7 @@
 """The training loop: what each rank runs, from top to bottom.
 
 The `finetune` step starts it through the DeepSpeed launcher, once per rank, as
-`python -m retune.training --settings JSON --base PATH --tokens PATH ...`.
+`python -m retune.training.loop --settings JSON --base PATH --tokens PATH ...`.
 """
 
 import argparse
@@ -20,19 +20,19 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.integrations import HfDeepSpeedConfig
 
-from retune.checkpoints import Checkpoints, weight_hashes
 from retune.errors import RetuneError
-from retune.history import History
-from retune.packing import (
+from retune.publishing import read_json, write_json
+from retune.settings import FinetuneSettings
+from retune.training.checkpoints import Checkpoints, weight_hashes
+from retune.training.history import History
+from retune.training.packing import (
     IGNORE_INDEX,
     Batch,
     PackedBlocks,
     blocks_of_step,
     share_of_rank,
 )
-from retune.publishing import read_json, write_json
-from retune.schedules import learning_rate, num_steps
-from retune.settings import FinetuneSettings
+from retune.training.schedules import learning_rate, num_steps
 
 log = logging.getLogger("retune")
 
@@ -231,7 +231,7 @@ def start_process_group() -> None:
 
 def main() -> int:
     """Run one rank; on an error leave what went wrong for the launching step."""
-    parser = argparse.ArgumentParser(prog="python -m retune.training")
+    parser = argparse.ArgumentParser(prog="python -m retune.training.loop")
     parser.add_argument(
         "--settings", type=FinetuneSettings.model_validate_json, required=True
     )

@@ -19,7 +19,7 @@ def dataset_files(params: Params) -> list[str]:
     """Return the files of a local dataset."""
     if params.dataset.source != "local":
         return []
-    from retune.local_files import find_files  # loads pyarrow
+    from retune.sources.local_files import find_files  # loads pyarrow
 
     found = find_files(params.dataset)
     return [str(path) for files in found.values() for path in files]

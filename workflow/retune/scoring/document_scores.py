@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from retune.errors import RetuneError
-from retune.language_model import LanguageModel, encode
-from retune.perplexity import Protocol, score_tokens
 from retune.publishing import sync
+from retune.scoring.language_model import LanguageModel, encode
+from retune.scoring.perplexity import Protocol, score_tokens
 
 SPLITS = ("validation", "test")
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from retune.escaping import to_html
-from retune.evaluation_rows import HEADER, Row, evaluation_rows, floor_rows
-from retune.fact_rows import (
+from retune.publishing import write_text
+from retune.reporting.escaping import to_html
+from retune.reporting.evaluation_rows import HEADER, Row, evaluation_rows, floor_rows
+from retune.reporting.fact_rows import (
     origin_rows,
     plan_rows,
     plan_text,
@@ -14,8 +15,7 @@ from retune.fact_rows import (
     split_rows,
     training_rows,
 )
-from retune.publishing import write_text
-from retune.run_results import RunResults
+from retune.reporting.run_results import RunResults
 
 # The policy lets nothing be loaded and nothing run, whatever a text may hold.
 PAGE = """<!doctype html>

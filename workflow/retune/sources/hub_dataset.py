@@ -1,4 +1,4 @@
-"""A hub dataset as a source: `datasets` interprets it, `retune.hub` brings its bytes.
+"""A hub dataset as a source: `datasets` interprets it, hub.py brings its bytes.
 
 The library alone knows which files make up which split, but it checks no bytes, and
 it takes another commit or a local folder in silence.
@@ -16,9 +16,9 @@ from datasets.exceptions import DataFilesNotFoundError, DatasetsError
 from datasets.packaged_modules.parquet.parquet import Parquet
 
 from retune.errors import RetuneError
-from retune.hub import Repository, bring, list_files, with_retries
-from retune.rows import Row, check_columns, parquet_rows, rows_of
 from retune.settings import DatasetSettings, Split
+from retune.sources.hub import Repository, bring, list_files, with_retries
+from retune.sources.rows import Row, check_columns, parquet_rows, rows_of
 
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train",),

@@ -6,9 +6,9 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from retune.builtin_corpus import training_texts
 from retune.errors import RetuneError
 from retune.settings import ModelSettings
+from retune.sources.builtin_corpus import training_texts
 
 END_OF_TEXT = "<|endoftext|>"
 

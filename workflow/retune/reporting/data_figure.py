@@ -7,9 +7,17 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from retune.figure_style import BASE, INK, KEPT, SOFT, VALIDATION, figure, minus
-from retune.quantities import counted, percent
-from retune.run_results import RunResults
+from retune.reporting.figure_style import (
+    BASE,
+    INK,
+    KEPT,
+    SOFT,
+    VALIDATION,
+    figure,
+    minus,
+)
+from retune.reporting.quantities import counted, percent
+from retune.reporting.run_results import RunResults
 
 
 def draw_data(run: RunResults, path: Path) -> None:

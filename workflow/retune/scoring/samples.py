@@ -4,7 +4,7 @@ import torch
 from transformers import GenerationConfig
 
 from retune.errors import RetuneError
-from retune.language_model import LanguageModel, context_of, encode
+from retune.scoring.language_model import LanguageModel, context_of, encode
 from retune.settings import EvaluateSettings
 
 GREEDY = {"do_sample": False}

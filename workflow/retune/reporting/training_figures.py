@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from retune.figure_style import INK, TUNED, VALIDATION, figure, label_ends
-from retune.quantities import counted
-from retune.run_results import RunResults
+from retune.reporting.figure_style import INK, TUNED, VALIDATION, figure, label_ends
+from retune.reporting.quantities import counted
+from retune.reporting.run_results import RunResults
 
 # Share of the steps that the smoothed training loss is a mean of.
 SMOOTHED_SHARE = 0.05

@@ -10,9 +10,9 @@ import deepspeed.comm as dist
 import torch
 from safetensors.torch import load_file, save_file
 
-from retune.checkpoint_files import WEIGHTS, find_checkpoints, newest_good
 from retune.publishing import MANIFEST, read_json, sha256, sync, write_json
-from retune.tensor_hashes import tensor_sha256
+from retune.training.checkpoint_files import WEIGHTS, find_checkpoints, newest_good
+from retune.training.tensor_hashes import tensor_sha256
 
 log = logging.getLogger("retune")
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
-from retune.escaping import to_html, to_markdown
-from retune.evaluation_rows import HEADER, Row, evaluation_rows, floor_rows
-from retune.fact_rows import (
+from retune.reporting.escaping import to_html, to_markdown
+from retune.reporting.evaluation_rows import HEADER, Row, evaluation_rows, floor_rows
+from retune.reporting.fact_rows import (
     origin_rows,
     protocol_text,
     removal_rows,
@@ -16,8 +16,8 @@ from retune.fact_rows import (
     title_of_dataset,
     training_rows,
 )
-from retune.provenance import Provenance
-from retune.run_results import RunResults
+from retune.reporting.run_results import RunResults
+from retune.training.provenance import Provenance
 
 CARD = """\
 ---

@@ -22,7 +22,7 @@ import polars as pl
 
 from retune.errors import RetuneError
 from retune.settings import PrepareSettings
-from retune.splits import drop_duplicates, splits_of
+from retune.text.splits import drop_duplicates, splits_of
 
 MIN_CHARACTERS = 80
 TOPICS = "pydoc_data/topics.py"

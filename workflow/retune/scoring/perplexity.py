@@ -11,9 +11,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from retune.errors import RetuneError
-from retune.language_model import LanguageModel, context_of
 from retune.progress import progress_bar
 from retune.publishing import sha256
+from retune.scoring.language_model import LanguageModel, context_of
 from retune.settings import EvaluateSettings
 
 LONGEST_AUTO_CONTEXT = 1024

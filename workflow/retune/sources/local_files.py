@@ -11,8 +11,8 @@ from typing import get_args
 import pyarrow as pa
 
 from retune.errors import RetuneError
-from retune.rows import Row, check_columns, parquet_rows, wrong_type
 from retune.settings import TEXT_FORMATS, DatasetSettings, Split
+from retune.sources.rows import Row, check_columns, parquet_rows, wrong_type
 
 
 def find_files(settings: DatasetSettings) -> dict[str, list[Path]]:

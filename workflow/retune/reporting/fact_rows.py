@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from retune.quantities import counted, duration, percent
-from retune.run_results import RunResults
+from retune.reporting.quantities import counted, duration, percent
+from retune.reporting.run_results import RunResults
 from retune.settings import DatasetSettings, ModelSettings
 
 Row = tuple[str, ...]

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from retune.data_figure import draw_data
-from retune.evaluation_figures import draw_bits_per_byte, draw_documents
-from retune.run_results import RunResults
-from retune.training_figures import draw_loss, draw_optimization
+from retune.reporting.data_figure import draw_data
+from retune.reporting.evaluation_figures import draw_bits_per_byte, draw_documents
+from retune.reporting.run_results import RunResults
+from retune.reporting.training_figures import draw_loss, draw_optimization
 
 
 def draw_figures(run: RunResults, folder: Path) -> int:

@@ -1,0 +1,1 @@
+"""What a run shows to people: figures, tables, the model card."""

@@ -1,0 +1,1 @@
+"""Where datasets and models come from: built-in, the hub, local files."""

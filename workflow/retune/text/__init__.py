@@ -1,0 +1,1 @@
+"""What makes text fit to train and to test on."""

@@ -1,0 +1,1 @@
+"""What the ranks run, and what they leave on disk."""
