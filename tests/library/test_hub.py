@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from loopback_hub import TOKEN
-from retune import hub as retune_hub
 from retune.errors import RetuneError
+from retune.sources import hub as retune_hub
 from retune.sources.hub import Repository, check_space, is_intact, with_retries
 
 POEMS = Repository("dataset", "team/poems", "a" * 40)
