@@ -7,10 +7,12 @@ import pytest
 
 from retune.configure import (
     Hardware,
+    check_cpu_memory,
     count_parameters,
     decide,
     deepspeed_config,
     model_states_bytes,
+    resolve_hardware,
     run,
 )
 from retune.errors import RetuneError
@@ -73,6 +75,30 @@ def test_precision_follows_the_accelerator():
 )
 def test_model_states_are_those_of_the_zero_paper(stage, bytes_per_parameter):
     assert model_states_bytes(1, "bf16", stage, 8) == bytes_per_parameter
+
+
+def test_auto_without_a_gpu_is_two_cpu_ranks():
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    settings = HardwareSettings(accelerator="auto", gpus_per_node="auto")
+    assert resolve_hardware(settings) == Hardware("cpu", 1, 2, None, None)
+    with pytest.raises(RetuneError, match=r"hardware.gpus_per_node: auto"):
+        resolve_hardware(HardwareSettings(accelerator="cuda", gpus_per_node="auto"))
+
+
+def test_hardware_that_is_elsewhere_is_taken_as_given():
+    settings = HardwareSettings(accelerator="cuda", nodes=4, gpus_per_node=8)
+    assert resolve_hardware(settings).world_size == 32
+
+
+def test_offloading_more_than_a_node_holds_is_refused():
+    settings = ConfigureSettings(zero_stage=3, offload_optimizer="cpu")
+    small = Hardware("cuda", 1, 8, 80.0, 64.0)
+    values = values_of(settings, small)
+    check_cpu_memory(values, small, 10**9)
+    with pytest.raises(RetuneError, match=r"hardware.cpu_memory_gb: 64, .* 840.0 GB"):
+        check_cpu_memory(values, small, 70 * 10**9)
 
 
 def test_run_writes_config_plan_and_reasons(tmp_path):

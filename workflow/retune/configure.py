@@ -6,16 +6,21 @@ This is where a memory model belongs: `choose_micro_batch_size` and
 
 import json
 import math
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from retune.errors import RetuneError
 from retune.publishing import read_json, write_json, write_text
 from retune.settings import ConfigureSettings, HardwareSettings
 
+Value = TypeVar("Value")
+
 GB = 1e9
+# Ranks on a node without GPUs, for `gpus_per_node: auto`.
+CPU_RANKS = 2
 # Tokens per rank and forward pass that `micro_batch_size: auto` does not exceed.
 TOKENS_PER_PASS = {"cpu": 2048, "cuda": 8192}
 # Share of a GPU's memory that model states may take before ZeRO-3 is chosen.
@@ -33,7 +38,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Hardware:
-    """The machines of the run, every value known but the memory."""
+    """The machines of the run; memory and name are None where nobody said."""
 
     accelerator: str
     nodes: int
@@ -61,6 +66,7 @@ def run(
     sequence_length = read_json(token_metrics)["sequence_length"]
     decisions = decide(settings, resolved, num_parameters, sequence_length)
     values = {decision.setting: decision.value for decision in decisions}
+    check_cpu_memory(values, resolved, num_parameters)
     facts = {
         **values,
         "world_size": resolved.world_size,
@@ -216,6 +222,22 @@ def model_states_bytes(
     )
 
 
+def check_cpu_memory(
+    values: dict[str, Any], hardware: Hardware, num_parameters: int
+) -> None:
+    """Raise RetuneError if what is offloaded is more than a node's main memory."""
+    offloaded = 0.0
+    if values["offload_optimizer"] == "cpu":
+        offloaded += 12 * num_parameters / hardware.nodes / GB
+    if values["offload_param"] == "cpu":
+        offloaded += 2 * num_parameters / hardware.nodes / GB
+    if hardware.cpu_memory_gb is not None and offloaded > hardware.cpu_memory_gb:
+        raise RetuneError(
+            f"hardware.cpu_memory_gb: {hardware.cpu_memory_gb:g}, but offloading takes"
+            f" {offloaded:,.1f} GB on each node: offload less, or use more nodes"
+        )
+
+
 def deepspeed_config(values: dict[str, Any]) -> dict[str, Any]:
     """Return the DeepSpeed config: complete, with no "auto" left."""
     zero: dict[str, Any] = {
@@ -250,31 +272,52 @@ def deepspeed_config(values: dict[str, Any]) -> dict[str, Any]:
 
 def resolve_hardware(settings: HardwareSettings) -> Hardware:
     """Return the hardware with `auto` replaced by what this machine has."""
-    known = settings.model_dump()
-    for key in ("gpu_memory_gb", "cpu_memory_gb"):
-        if known[key] == "auto":
-            known[key] = None
-    if "auto" not in (settings.accelerator, settings.gpus_per_node):
-        return Hardware(**known)
+    if settings.accelerator == "cpu":
+        return cpu_ranks(settings)
     import torch
 
-    if settings.accelerator == "auto":
-        known["accelerator"] = "cuda" if torch.cuda.is_available() else "cpu"
-    if settings.gpus_per_node == "auto":
-        on_gpu = known["accelerator"] == "cuda"
-        known["gpus_per_node"] = torch.cuda.device_count() if on_gpu else 2
-    if known["accelerator"] == "cuda":
-        if not torch.cuda.is_available():
-            raise RetuneError(
-                "hardware.gpus_per_node: auto, but this machine has no GPU to count;"
-                " give the number of the machine that will train"
-            )
-        properties = torch.cuda.get_device_properties(0)
-        known["gpu_name"] = properties.name
-        known["gpu_memory_gb"] = known["gpu_memory_gb"] or round(
-            properties.total_memory / GB, 1
+    here = torch.cuda.is_available()
+    if settings.accelerator == "auto" and not here:
+        return cpu_ranks(settings)
+    if settings.gpus_per_node == "auto" and not here:
+        raise RetuneError(
+            "hardware.gpus_per_node: auto, but this machine has no GPU to count;"
+            " give the number of the machine that will train"
         )
-    return Hardware(**known)
+    # Several nodes, or a machine without GPUs: this is not where the run will be.
+    is_this_machine = here and settings.nodes == 1
+    device = torch.cuda.get_device_properties(0) if is_this_machine else None
+    return Hardware(
+        accelerator="cuda",
+        nodes=settings.nodes,
+        gpus_per_node=known(settings.gpus_per_node) or torch.cuda.device_count(),
+        gpu_memory_gb=known(settings.gpu_memory_gb)
+        or (device and round(device.total_memory / GB, 1)),
+        cpu_memory_gb=known(settings.cpu_memory_gb)
+        or (main_memory_gb() if is_this_machine else None),
+        gpu_name=device and device.name,
+    )
+
+
+def cpu_ranks(settings: HardwareSettings) -> Hardware:
+    """Return hardware whose ranks are processes on CPUs, two a node if not told."""
+    return Hardware(
+        accelerator="cpu",
+        nodes=settings.nodes,
+        gpus_per_node=known(settings.gpus_per_node) or CPU_RANKS,
+        gpu_memory_gb=None,
+        cpu_memory_gb=known(settings.cpu_memory_gb),
+    )
+
+
+def known(value: Value | Literal["auto"]) -> Value | None:
+    """Return a setting's value, None for `auto`."""
+    return None if value == "auto" else value
+
+
+def main_memory_gb() -> float:
+    """Return the main memory of this machine, GB."""
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GB, 1)
 
 
 def count_parameters(base: Path) -> int:

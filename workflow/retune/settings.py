@@ -230,10 +230,12 @@ class HardwareSettings(Settings):
         " ranks per node.",
     )
     gpu_memory_gb: Gigabytes | Auto = Field(
-        "auto", description="Memory of one GPU, GB."
+        "auto",
+        description="Memory of one GPU, GB: decides between ZeRO-2 and ZeRO-3.",
     )
     cpu_memory_gb: Gigabytes | Auto = Field(
-        "auto", description="Main memory of one node, GB."
+        "auto",
+        description="Main memory of one node, GB; offloading must fit into it.",
     )
 
     @model_validator(mode="after")

@@ -81,6 +81,10 @@ def train(
         last = done == total
         if last or done % settings.eval_steps == 0:
             record["validation_loss"] = validation_loss(engine, validation)
+            log.info(
+                "step %d of %d: training loss %.3f, validation loss %.3f",
+                *(done, total, loss, record["validation_loss"]),
+            )
         history.write(**record)
         if last or done % settings.save_steps == 0:
             weights = weight_hashes(engine) if last else None
