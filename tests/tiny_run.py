@@ -74,11 +74,13 @@ class TinyRun:
             self.folder / "tokens.json",
         )
 
-    def plan(self, name: str, ranks: int = 2, **settings: Any) -> Path:
+    def plan(
+        self, name: str, ranks: int = 2, accelerator: str = "cpu", **settings: Any
+    ) -> Path:
         """Write a plan and return its folder."""
         configure.run(
             ConfigureSettings(**settings),
-            HardwareSettings(gpus_per_node=ranks),
+            HardwareSettings(accelerator=accelerator, gpus_per_node=ranks),
             self.folder / "base",
             self.folder / "tokens.json",
             self.folder / name,
