@@ -37,7 +37,7 @@ format: .venv/.installed  ## Format code and workflow.
 .venv/.installed: requirements.txt pyproject.toml
 	@"$(PYTHON)" -c '$(NEW_ENOUGH)' 2>/dev/null || { \
 	echo "error: retune needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "Setting up .venv with $(PYTHON) (once, about 3 minutes, 2 GB; more with CUDA)"
+	@echo "Setting up .venv with $(PYTHON) (once, about 2 minutes, 2 GB; more with CUDA)"
 	@test -x .venv/bin/pip || "$(PYTHON)" -m venv --clear .venv
 	@echo "  1/3 $(TORCH)"
 	@$(PIP) install $(TORCH)

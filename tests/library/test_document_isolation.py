@@ -2,7 +2,16 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    LlamaConfig,
+    OPTConfig,
+    Qwen3Config,
+)
+
+from retune.errors import RetuneError
+from retune.training.loop import check_isolation
 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
@@ -11,6 +20,29 @@ CONFIGS = {
     "llama": LlamaConfig(vocab_size=100, **SMALL, **HEADS),
     "qwen3": Qwen3Config(vocab_size=100, **SMALL, **HEADS),
 }
+
+
+OPT = OPTConfig(
+    vocab_size=100,
+    hidden_size=32,
+    ffn_dim=64,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    word_embed_proj_dim=32,
+)
+
+
+class Engine(torch.nn.Module):
+    """What the check needs of DeepSpeed's engine, around a real model."""
+
+    device = "cpu"
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *arguments, **options):
+        return self.module(*arguments, **options)
 
 
 @pytest.fixture(params=CONFIGS)
@@ -38,3 +70,17 @@ def test_without_the_restart_they_would_see_each_other(model):
     together = model(packed, use_cache=False).logits[:, 9:]
     alone = model(second, use_cache=False).logits
     assert (together - alone).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("config", "isolates"), [(CONFIGS["gpt2"], True), (OPT, False)], ids=["gpt2", "opt"]
+)
+def test_training_refuses_a_family_that_ignores_the_restart(config, isolates):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    engine = Engine(model)
+    if isolates:
+        check_isolation(engine)
+    else:
+        with pytest.raises(RetuneError, match="opt models let packed documents see"):
+            check_isolation(engine)

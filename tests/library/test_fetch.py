@@ -24,6 +24,23 @@ CONFIG = {
 PARAMETERS = 10 * 4 + 8 * 4 + 244 + 8
 
 
+TOKENIZER = {
+    "version": "1.0",
+    "added_tokens": [
+        {
+            "id": 0,
+            "content": "<|endoftext|>",
+            "special": True,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+        }
+    ],
+    "model": {"type": "BPE", "vocab": {"<|endoftext|>": 0, "a": 1}, "merges": []},
+}
+
+
 def safetensors(*names):
     """Return a file of four zeros per tensor: fetch reads headers only."""
     header = {
@@ -45,7 +62,7 @@ def index_of(shards):
 WHOLE = {
     "config.json": as_json(CONFIG),
     "generation_config.json": b"{}",
-    "tokenizer.json": b"{}",
+    "tokenizer.json": as_json(TOKENIZER),
     "tokenizer_config.json": b"{}",
     "model.safetensors": safetensors("wte.weight", "wpe.weight"),
 }
@@ -116,7 +133,10 @@ def test_a_hub_model_arrives_whole_and_without_anything_else(
     manifest = json.loads(arrived.pop("manifest.json"))
     assert arrived == files
     assert {file["path"] for file in manifest.pop("files")} == set(files)
-    assert manifest == {"source": "hub", "name": "team/tiny", "revision": revision}
+    facts = {"vocab_size": 10, "context_length": 8}
+    facts |= {"bos_token_id": 0, "eos_token_id": 0}
+    origin = {"source": "hub", "name": "team/tiny", "revision": revision}
+    assert manifest == {**origin, "facts": facts}
 
 
 def test_a_hub_model_arrives_at_a_relative_target_too(hub, worker):

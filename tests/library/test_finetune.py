@@ -20,6 +20,7 @@ from tiny_run import TinyRun
 SIX_STEPS = {"max_steps": 6, "learning_rate": 1e-2, "eval_steps": 3, "save_steps": 2}
 MANY_STEPS = {**SIX_STEPS, "epochs": 50, "max_steps": 120, "eval_steps": 50}
 MANY_STEPS["save_steps"] = 15
+HOURS = {**SIX_STEPS, "epochs": 10**5, "max_steps": 10**6, "eval_steps": 10**6}
 TOLERANCE = 2e-5
 
 
@@ -102,22 +103,25 @@ def ranks_of(state):
     return result.stdout.split()
 
 
-def test_sigterm_ends_the_ranks_too(run):
-    plan = run.plan("plan-terminated")
-    with started(run, plan, "terminated", at_step=5) as (process, state):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_ranks_end_with_the_step(run, number):
+    plan = run.plan(f"plan-{number}")
+    with started(run, plan, f"ended-{number}", 5, HOURS) as (process, state):
         assert ranks_of(state)
-        process.terminate()
-        assert process.wait(timeout=60) == 128 + signal.SIGTERM
-    deadline = time.monotonic() + 30
-    while ranks_of(state) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not ranks_of(state)
+        with pytest.raises(RetuneError, match="another run trains exactly this"):
+            run.finetune(plan, f"ended-{number}", **HOURS)
+        process.send_signal(number)
+        process.wait(timeout=15)
+        deadline = time.monotonic() + 5
+        while ranks_of(state) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not ranks_of(state)
 
 
 @contextmanager
-def started(run, plan, name, at_step):
-    """Start the step in its own process group; kill what is left of it at the end."""
-    arguments = run.finetune_arguments(plan, name, **MANY_STEPS)
+def started(run, plan, name, at_step, settings):
+    """Start the step; kill what is left of it and its ranks at the end."""
+    arguments = run.finetune_arguments(plan, name, **settings)
     settings = arguments.pop("settings")
     words = [word for k, v in arguments.items() for word in (f"--{k}", str(v))]
     process = subprocess.Popen(
@@ -144,8 +148,10 @@ def started(run, plan, name, at_step):
 def test_a_killed_run_resumes_bit_for_bit_past_a_damaged_checkpoint(run, caplog):
     plan = run.plan("plan-killed", zero_stage=2)
     undisturbed = run.finetune(plan, "undisturbed", **MANY_STEPS)
-    with started(run, plan, "killed", at_step=50) as (_, state):
+    with started(run, plan, "killed", 50, MANY_STEPS) as (_, state):
         pass  # leaving kills all of it
+    while ranks_of(state):
+        time.sleep(0.1)
     older, newest = find_checkpoints(state)
     damaged = newest / "mp_rank_00_model_states.pt"
     with damaged.open("r+b") as file:
@@ -159,7 +165,7 @@ def test_a_killed_run_resumes_bit_for_bit_past_a_damaged_checkpoint(run, caplog)
     assert resumed.weights == undisturbed.weights
     assert resumed.losses == undisturbed.losses
     metrics = read_json(resumed.folder / "metrics.json")
-    assert metrics["resumed_from_step"] < 120
+    assert metrics["resumed_from_step"] == int(older.name.removeprefix("step-"))
     assert not state.exists()
 
 
@@ -172,7 +178,10 @@ def test_the_first_failing_rank_is_named(still):
     assert not (still.folder / "broken").exists()
 
 
-def test_a_loss_that_is_no_number_stops_with_a_sentence(still):
+@pytest.mark.parametrize("steps", [1, 6])
+def test_a_loss_that_is_no_number_stops_with_a_sentence(still, steps):
     plan = still.plan("plan-diverging")
-    with pytest.raises(RetuneError, match=r"the loss is (nan|inf).*learning_rate"):
-        still.finetune(plan, "diverging", **{**SIX_STEPS, "learning_rate": 1e30})
+    diverging = {**SIX_STEPS, "max_steps": steps, "learning_rate": 1e30}
+    with pytest.raises(RetuneError, match=r"loss is (nan|inf).*learning_rate"):
+        still.finetune(plan, f"diverging-{steps}", **diverging)
+    assert not (still.folder / f"diverging-{steps}").exists()

@@ -46,7 +46,9 @@ def test_wrong_settings_are_named(capsys):
 
 def test_an_error_of_the_user_shows_no_traceback(tmp_path, capsys):
     (tmp_path / "base").mkdir()
-    (tmp_path / "base/config.json").write_text('{"n_positions": 8, "vocab_size": 9}')
+    (tmp_path / "base/manifest.json").write_text(
+        '{"facts": {"context_length": 8, "vocab_size": 9}}'
+    )
     arguments = {
         "clean": tmp_path / "clean",
         "base": tmp_path / "base",

@@ -242,6 +242,11 @@ def test_too_many_rejected_stops_with_the_counts_and_publishes_nothing(case):
     assert "text_too_short: 3, such as train 's1': 'short\\x1b'; train 's2'" in message
     assert not case.clean.exists()
     assert not case.metrics.exists()
+    kept = case.clean.with_name("rejected.parquet")
+    assert str(kept) in message
+    assert pl.read_parquet(kept)["id"].to_list() == ["s1", "s2", "s3"]
+    case.run(max_rejected_share=0.1)
+    assert not kept.exists()
 
 
 def test_exactly_the_allowed_share_passes(case):

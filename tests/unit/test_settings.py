@@ -34,12 +34,13 @@ def test_all_problems_are_named_at_once():
     )
     assert [line.split(":")[0].strip() for line in lines] == [
         "tokenize.sequence_length",
-        "finetune.epochs",
         "finetune.learning_rat",
+        "finetune.epochs",
         "trian",
     ]
-    assert "-1 should be greater than 0" in lines[1]
-    assert "did you mean learning_rate?" in lines[2]
+    assert "'many' should be a valid integer or 'auto'" in lines[0]
+    assert "did you mean learning_rate?" in lines[1]
+    assert "-1 should be greater than 0" in lines[2]
 
 
 def test_problems_across_sections_are_named_together():
@@ -72,7 +73,12 @@ def test_problems_across_sections_are_named_together():
             "n_layer: only for source: builtin",
         ),
         ("prepare", {"validation_share": 0.6, "test_share": 0.5}, "nothing to train"),
-        ("configure", {"zero_stage": 0}, "one Adam step too many"),
+        ("configure", {"zero_stage": 0, "precision": "bf16"}, "one Adam step too many"),
+        ("finetune", {"epochs": float("inf")}, "finite number"),
+        ("finetune", None, "mapping of keys"),
+        ("hardware", {"nodes": 2}, "one node only"),
+        ("dataset", {"source": "builtin", "document_start": "("}, "no regular"),
+        ("model", {"source": "hub", "name": "a/b", "revision": "v1"}, "40 hex digits"),
         ("configure", {"offload_param": "cpu", "zero_stage": 2}, "zero_stage: 3"),
         ("configure", {"offload_optimizer": "cpu"}, "nothing to offload"),
         ("evaluate", {"context_length": 64, "stride": 65}, "go unscored"),
@@ -84,6 +90,21 @@ def test_impossible_combinations_say_what_would_be_right(section, values, messag
     assert len(lines) == 1
     assert section in lines[0]
     assert message in lines[0]
+
+
+def test_a_wrong_key_does_not_hide_what_is_impossible_across_sections():
+    lines = problems_of(
+        {
+            **MINIMAL,
+            "configure": {"global_batch_size": 15},
+            "finetune": {"learning_rat": 1e-4},
+        }
+    )
+    # The example of the README, to the letter.
+    readme = (ROOT / "README.md").read_text()
+    assert len(lines) == 2
+    for line in lines:
+        assert line.strip() in readme
 
 
 def test_a_number_that_yaml_reads_as_text_is_a_number():

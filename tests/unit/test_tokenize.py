@@ -1,7 +1,5 @@
 """Token streams hold every document whole, marked at both ends."""
 
-import json
-
 import numpy as np
 import polars as pl
 import pytest
@@ -27,9 +25,14 @@ def base(tmp_path):
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(TEXTS, vocab_size=300, special_tokens=["<|end|>"])
     bpe.save(str(folder / "tokenizer.json"))
-    write_json(folder / "tokenizer_config.json", {"eos_token": "<|end|>"})
-    write_json(folder / "config.json", {"vocab_size": 300, "n_positions": 32})
+    write_facts(folder)
     return folder
+
+
+def write_facts(folder, **changed):
+    facts = {"vocab_size": 300, "context_length": 32}
+    facts |= {"bos_token_id": END, "eos_token_id": END}
+    write_json(folder / "manifest.json", {"facts": {**facts, **changed}})
 
 
 @pytest.fixture
@@ -77,7 +80,7 @@ def test_the_sequence_length_is_the_models_context_by_default(tmp_path, clean, b
 
 
 def test_large_vocabularies_get_four_bytes(tmp_path, clean, base):
-    write_json(base / "config.json", {"vocab_size": 70_000, "n_positions": 32})
+    write_facts(base, vocab_size=70_000)
     assert tokenize(tmp_path, clean, base)[1]["dtype"] == "<u4"
 
 
@@ -89,22 +92,15 @@ def test_the_same_text_gives_the_same_bytes(tmp_path, clean, base):
 
 
 @pytest.mark.parametrize(
-    ("settings", "config", "message"),
+    ("settings", "facts", "message"),
     [
         ({"sequence_length": 64}, {}, "tokenize.sequence_length: 64 .* 32 at most"),
         ({}, {"vocab_size": 50}, "do not belong together"),
-        ({"sequence_length": 2000}, {"n_positions": 4096}, "less than one block"),
+        ({"sequence_length": 2000}, {"context_length": 4096}, "less than one block"),
     ],
 )
-def test_what_cannot_be_is_refused(tmp_path, clean, base, settings, config, message):
-    known = json.loads((base / "config.json").read_text())
-    write_json(base / "config.json", {**known, **config})
+def test_what_cannot_be_is_refused(tmp_path, clean, base, settings, facts, message):
+    write_facts(base, **facts)
     with pytest.raises(RetuneError, match=message):
         tokenize(tmp_path, clean, base, **settings)
     assert not (tmp_path / "tokens").exists()
-
-
-def test_a_tokenizer_without_an_end_of_text_is_refused(tmp_path, clean, base):
-    write_json(base / "tokenizer_config.json", {})
-    with pytest.raises(RetuneError, match="no eos_token"):
-        tokenize(tmp_path, clean, base)

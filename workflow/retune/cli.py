@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import importlib
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -55,10 +56,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RetuneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except FileNotFoundError as error:
+        if not is_argument(error.filename, arguments):
+            raise
+        print(f"error: {error.filename} is missing: run what makes it", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; run the same command to go on", file=sys.stderr)
+        return 128 + signal.SIGINT
     log.info("%s took %.1f s", step, time.monotonic() - start)
     # The last line of a log is the step's result; the terminal shows it.
     print(f"done: {result}", file=sys.stderr)
     return 0
+
+
+def is_argument(path: str | None, arguments: dict[str, object]) -> bool:
+    """Return whether a path is one of a step's arguments, or lies in one."""
+    folders = [value for value in arguments.values() if isinstance(value, Path)]
+    return any(Path(path or "").is_relative_to(folder) for folder in folders)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -206,7 +221,7 @@ def settings_type(model: type[Settings]) -> Callable[[str], Settings]:
         try:
             return model.model_validate_json(text)
         except ValidationError as error:
-            problems = "; ".join(describe_problems(error))
+            problems = "; ".join(describe_problems(error, model))
             raise argparse.ArgumentTypeError(problems) from error
 
     return parse

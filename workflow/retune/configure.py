@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from retune.errors import RetuneError
 from retune.publishing import read_json, write_json, write_text
-from retune.settings import ConfigureSettings, HardwareSettings
+from retune.settings import ConfigureSettings, HardwareSettings, default_of
 
 Value = TypeVar("Value")
 
@@ -23,6 +23,7 @@ GB = 1e9
 CPU_RANKS = 2
 # Tokens per rank and forward pass that `micro_batch_size: auto` does not exceed.
 TOKENS_PER_PASS = {"cpu": 2048, "cuda": 8192}
+UNKNOWN_MEMORY = "; whether that fits is not known without hardware.gpu_memory_gb"
 # Share of a GPU's memory that model states may take before ZeRO-3 is chosen.
 SHARE_FOR_STATES = 0.6
 
@@ -46,6 +47,7 @@ class Hardware:
     gpu_memory_gb: float | None
     cpu_memory_gb: float | None
     gpu_name: str | None = None
+    has_bf16: bool = True
 
     @property
     def world_size(self) -> int:
@@ -111,6 +113,11 @@ def decide(
             f" {micro.value})"
         )
     stage = choose_zero_stage(settings, hardware, num_parameters, precision.value)
+    if stage.value == 0 and precision.value != "fp32":
+        raise RetuneError(
+            f"configure.zero_stage: 0 with precision {precision.value} takes one Adam"
+            " step too many in DeepSpeed 0.19: use 1, or precision: fp32"
+        )
     if settings.offload_optimizer == "cpu" and hardware.accelerator == "cpu":
         raise RetuneError(
             "configure.offload_optimizer: cpu, but this machine has no GPU to offload"
@@ -121,13 +128,12 @@ def decide(
             "configure.precision: fp16, but this machine has no GPU and DeepSpeed has"
             " no fp16 on CPUs; write fp32 or bf16"
         )
-    asked = "set in params.yaml"
     return [
         precision,
         stage,
-        Decision("offload_optimizer", settings.offload_optimizer, asked),
-        Decision("offload_param", settings.offload_param, asked),
-        Decision("global_batch_size", settings.global_batch_size, asked),
+        given(settings, "offload_optimizer"),
+        given(settings, "offload_param"),
+        given(settings, "global_batch_size"),
         micro,
         Decision(
             "gradient_accumulation_steps",
@@ -135,9 +141,16 @@ def decide(
             f"{settings.global_batch_size} sequences = {micro.value} per rank x"
             f" {hardware.world_size} ranks x this",
         ),
-        Decision("activation_checkpointing", settings.activation_checkpointing, asked),
-        Decision("gradient_clipping", settings.gradient_clipping, asked),
+        given(settings, "activation_checkpointing"),
+        given(settings, "gradient_clipping"),
     ]
+
+
+def given(settings: ConfigureSettings, key: str) -> Decision:
+    """Return a value that nobody had to choose."""
+    value = getattr(settings, key)
+    is_default = value == default_of(settings, key)
+    return Decision(key, value, "the default" if is_default else "set in params.yaml")
 
 
 def choose_precision(settings: ConfigureSettings, hardware: Hardware) -> Decision:
@@ -150,6 +163,8 @@ def choose_precision(settings: ConfigureSettings, hardware: Hardware) -> Decisio
             "fp32",
             "most CPUs compute fp32 two to three times faster than bf16",
         )
+    if not hardware.has_bf16:
+        return Decision("precision", "fp32", "this GPU only emulates bf16")
     return Decision("precision", "bf16", "GPUs since Ampere compute it at full speed")
 
 
@@ -189,7 +204,8 @@ def choose_zero_stage(
         return Decision(
             "zero_stage",
             2,
-            f"shards gradients and optimizer states: {needed:.2f} GB a rank",
+            f"shards gradients and optimizer states: {needed:.2f} GB a rank"
+            + ("" if hardware.accelerator == "cpu" else UNKNOWN_MEMORY),
         )
     room = SHARE_FOR_STATES * hardware.gpu_memory_gb
     if needed <= room:
@@ -296,6 +312,8 @@ def resolve_hardware(settings: HardwareSettings) -> Hardware:
         cpu_memory_gb=known(settings.cpu_memory_gb)
         or (main_memory_gb() if is_this_machine else None),
         gpu_name=device and device.name,
+        has_bf16=device is None
+        or torch.cuda.is_bf16_supported(including_emulation=False),
     )
 
 

@@ -136,8 +136,8 @@ def read_shard(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
 def copy_all_but_weights(base: Path, folder: Path) -> None:
     """Copy config and tokenizer of the base model."""
     for path in sorted(base.iterdir()):
-        is_weights = ".safetensors" in path.name
-        if path.is_file() and not is_weights and path.name != MANIFEST:
+        is_other = ".safetensors" in path.name or path.name[0] == "."
+        if path.is_file() and not is_other and path.name != MANIFEST:
             shutil.copyfile(path, folder / path.name)
 
 

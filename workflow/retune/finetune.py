@@ -1,13 +1,18 @@
 """The step `finetune`: start the ranks, show their progress, publish the result."""
 
+import fcntl
 import hashlib
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +27,20 @@ from retune.publishing import (
     write_text,
 )
 from retune.settings import FinetuneSettings
+from retune.steps import CODE
 from retune.training.checkpoint_files import find_checkpoints, link_folder
-from retune.training.history import as_csv, read_history
+from retune.training.history import STARTED, as_csv, read_history
 from retune.training.packing import PackedBlocks
 from retune.training.provenance import record_provenance
 from retune.training.schedules import num_steps, resolve_learning_rate
 
 log = logging.getLogger(__name__)
 
+# Tells the ranks whose end is theirs.
+STEP_PID = "RETUNE_STEP_PID"
+
 POLL_S = 0.2
+GRACE_S = 5.0
 # Characters of a rank's error that are repeated at the end; the log has all of it.
 ERROR_LENGTH = 400
 
@@ -53,11 +63,7 @@ def run(
     and removed once the result is published.
     """
     facts = read_json(plan / "plan.json")
-    if facts["hardware"]["nodes"] > 1:
-        raise RetuneError(
-            f"hardware.nodes: {facts['hardware']['nodes']}: finetune starts the ranks"
-            " of one node only, so far; write 1"
-        )
+    check_devices(facts)
     settings = resolve_learning_rate(
         settings, read_json(base / MANIFEST).get("source", "")
     )
@@ -66,69 +72,125 @@ def run(
     total = num_steps(
         settings, len(PackedBlocks(tokens, "train")), facts["global_batch_size"]
     )
-    resumed = find_checkpoints(run_state)
     build_ops(facts)
     start = time.monotonic()
-    with progress_bar("finetune", total, "steps") as bar:
-        command = launch_command(facts["world_size"], settings, base, tokens, plan)
+    with only_run_in(run_state), progress_bar("finetune", total, "steps") as bar:
+        command = launch_command(facts, settings, base, tokens, plan)
         follow(
             [*command, "--state", str(run_state)],
             launch_environment(facts),
             run_state,
             bar,
         )
-    records = read_history(run_state)
-    summary = summarize(records, time.monotonic() - start)
-    if resumed:
-        summary["resumed_from_step"] = int(resumed[-1].name.removeprefix("step-"))
-    with published_folder(checkpoint) as stage:
-        link_folder(find_checkpoints(run_state)[-1], stage)
-    write_text(history, as_csv(records))
-    write_json(provenance, vars(record_provenance(Path.cwd())))
-    write_json(metrics, summary)
-    shutil.rmtree(run_state)
+        records = read_history(run_state)
+        summary = summarize(records, time.monotonic() - start)
+        if resumed := read_json(run_state / STARTED)["step"]:
+            summary["resumed_from_step"] = resumed
+        with published_folder(checkpoint) as stage:
+            link_folder(find_checkpoints(run_state)[-1], stage)
+        write_text(history, as_csv(records))
+        write_json(provenance, vars(record_provenance(Path.cwd())))
+        write_json(metrics, summary)
+        shutil.rmtree(run_state)
     return (
         f"{summary['steps']} steps, validation loss"
         f" {records[0]['validation_loss']:.3f} -> {summary['validation_loss']:.3f},"
         f" {summary['tokens_per_second']:,.0f} tokens/s"
-        + (f" (resumed at step {summary['resumed_from_step']})" if resumed else "")
+        + (f" (resumed at step {resumed})" if resumed else "")
     )
 
 
+def check_devices(facts: dict[str, Any]) -> None:
+    """Raise RetuneError if this machine cannot hold the ranks of the plan."""
+    if facts["hardware"]["accelerator"] != "cuda":
+        return
+    import torch
+
+    there, wanted = torch.cuda.device_count(), facts["hardware"]["gpus_per_node"]
+    if there < wanted:
+        raise RetuneError(
+            f"hardware.gpus_per_node: the plan is for {wanted} GPUs, this machine shows"
+            f" {there}; change it, or run finetune where they are"
+        )
+
+
+@contextmanager
+def only_run_in(state: Path) -> Iterator[None]:
+    """Hold a lock beside a state folder; two runs in one would spoil each other."""
+    lock = state.with_suffix(".lock")
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RetuneError(
+                f"{state}: another run trains exactly this already; wait for it"
+            ) from None
+        yield
+        lock.unlink(missing_ok=True)
+
+
 def key_of_run(settings: FinetuneSettings, base: Path, tokens: Path, plan: Path) -> str:
-    """Return a name for all that the training depends on, 16 hex digits."""
+    """Return a name for all that the training depends on, 16 hex digits.
+
+    Where and how often to save is left out: it changes nothing but what is kept.
+    """
+    library = Path(__file__).parent
     parts = [
-        settings.model_dump_json(),
+        settings.model_dump_json(exclude={"save_steps", "save_total_limit"}),
         sha256(base / MANIFEST),
         sha256(tokens / MANIFEST),
         sha256(plan / "plan.json"),
         sha256(plan / "deepspeed.json"),
+        *(sha256(library / f"{module}.py") for module in CODE["finetune"]),
+        *(version(package) for package in ("torch", "deepspeed", "transformers")),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def launch_command(
-    world_size: int, settings: FinetuneSettings, base: Path, tokens: Path, plan: Path
+    facts: dict[str, Any],
+    settings: FinetuneSettings,
+    base: Path,
+    tokens: Path,
+    plan: Path,
 ) -> list[str]:
     """Return the DeepSpeed launcher's command line for one node."""
     return [
         *[sys.executable, "-m", "deepspeed.launcher.runner"],
-        *["--num_gpus", str(world_size), "--master_port", str(free_port())],
+        # None: a hostfile that lies on the machine is not ours.
+        *["--hostfile", os.devnull, "--master_port", str(free_port())],
+        *device_options(facts),
         *["--no_local_rank", "--module", "retune.training.loop"],
         *["--settings", settings.model_dump_json()],
         *["--base", str(base), "--tokens", str(tokens), "--plan", str(plan)],
     ]
 
 
+def device_options(facts: dict[str, Any]) -> list[str]:
+    """Return which devices the launcher hands to the ranks.
+
+    With --num_gpus it would count from 0, whatever CUDA_VISIBLE_DEVICES allows.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if facts["hardware"]["accelerator"] == "cpu" or not visible:
+        return ["--num_gpus", str(facts["world_size"])]
+    mine = visible.split(",")[: facts["world_size"]]
+    return ["--include", f"localhost:{','.join(mine)}"]
+
+
 def launch_environment(facts: dict[str, Any]) -> dict[str, str]:
     """Return the environment of the ranks."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    if facts["hardware"]["accelerator"] == "cpu":
+    accelerator = facts["hardware"]["accelerator"]
+    environment = {
+        **os.environ,
+        "DS_ACCELERATOR": accelerator,
+        "HF_HUB_OFFLINE": "1",
+        STEP_PID: str(os.getpid()),
+    }
+    if accelerator == "cpu":
         cores = len(os.sched_getaffinity(0))
-        environment |= {
-            "DS_ACCELERATOR": "cpu",
-            "OMP_NUM_THREADS": str(max(1, cores // facts["world_size"])),
-        }
+        threads = max(1, cores // facts["world_size"])
+        environment["OMP_NUM_THREADS"] = str(threads)
         if any(name == "lo" for _, name in socket.if_nameindex()):
             # The ranks share one machine: talk over loopback, whatever its name means.
             environment["GLOO_SOCKET_IFNAME"] = "lo"
@@ -154,7 +216,8 @@ def build_ops(facts: dict[str, Any]) -> None:
     except Exception as error:
         raise RetuneError(
             "configure.offload_optimizer: cpu needs DeepSpeed's cpu_adam, which could"
-            f" not be built ({error}): install g++ and ninja, or write none"
+            f" not be built ({str(error).splitlines()[0]}): install a C++ compiler,"
+            " ninja and the CUDA toolkit (nvcc), or write none"
         ) from error
 
 
@@ -168,12 +231,16 @@ def follow(
     """
     for old in state.glob("failure-rank*.json"):
         old.unlink()
-    # The ranks' output is the log's; stdout is the bar's.
-    launcher = subprocess.Popen(command, env=environment, stdout=sys.stderr)
+    # The ranks' output is the log's; stdout is the bar's. A session of their own makes
+    # them a group that can be ended as a whole.
+    launcher = subprocess.Popen(
+        command, env=environment, stdout=sys.stderr, start_new_session=True
+    )
     try:
         while launcher.poll() is None:
             time.sleep(POLL_S)
-            show_progress(bar, read_history(state))
+            if not bar.disable:
+                show_progress(bar, read_history(state))
     finally:
         stop(launcher)
     if launcher.returncode == 0:
@@ -193,7 +260,7 @@ def follow(
 
 def show_progress(bar: Any, records: list[dict[str, Any]]) -> None:
     """Move the bar to the last step, with loss and speed beside it."""
-    if bar.disable or not records or (last := records[-1])["step"] == 0:
+    if not records or (last := records[-1])["step"] == 0:
         return
     speed = last["num_labels"] / last["seconds"]
     bar.set_postfix_str(
@@ -203,15 +270,15 @@ def show_progress(bar: Any, records: list[dict[str, Any]]) -> None:
 
 
 def stop(launcher: subprocess.Popen) -> None:
-    """End the launcher, and with it the ranks, if they still run."""
-    if launcher.poll() is not None:
-        return
-    launcher.terminate()
-    try:
-        launcher.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        launcher.kill()
-        launcher.wait()
+    """End the launcher and the ranks, its process group, if any still run."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(launcher.pid, number)
+        except ProcessLookupError:
+            break
+        with suppress(subprocess.TimeoutExpired):
+            launcher.wait(timeout=GRACE_S)
+    launcher.wait()
 
 
 def summarize(records: list[dict[str, Any]], seconds: float) -> dict[str, Any]:

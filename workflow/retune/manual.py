@@ -117,7 +117,7 @@ def describe_schema(schema: dict[str, Any]) -> str:
         "maximum": "≤",
         "exclusiveMaximum": "<",
     }
-    bounds = [f"{signs[k]} {v:g}" for k, v in schema.items() if k in signs]
+    bounds = [f"{signs[k]} {v}" for k, v in schema.items() if k in signs]
     return " ".join([kind, ", ".join(bounds)]).strip()
 
 

@@ -12,7 +12,12 @@ import polars as pl
 from retune.errors import RetuneError
 from retune.publishing import published_folder, write_json, write_manifest
 from retune.settings import PrepareSettings
-from retune.text.document_checks import check_clean, count_by_check, reject_bad
+from retune.text.document_checks import (
+    check_clean,
+    check_share,
+    count_by_check,
+    reject_bad,
+)
 from retune.text.overlap import shares_words_with
 from retune.text.splits import drop_duplicates, splits_of
 
@@ -45,6 +50,8 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
     documents = read_raw(raw)
     given = documents["split"].unique().to_list()
     good, rejected = reject_bad(documents, settings)
+    file = clean.with_name("rejected.parquet")
+    check_share(rejected, len(documents), settings, file)
     unique = drop_duplicates(good)
     log.info("removed as duplicates: %d", len(good) - len(unique))
     split = carve_missing_splits(unique, given, settings)

@@ -40,10 +40,12 @@ def progress_bar(step: str, total: float, unit: str, **options: Any) -> Iterator
 @contextmanager
 def terminal_lock() -> Iterator[bool]:
     """Yield whether stdout is a terminal that no other step draws on."""
-    if not sys.__stdout__.isatty():
+    try:
+        name = os.ttyname(sys.__stdout__.fileno()) if sys.__stdout__ else ""
+        handle = os.open(name, os.O_RDONLY | os.O_NOCTTY)
+    except (OSError, ValueError):  # no terminal, or one that is another user's
         yield False
         return
-    handle = os.open(os.ttyname(sys.__stdout__.fileno()), os.O_RDONLY | os.O_NOCTTY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -17,10 +17,14 @@ MANIFEST = "manifest.json"
 def published_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target` that replaces it if the block succeeds.
 
-    After an error nothing is left and an earlier `target` is untouched.
+    After an error or an interruption an earlier `target` is as it was; what a killed
+    try left behind is removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    earlier = stage.with_name(f"{stage.name}.earlier")
     try:
         stage.chmod(0o755)
         yield stage
@@ -29,11 +33,14 @@ def published_folder(target: Path) -> Iterator[Path]:
             path.chmod(0o755 if path.is_dir() else 0o644)
             sync(path)
         if target.exists():
-            shutil.rmtree(target)
+            target.rename(earlier)
         stage.rename(target)
         sync(target.parent)
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        if earlier.exists() and not target.exists():
+            earlier.rename(target)
+        for leftover in (stage, earlier):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -67,7 +74,8 @@ def write_manifest(folder: Path, **origin: Any) -> None:
             "sha256": sha256(path),
         }
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        # Files whose names begin with a dot are marks of other tools.
+        if path.is_file() and path.name != MANIFEST and path.name[0] != "."
     ]
     write_json(folder / MANIFEST, {**origin, "files": files})
 

@@ -4,6 +4,9 @@ Types, defaults, bounds and descriptions live here and nowhere else; the JSON
 schema and the tables of config/README.md are generated from them (manual.py).
 """
 
+import re
+from contextlib import suppress
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -58,7 +61,7 @@ MODEL_PRESETS: dict[str, dict[str, Any]] = {
 class Settings(BaseModel):
     """Base of every section: an unknown key is an error, values are read-only."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DatasetSettings(Settings):
@@ -120,6 +123,14 @@ class DatasetSettings(Settings):
             raise ValueError("source: local needs files, with at least train: [FILE]")
         if self.source != "local" and self.files:
             raise ValueError(f"files go with source: local, not source: {self.source}")
+        if self.document_start:
+            try:
+                re.compile(self.document_start)
+            except re.error as error:
+                raise ValueError(
+                    f"document_start: {self.document_start!r} is no regular expression:"
+                    f" {error}"
+                ) from None
         if self.source != "hub" and self.subset:
             raise ValueError(f"subset goes with source: hub, not source: {self.source}")
         return self
@@ -273,7 +284,7 @@ class PrepareSettings(Settings):
         description="A validation or test document that shares a run of this many"
         " words with train is dropped from it; 0 keeps all.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the split.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the split.")
 
     @model_validator(mode="after")
     def _leave_some_for_train(self) -> "PrepareSettings":
@@ -326,19 +337,20 @@ class ConfigureSettings(Settings):
 
     @model_validator(mode="after")
     def _check_strategy(self) -> "ConfigureSettings":
-        if self.zero_stage == 0 and self.precision != "fp32":
-            raise ValueError(
+        problems = []
+        if self.zero_stage == 0 and self.precision in ("bf16", "fp16"):
+            problems.append(
                 f"zero_stage: 0 with precision: {self.precision} takes one Adam step"
                 " too many in DeepSpeed 0.19: use zero_stage: 1, or precision: fp32"
             )
-        if self.offload_param == "cpu" and self.zero_stage != 3:
-            raise ValueError(
+        if self.offload_param == "cpu" and self.zero_stage not in ("auto", 3):
+            problems.append(
                 f"offload_param: cpu needs zero_stage: 3, not {self.zero_stage}"
             )
         if self.offload_optimizer == "cpu" and self.zero_stage == 0:
-            raise ValueError(
-                "offload_optimizer: cpu needs zero_stage: 1, 2 or 3, not 0"
-            )
+            problems.append("offload_optimizer: cpu needs zero_stage: 1, 2 or 3, not 0")
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
 
@@ -371,7 +383,9 @@ class FinetuneSettings(Settings):
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW beta 1.")
     adam_beta2: float = Field(0.95, ge=0, lt=1, description="AdamW beta 2.")
     adam_epsilon: float = Field(1e-8, gt=0, description="AdamW epsilon.")
-    seed: int = Field(0, ge=0, description="Seed of the data order and of dropout.")
+    seed: int = Field(
+        0, ge=0, le=2**32 - 1, description="Seed of the data order and of dropout."
+    )
     eval_steps: int = Field(
         25, ge=1, description="Optimizer steps between validations."
     )
@@ -405,7 +419,9 @@ class EvaluateSettings(Settings):
     bootstrap_draws: int = Field(
         2000, ge=100, description="Resamples of the documents for the 95 % interval."
     )
-    seed: int = Field(0, ge=0, description="Seed of the bootstrap and of the samples.")
+    seed: int = Field(
+        0, ge=0, le=2**32 - 1, description="Seed of the bootstrap and of the samples."
+    )
     prompts: list[str] = Field(
         ["Return the", "This module provides", "If the argument is"],
         description="Texts the samples continue.",
@@ -438,40 +454,46 @@ class Params(Settings):
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> "Params":
-        if problems := [*self._batch_problems(), *self._accelerator_problems()]:
+        if problems := problems_across(self.hardware, self.configure):
             raise ValueError("\n".join(problems))
         return self
 
-    def _batch_problems(self) -> list[str]:
-        ranks, micro = self.hardware.gpus_per_node, self.configure.micro_batch_size
-        if ranks == "auto":
-            return []
-        ranks *= self.hardware.nodes
-        per_pass = ranks * (1 if micro == "auto" else micro)
-        batch = self.configure.global_batch_size
-        if batch % per_pass == 0:
-            return []
-        nearest = max(1, round(batch / per_pass)) * per_pass
-        return [
-            f"configure.global_batch_size: {batch} is not a multiple of ranks x"
-            f" micro_batch_size ({ranks} x {micro}); {nearest} would be"
-        ]
 
-    def _accelerator_problems(self) -> list[str]:
-        if self.hardware.accelerator != "cpu":
-            return []
-        problems = [
-            f"configure.{key}: cpu, but hardware.accelerator is cpu: there is nothing"
-            " to offload from; write none"
-            for key in ("offload_optimizer", "offload_param")
-            if getattr(self.configure, key) == "cpu"
-        ]
-        if self.configure.precision == "fp16":
+def problems_across(
+    hardware: HardwareSettings, configure: ConfigureSettings
+) -> list[str]:
+    """Return what two sections make impossible together, a line each."""
+    problems = []
+    if hardware.nodes > 1:
+        problems.append(
+            f"hardware.nodes: {hardware.nodes}, but finetune starts the ranks of one"
+            " node only, so far; write 1"
+        )
+    ranks, micro = hardware.gpus_per_node, configure.micro_batch_size
+    if ranks != "auto":
+        ranks *= hardware.nodes
+        per_pass = ranks * (1 if micro == "auto" else micro)
+        batch = configure.global_batch_size
+        if batch % per_pass:
+            nearest = max(1, round(batch / per_pass)) * per_pass
             problems.append(
-                "configure.precision: fp16, but hardware.accelerator is cpu: DeepSpeed"
-                " has no fp16 there; write fp32 or bf16"
+                f"configure.global_batch_size: {batch} is not a multiple of ranks x"
+                f" micro_batch_size ({ranks} x {micro}); {nearest} would be"
             )
+    if hardware.accelerator != "cpu":
         return problems
+    problems += [
+        f"configure.{key}: cpu, but hardware.accelerator is cpu: there is nothing to"
+        " offload from; write none"
+        for key in ("offload_optimizer", "offload_param")
+        if getattr(configure, key) == "cpu"
+    ]
+    if configure.precision == "fp16":
+        problems.append(
+            "configure.precision: fp16, but hardware.accelerator is cpu: DeepSpeed has"
+            " no fp16 there; write fp32 or bf16"
+        )
+    return problems
 
 
 def read_params(values: dict[str, Any]) -> Params:
@@ -486,34 +508,58 @@ def read_params(values: dict[str, Any]) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        lines = describe_problems(error)
-        count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
-        raise RetuneError("\n  ".join([f"params.yaml: {count}", *lines])) from None
+        lines = describe_problems(error, Params)
+    # A wrong key anywhere keeps pydantic from checking across sections.
+    with suppress(ValidationError):
+        across = problems_across(
+            HardwareSettings.model_validate(values.get("hardware") or {}),
+            ConfigureSettings.model_validate(values.get("configure") or {}),
+        )
+        lines += [line for line in across if line not in lines]
+    count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
+    raise RetuneError("\n  ".join([f"params.yaml: {count}", *lines]))
 
 
-def describe_problems(error: ValidationError) -> list[str]:
+def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Return a line per problem: the key, its value, what would be right."""
-    messages: dict[str, list[str]] = {}
+    alternatives: dict[str, list[str]] = {}
+    lines = []
     for problem in error.errors():
         path = [part for part in problem["loc"] if not is_union_branch(part)]
         key = ".".join(str(part) for part in path)
+        prefix = f"{key}: " if key else ""
         if problem["type"] == "extra_forbidden":
-            text = f"unknown key{suggest(path)}"
+            lines.append(f"{prefix}unknown key{suggest(path, model)}")
         elif problem["type"] == "missing":
-            text = "is missing"
+            lines.append(f"{prefix}is missing")
         elif problem["type"] == "value_error":
             text = str(problem["ctx"]["error"])
+            # Problems across sections carry their own keys.
+            lines += [f"{prefix}{line}" for line in text.splitlines()]
+        elif key in alternatives:  # the other branch of a union
+            alternatives[key].append(wanted(problem).removeprefix("should be "))
         else:
-            wanted = problem["msg"].removeprefix("Input ").split(", unable")[0]
-            text = f"{problem['input']!r} {wanted}"
-            if key in messages:  # the other branch of a union
-                text = wanted.removeprefix("should be ")
-        messages.setdefault(key, []).append(text)
-    lines = []
-    for key, texts in messages.items():
-        # Problems across sections carry their own keys.
-        lines += [f"{key}: {' or '.join(texts)}"] if key else texts[0].splitlines()
-    return lines
+            alternatives[key] = [f"{problem['input']!r} {wanted(problem)}"]
+    lines += [f"{key}: {' or '.join(texts)}" for key, texts in alternatives.items()]
+    return sorted(lines, key=lambda line: position(line, model))
+
+
+def wanted(problem: Any) -> str:
+    """Return what pydantic would have accepted, in a user's words."""
+    text = problem["msg"].removeprefix("Input ").removeprefix("String ")
+    text = text.split(", unable")[0]
+    text = re.sub(r"valid dictionary or instance of \w+", "mapping of keys", text)
+    text = re.sub(
+        r"should match pattern '\^\[0-9a-f\].*", "should be 40 hex digits", text
+    )
+    return re.sub(r"should match pattern .*", "should be a name as on the hub", text)
+
+
+def position(line: str, model: type[BaseModel]) -> int:
+    """Return where a problem's section stands in params.yaml; unknown ones last."""
+    names = list(model.model_fields)
+    section = re.split(r"[.:]", line)[0]
+    return names.index(section) if section in names else len(names)
 
 
 def is_union_branch(part: Any) -> bool:
@@ -523,11 +569,8 @@ def is_union_branch(part: Any) -> bool:
     )
 
 
-def suggest(path: list[Any]) -> str:
+def suggest(path: list[Any], model: type[BaseModel]) -> str:
     """Return `; did you mean X?` for a misspelt key, or the keys that exist there."""
-    from difflib import get_close_matches
-
-    model: type[BaseModel] = Params
     for part in path[:-1]:
         field = model.model_fields.get(str(part))
         if field is None or not isinstance(field.annotation, type):

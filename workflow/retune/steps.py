@@ -19,6 +19,7 @@ CODE: dict[str, tuple[str, ...]] = {
     "fetch": (
         "fetch",
         "sources/builtin_model",
+        "sources/model_facts",
         "sources/builtin_corpus",
         "text/splits",
         "sources/hub",

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from retune.errors import RetuneError
 from retune.progress import progress_bar
 from retune.publishing import (
+    MANIFEST,
     published_folder,
     read_json,
     sha256,
@@ -39,11 +40,13 @@ def run(
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    config = read_json(base / "config.json")
-    length = resolve_sequence_length(settings.sequence_length, config)
-    vocab_size = config["vocab_size"]
-    bos, eos = document_marks(base, tokenizer)
-    dtype = np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
+    facts = read_json(base / MANIFEST)["facts"]
+    length = resolve_sequence_length(settings.sequence_length, facts["context_length"])
+    vocab_size, marks = (
+        facts["vocab_size"],
+        (facts["bos_token_id"], facts["eos_token_id"]),
+    )
+    dtype = token_dtype(vocab_size)
     numbers: dict[str, Any] = {
         "sequence_length": length,
         "vocab_size": vocab_size,
@@ -52,7 +55,7 @@ def run(
     with published_folder(tokens) as stage:
         for split in SPLITS:
             numbers["splits"][split] = write_split(
-                clean / f"{split}.parquet", stage, split, tokenizer, bos, eos, dtype
+                clean / f"{split}.parquet", stage, split, tokenizer, marks, vocab_size
             )
         check_sizes(numbers)
         np.save(
@@ -64,8 +67,8 @@ def run(
             {
                 **numbers,
                 "dtype": dtype.str,
-                "bos_token_id": bos,
-                "eos_token_id": eos,
+                "bos_token_id": marks[0],
+                "eos_token_id": marks[1],
                 "tokenizer_sha256": sha256(base / "tokenizer.json"),
             },
         )
@@ -81,9 +84,8 @@ def run(
     )
 
 
-def resolve_sequence_length(wanted: int | str, config: dict[str, Any]) -> int:
+def resolve_sequence_length(wanted: int | str, context: int | None) -> int:
     """Return the tokens per block, which the model's context must hold."""
-    context = config.get("max_position_embeddings", config.get("n_positions"))
     if wanted == "auto":
         return min(context or LONGEST_AUTO_SEQUENCE, LONGEST_AUTO_SEQUENCE)
     if context and wanted > context:
@@ -94,26 +96,9 @@ def resolve_sequence_length(wanted: int | str, config: dict[str, Any]) -> int:
     return wanted
 
 
-def document_marks(base: Path, tokenizer: Tokenizer) -> tuple[int, int]:
-    """Return the ids of the tokens that open and close a document.
-
-    A model without a BOS token opens with EOS, as GPT-2 was trained to.
-    """
-    config = read_json(base / "tokenizer_config.json")
-
-    def token_id(key: str) -> int | None:
-        token = config.get(key)
-        token = token["content"] if isinstance(token, dict) else token
-        return None if token is None else tokenizer.token_to_id(token)
-
-    eos = token_id("eos_token")
-    if eos is None:
-        raise RetuneError(
-            f"{base / 'tokenizer_config.json'}: no eos_token, so a document's end could"
-            " not be learnt; add the model's end-of-text token there"
-        )
-    bos = token_id("bos_token")
-    return (eos if bos is None else bos), eos
+def token_dtype(vocab_size: int) -> np.dtype:
+    """Return the smallest type that holds every token."""
+    return np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
 
 
 def write_split(
@@ -121,15 +106,16 @@ def write_split(
     folder: Path,
     split: str,
     tokenizer: Tokenizer,
-    bos: int,
-    eos: int,
-    dtype: np.dtype,
+    marks: tuple[int, int],
+    vocab_size: int,
 ) -> dict[str, int]:
     """Write one split's stream and document starts; return its counts."""
-    starts, position, num_bytes = [], 0, 0
+    documents = position = num_bytes = 0
+    bos, eos = marks
     num_rows = pq.read_metadata(source).num_rows
     with (
         (folder / f"{split}.tokens.bin").open("wb") as stream,
+        (folder / f"{split}.documents.bin").open("wb") as starts,
         progress_bar("tokenize", num_rows, "documents") as bar,
     ):
         for texts in read_texts(source):
@@ -137,19 +123,19 @@ def write_split(
                 texts, add_special_tokens=False
             ):
                 ids = np.array([bos, *encoding.ids, eos])
-                if ids.max() > np.iinfo(dtype).max:
+                if ids.max() >= vocab_size:
                     raise RetuneError(
-                        f"the tokenizer has id {ids.max()}, beyond the model's"
-                        " vocab_size in config.json: they do not belong together"
+                        f"the tokenizer has id {ids.max()}, but the model's vocab_size"
+                        f" is {vocab_size}: they do not belong together"
                     )
-                starts.append(position)
+                starts.write(np.array([position], dtype="<i8").tobytes())
+                stream.write(ids.astype(token_dtype(vocab_size)).tobytes())
                 position += len(ids)
-                stream.write(ids.astype(dtype).tobytes())
+            documents += len(texts)
             num_bytes += sum(len(text.encode()) for text in texts)
             bar.update(len(texts))
-    np.array(starts, dtype="<i8").tofile(folder / f"{split}.documents.bin")
-    log.info("%s: %d documents, %d tokens", split, len(starts), position)
-    return {"documents": len(starts), "tokens": position, "bytes": num_bytes}
+    log.info("%s: %d documents, %d tokens", split, documents, position)
+    return {"documents": documents, "tokens": position, "bytes": num_bytes}
 
 
 def read_texts(source: Path) -> Iterator[list[str]]:
@@ -166,13 +152,7 @@ def count_tokens(stream: Path, dtype: np.dtype, vocab_size: int) -> np.ndarray:
     tokens = np.memmap(stream, dtype=dtype, mode="r")
     for start in range(0, len(tokens), 2**24):
         piece = tokens[start : start + 2**24]
-        found = np.bincount(piece, minlength=vocab_size)
-        if len(found) > vocab_size:
-            raise RetuneError(
-                f"the tokenizer has id {len(found) - 1}, but the model's vocab_size in"
-                f" config.json is {vocab_size}: they do not belong together"
-            )
-        counts += found
+        counts += np.bincount(piece, minlength=vocab_size)
     return counts
 
 

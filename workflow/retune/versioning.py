@@ -51,7 +51,7 @@ def record(finished: Iterable[str], used: Params) -> str | None:
     if not whole:
         return None
     # --force: the outputs are known to be right, DVC need not ask.
-    command = ["dvc", "--wait-for-lock", "commit", "--force", "--quiet", *whole]
+    command = ["dvc", "--wait-for-lock", "commit", "--force", *whole]
     result = subprocess.run(
         [sys.executable, "-m", *command],
         env={**os.environ, "DVC_NO_ANALYTICS": "1"},

@@ -19,6 +19,7 @@ rule baseline:
         "../../envs/evaluate.yaml"
     resources:
         gpu=min(1, gpus_per_node()),
+        gpu_jobs=min(1, gpus_per_node()),
     params:
         settings=section("evaluate"),
     message:
@@ -50,6 +51,7 @@ rule evaluate:
         "../../envs/evaluate.yaml"
     resources:
         gpu=min(1, gpus_per_node()),
+        gpu_jobs=min(1, gpus_per_node()),
     params:
         settings=section("evaluate"),
     message:

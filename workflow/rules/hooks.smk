@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 from snakemake.logging import logger
+from snakemake.settings.enums import RerunTrigger
 
 from retune import versioning
 from retune.reporting.summary import summary_lines
@@ -23,9 +24,10 @@ def is_users_own_run():
 def record_finished():
     """Record the steps of this run that ran or were up to date."""
     dag = workflow.dag
-    finished = {
-        job.rule.name for job in dag.jobs if dag.finished(job) or not dag.needrun(job)
-    }
+    finished = {job.rule.name for job in dag.finished_jobs}
+    # With fewer triggers, "need not run" no longer means "as params.yaml says".
+    if RerunTrigger.all() <= workflow.rerun_triggers:
+        finished |= {job.rule.name for job in dag.jobs if not dag.needrun(job)}
     if problem := versioning.record(finished, PARAMS):
         logger.warning(problem)
 
@@ -39,7 +41,7 @@ def render_report():
         check=False,
     )
     if result.returncode:
-        logger.warning(f"no {REPORT}: {result.stderr.strip().splitlines()[-1]}")
+        logger.warning(f"no {REPORT}: {result.stderr.strip()[-200:]}")
 
 
 def show_result():

@@ -48,6 +48,7 @@ rule finetune:
     threads: ranks_per_node()
     resources:
         gpu=gpus_per_node(),
+        gpu_jobs=min(1, gpus_per_node()),
     params:
         settings=section("finetune"),
         plan=subpath(input.plan, parent=True),

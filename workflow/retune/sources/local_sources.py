@@ -29,7 +29,7 @@ def model_files(params: Params) -> list[str]:
     """Return the files of a local model."""
     if params.model.source != "local":
         return []
-    folder = Path(params.model.folder or "")
+    folder = Path(params.model.folder or "").expanduser()
     if not (folder / "config.json").is_file():
         raise RetuneError(
             f"model.folder: {folder} is no model folder: it has no config.json"

@@ -7,6 +7,7 @@ data (never logged).
 """
 
 import logging
+from pathlib import Path
 
 import pandera.polars as pa
 import polars as pl
@@ -95,9 +96,6 @@ def reject_bad(
     """Return the valid documents, and the others with the checks they failed.
 
     Of documents with one id, all are rejected: which one is meant is not known.
-
-    Raises:
-        RetuneError: If more than `max_rejected_share` fail.
     """
     documents = documents.with_row_index("index")
     model = document_model(settings.min_characters)
@@ -111,20 +109,31 @@ def reject_bad(
     )
     bad = documents.join(failures, on="index", maintain_order="left").drop("index")
     good = documents.join(failures, on="index", how="anti", maintain_order="left")
-    share = len(bad) / len(documents)
-    count = f"{len(bad):,} of {len(documents):,} documents ({share:.1%})"
-    if share > settings.max_rejected_share:
-        raise RetuneError(
-            f"prepare.max_rejected_share: {settings.max_rejected_share}, but {count}"
-            f" failed the checks:\n{summarize(bad)}\nMend the data, choose another"
-            " dataset.text_column or prepare.min_characters, or raise"
-            " prepare.max_rejected_share"
-        )
     if len(bad):
-        log.warning("%s rejected:\n%s", count, summarize(bad))
+        count = f"{len(bad):,} of {len(documents):,} documents"
+        share = len(bad) / len(documents)
+        log.warning("%s (%.1f%%) rejected:\n%s", count, 100 * share, summarize(bad))
     else:
         log.info("all %s documents passed the checks", f"{len(documents):,}")
     return good.drop("index"), bad
+
+
+def check_share(
+    bad: pl.DataFrame, num_documents: int, settings: PrepareSettings, file: Path
+) -> None:
+    """Raise RetuneError if too many were rejected; then `file` holds all of them."""
+    share = len(bad) / num_documents
+    if share <= settings.max_rejected_share:
+        file.unlink(missing_ok=True)
+        return
+    bad.select("id", "split", "check", "text").write_parquet(file)
+    raise RetuneError(
+        f"prepare.max_rejected_share: {settings.max_rejected_share}, but {len(bad):,}"
+        f" of {num_documents:,} documents ({share:.1%}) failed the checks:\n"
+        f"{summarize(bad)}\nAll of them: {file}. Mend the data, choose another"
+        " dataset.text_column or prepare.min_characters, or raise"
+        " prepare.max_rejected_share"
+    )
 
 
 def check_clean(documents: pl.DataFrame, min_characters: int) -> None:

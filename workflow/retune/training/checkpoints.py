@@ -8,6 +8,7 @@ from typing import Any
 import deepspeed
 import deepspeed.comm as dist
 import torch
+from deepspeed.accelerator import get_accelerator
 from safetensors.torch import load_file, save_file
 
 from retune.publishing import MANIFEST, read_json, sha256, sync, write_json
@@ -103,7 +104,7 @@ def hash_together(folder: Path) -> list[dict[str, Any]]:
 def save_random_state(folder: Path) -> None:
     """Write this rank's random states, which DeepSpeed does not save."""
     states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
+    if on_gpu():
         states["cuda"] = torch.cuda.get_rng_state()
     save_file(states, folder / f"random-rank{dist.get_rank()}.safetensors")
 
@@ -114,6 +115,11 @@ def load_random_state(folder: Path) -> None:
     torch.set_rng_state(states["cpu"])
     if "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"])
+
+
+def on_gpu() -> bool:
+    """Return whether DeepSpeed computes on a GPU; one may be there and not be used."""
+    return get_accelerator().device_name() == "cuda"
 
 
 def weight_hashes(engine: deepspeed.DeepSpeedEngine) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+from retune.publishing import write_json, write_text
 
 COLUMNS = (
     "step",
@@ -17,6 +20,8 @@ COLUMNS = (
     "seconds",
 )
 FILE = "history.jsonl"
+# Beside it: the step that the last try resumed at, 0 for a new run.
+STARTED = "started.json"
 
 
 class History:
@@ -28,14 +33,19 @@ class History:
         if rank != 0:
             return
         kept = [r for r in read_history(state) if r["step"] <= first] if first else []
-        self._file = (state / FILE).open("w", encoding="utf-8", buffering=1)
-        for record in kept:
-            self.write(**record)
+        write_text(state / FILE, "".join(json.dumps(r) + "\n" for r in kept))
+        write_json(state / STARTED, {"step": first})
+        self._file = (state / FILE).open("a", encoding="utf-8", buffering=1)
 
     def write(self, **record: Any) -> None:
         """Add one step's values."""
         if self._file:
             self._file.write(json.dumps(record) + "\n")
+
+    def sync(self) -> None:
+        """Force what is written to disk: a checkpoint must not outlive its history."""
+        if self._file:
+            os.fsync(self._file.fileno())
 
 
 def read_history(state: Path) -> list[dict[str, Any]]:

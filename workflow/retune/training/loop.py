@@ -6,10 +6,13 @@ The `finetune` step starts it through the DeepSpeed launcher, once per rank, as
 
 import argparse
 import logging
+import math
 import os
 import sys
+import threading
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,9 @@ from retune.training.schedules import learning_rate, num_steps
 
 log = logging.getLogger("retune")
 
+# Logits that differ by more are no rounding error.
+LEAK = 1e-2
+
 
 def train(
     settings: FinetuneSettings, base: Path, tokens: Path, plan_folder: Path, state: Path
@@ -43,13 +49,14 @@ def train(
     """Train until the last step; leave a checkpoint and a history under `state`."""
     plan = read_json(plan_folder / "plan.json")
     config = read_json(plan_folder / "deepspeed.json")
-    start_process_group()
+    start_process_group(plan)
     torch.manual_seed(settings.seed + dist.get_rank())
 
     model = load_model(base, plan, config)
     engine, *_ = deepspeed.initialize(
         model=model, optimizer=build_optimizer(model, settings, plan), config=config
     )
+    check_isolation(engine)
     training = PackedBlocks(tokens, "train")
     validation = PackedBlocks(tokens, "validation")
     batch_size = plan["global_batch_size"]
@@ -87,6 +94,7 @@ def train(
             )
         history.write(**record)
         if last or done % settings.save_steps == 0:
+            history.sync()
             weights = weight_hashes(engine) if last else None
             checkpoints.save(engine, done, weights)
 
@@ -119,12 +127,14 @@ def training_step(
         total += loss_sum.detach()
     dist.all_reduce(total)
     loss = total.item() / num_labels
-    if loss != loss or loss in (float("inf"), float("-inf")):
-        raise RetuneError(
-            f"the loss is {loss} in step {engine.global_steps} (blocks"
-            f" {', '.join(map(str, blocks[:8]))}, ...): lower finetune.learning_rate,"
-            " or look at that data"
-        )
+    where = f"step {engine.global_steps}, blocks {', '.join(map(str, blocks[:8]))}"
+    return finite(loss, f"the loss is {loss} in {where}")
+
+
+def finite(loss: float, what: str) -> float:
+    """Return a loss; raise RetuneError if it is no number."""
+    if not math.isfinite(loss):
+        raise RetuneError(f"{what}: lower finetune.learning_rate, or look at that data")
     return loss
 
 
@@ -155,7 +165,10 @@ def validation_loss(engine: deepspeed.DeepSpeedEngine, data: PackedBlocks) -> fl
         sums[1] += int((batch.labels != IGNORE_INDEX).sum())
     dist.all_reduce(sums)
     engine.train()
-    return (sums[0] / sums[1]).item()
+    loss = (sums[0] / sums[1]).item()
+    return finite(
+        loss, f"the validation loss is {loss} after step {engine.global_steps}"
+    )
 
 
 def loss_of(engine: deepspeed.DeepSpeedEngine, batch: Batch) -> torch.Tensor:
@@ -182,18 +195,49 @@ def load_model(
     """Return the base model, in training mode; under ZeRO-3 already sharded."""
     # While this object lives, from_pretrained loads straight into ZeRO-3 shards.
     sharding = HfDeepSpeedConfig(config) if plan["zero_stage"] == 3 else None
-    model = AutoModelForCausalLM.from_pretrained(
+    load = partial(
+        AutoModelForCausalLM.from_pretrained,
         base,
         dtype=torch.float32,
-        attn_implementation="sdpa",
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,
     )
+    try:
+        model = load(attn_implementation="sdpa")
+    except ValueError as error:
+        if "scaled_dot_product_attention" not in str(error):
+            raise
+        log.warning("this model has no sdpa attention: using eager, which is slower")
+        model = load(attn_implementation="eager")
     del sharding
     if plan["activation_checkpointing"]:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model.train()
+
+
+@torch.no_grad()
+def check_isolation(engine: deepspeed.DeepSpeedEngine) -> None:
+    """Raise RetuneError if the model lets packed documents see each other.
+
+    Some families ignore the mask that follows from position_ids. Two sequences that
+    differ only in their first document must give the second the same logits.
+    """
+    engine.eval()
+    second = torch.arange(10, 14)
+    sequences = [torch.cat([first, second]) for first in (second - 4, second + 4)]
+    positions = torch.arange(4).repeat(2, 2)
+    logits = engine(
+        input_ids=torch.stack(sequences).to(engine.device),
+        position_ids=positions.to(engine.device),
+        use_cache=False,
+    ).logits[:, 4:]
+    engine.train()
+    if (logits[0] - logits[1]).abs().max() > LEAK:
+        raise RetuneError(
+            f"model: {engine.module.config.model_type} models let packed documents see"
+            " each other in transformers; choose a model of another family"
+        )
 
 
 def build_optimizer(
@@ -223,12 +267,12 @@ def build_optimizer(
     return torch.optim.AdamW(groups, **options)
 
 
-def start_process_group() -> None:
+def start_process_group(plan: dict[str, Any]) -> None:
     """Join the other ranks."""
     # On a CPU DeepSpeed would compile its shared-memory collectives now, for minutes;
     # gloo does without.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    if torch.cuda.is_available():
+    if plan["hardware"]["accelerator"] == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     deepspeed.init_distributed()
 
@@ -248,6 +292,7 @@ def main() -> int:
         format=f"%(asctime)s rank {rank} %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
     )
+    threading.Thread(target=end_with_the_step, daemon=True).start()
     try:
         train(
             options.settings, options.base, options.tokens, options.plan, options.state
@@ -270,6 +315,15 @@ def main() -> int:
         os._exit(1)
     dist.destroy_process_group()
     return 0
+
+
+def end_with_the_step() -> None:
+    """End this rank when the step that started it is gone, however it ended."""
+    step = os.environ.get("RETUNE_STEP_PID")
+    while step and Path(f"/proc/{step}").exists():
+        time.sleep(1)
+    if step:
+        os._exit(1)
 
 
 if __name__ == "__main__":
