@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retune import report
+from retune.params import read_params
 from retune.publishing import write_json, write_manifest, write_text
 from retune.reporting.run_results import RunResults, read_results
-from retune.settings import read_params
 
 SPLITS = {"train": 40, "validation": 5, "test": 7}
 PROVENANCE = {

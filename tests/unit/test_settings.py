@@ -5,7 +5,8 @@ import yaml
 
 from retune.errors import RetuneError
 from retune.manual import ROOT
-from retune.settings import DATASET_PRESETS, MODEL_PRESETS, Params, read_params
+from retune.params import read_params
+from retune.settings import DATASET_PRESETS, MODEL_PRESETS, Params
 
 MINIMAL = {"dataset": "builtin", "model": "builtin"}
 

@@ -12,7 +12,7 @@ from retune.steps import CODE
 
 LIBRARY = Path(retune.__file__).parent
 # What only checks, shows or carries values: it cannot change a step's result.
-NOT_CODE = {"settings", "errors", "progress", "cli", "steps", "__init__"}
+NOT_CODE = {"settings", "params", "errors", "progress", "cli", "steps", "__init__"}
 
 
 def imports_of(module):

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from retune.manual import ROOT
-from retune.settings import Params, read_params
+from retune.params import read_params
+from retune.settings import Params
 from retune.steps import CODE
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))

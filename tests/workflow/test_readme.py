@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from retune.manual import ROOT
-from retune.settings import read_params
+from retune.params import read_params
 from retune.steps import CODE
 
 BIN = Path(sys.executable).parent

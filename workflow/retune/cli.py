@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from retune import __version__
 from retune.errors import RetuneError
+from retune.params import describe_problems
 from retune.settings import (
     ConfigureSettings,
     ConsolidateSettings,
@@ -30,7 +31,6 @@ from retune.settings import (
     PrepareSettings,
     Settings,
     TokenizeSettings,
-    describe_problems,
 )
 
 log = logging.getLogger("retune")

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from retune.errors import RetuneError
-from retune.settings import Params, read_params
+from retune.params import read_params
+from retune.settings import Params
 
 STAGES = Path("dvc.yaml")
 SETTINGS = Path("params.yaml")

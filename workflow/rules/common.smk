@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 import retune
 from retune.errors import RetuneError
 from retune.sources.local_sources import find_local_sources
-from retune.settings import read_params
+from retune.params import read_params
 from retune.steps import CODE
 
 try:

@@ -1,0 +1,103 @@
+"""Checks all of params.yaml at once, and tells a user what is wrong with it."""
+
+import re
+from contextlib import suppress
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from retune.errors import RetuneError
+from retune.settings import (
+    ConfigureSettings,
+    HardwareSettings,
+    Params,
+    problems_across,
+)
+
+
+def read_params(values: dict[str, Any]) -> Params:
+    """Return the checked settings.
+
+    Args:
+        values: What params.yaml holds.
+
+    Raises:
+        RetuneError: Naming every wrong key, its value and what would be right.
+    """
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        lines = describe_problems(error, Params)
+    # A wrong key anywhere keeps pydantic from checking across sections.
+    with suppress(ValidationError):
+        across = problems_across(
+            HardwareSettings.model_validate(values.get("hardware") or {}),
+            ConfigureSettings.model_validate(values.get("configure") or {}),
+        )
+        lines += [line for line in across if line not in lines]
+    count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
+    raise RetuneError("\n  ".join([f"params.yaml: {count}", *lines]))
+
+
+def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Return a line per problem: the key, its value, what would be right."""
+    alternatives: dict[str, list[str]] = {}
+    lines = []
+    for problem in error.errors():
+        path = [part for part in problem["loc"] if not is_union_branch(part)]
+        key = ".".join(str(part) for part in path)
+        prefix = f"{key}: " if key else ""
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{prefix}unknown key{suggest(path, model)}")
+        elif problem["type"] == "missing":
+            lines.append(f"{prefix}is missing")
+        elif problem["type"] == "value_error":
+            text = str(problem["ctx"]["error"])
+            # Problems across sections carry their own keys.
+            lines += [f"{prefix}{line}" for line in text.splitlines()]
+        elif key in alternatives:  # the other branch of a union
+            alternatives[key].append(wanted(problem).removeprefix("should be "))
+        else:
+            alternatives[key] = [f"{problem['input']!r} {wanted(problem)}"]
+    lines += [f"{key}: {' or '.join(texts)}" for key, texts in alternatives.items()]
+    return sorted(lines, key=lambda line: position(line, model))
+
+
+def wanted(problem: Any) -> str:
+    """Return what pydantic would have accepted, in a user's words."""
+    text = problem["msg"].removeprefix("Input ").removeprefix("String ")
+    text = text.split(", unable")[0]
+    text = re.sub(r"valid dictionary or instance of \w+", "mapping of keys", text)
+    text = re.sub(
+        r"should match pattern '\^\[0-9a-f\].*", "should be 40 hex digits", text
+    )
+    return re.sub(r"should match pattern .*", "should be a name as on the hub", text)
+
+
+def position(line: str, model: type[BaseModel]) -> int:
+    """Return where a problem's section stands in params.yaml; unknown ones last."""
+    names = list(model.model_fields)
+    section = re.split(r"[.:]", line)[0]
+    return names.index(section) if section in names else len(names)
+
+
+def is_union_branch(part: Any) -> bool:
+    """Pydantic names the branch of a union that failed; users know only the key."""
+    return part in ("int", "float", "str") or str(part).startswith(
+        ("literal[", "constrained-")
+    )
+
+
+def suggest(path: list[Any], model: type[BaseModel]) -> str:
+    """Return `; did you mean X?` for a misspelt key, or the keys that exist there."""
+    for part in path[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type):
+            return ""
+        model = field.annotation
+    known = list(model.model_fields)
+    close = get_close_matches(str(path[-1]), known, n=1)
+    return (
+        f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"
+    )
