@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retune.errors import RetuneError
 from retune.publishing import published_folder, sha256, write_manifest
-from retune.settings import DatasetSettings, Split
+from retune.settings import SPLITS, DatasetSettings, Split
 from retune.sources.local_files import find_files, read_file
 from retune.sources.rows import Row
 
@@ -54,7 +54,7 @@ def run(settings: DatasetSettings, raw: Path) -> str:
 
 def describe_splits(folder: Path) -> str:
     """Return such as `train 4,545, test 60 documents, 0.81 MB of parquet`."""
-    files = [folder / f"{split}.parquet" for split in get_args(Split)]
+    files = [folder / f"{split}.parquet" for split in SPLITS]
     files = [file for file in files if file.exists()]
     counts = [f"{file.stem} {pq.read_metadata(file).num_rows:,}" for file in files]
     size = sum(file.stat().st_size for file in files)
@@ -125,7 +125,8 @@ def write_split(
         numbered = enumerate(rows)
     documents = (name_document(split, number, row) for number, row in numbered)
     if not write_documents(folder / f"{split}.parquet", documents):
-        raise RetuneError(f"dataset: split {split} holds no rows")
+        where = ", ".join((settings.files or {}).get(split, [])) or settings.name
+        raise RetuneError(f"dataset: split {split} holds no rows ({where})")
 
 
 def name_document(split: Split, number: int, row: Row) -> Document:

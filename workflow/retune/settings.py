@@ -5,7 +5,7 @@ schema and the tables of config/README.md are generated from them (manual.py).
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -29,6 +29,7 @@ Gigabytes = Annotated[float, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 TEXT_FORMATS = (".jsonl", ".parquet", ".csv", ".txt")
 

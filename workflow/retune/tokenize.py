@@ -19,11 +19,10 @@ from retune.publishing import (
     write_json,
     write_manifest,
 )
-from retune.settings import TokenizeSettings
+from retune.settings import SPLITS, TokenizeSettings
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "validation", "test")
 DOCUMENTS_PER_BATCH = 1000
 LONGEST_AUTO_SEQUENCE = 2048
 

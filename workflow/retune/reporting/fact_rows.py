@@ -5,11 +5,9 @@ from typing import Any
 
 from retune.reporting.quantities import counted, duration, percent
 from retune.reporting.run_results import RunResults
-from retune.settings import DatasetSettings, ModelSettings
+from retune.settings import SPLITS, DatasetSettings, ModelSettings
 
 Row = tuple[str, ...]
-
-SPLITS = ("train", "validation", "test")
 
 
 def protocol_text(run: RunResults) -> str:

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from glob import glob
 from pathlib import Path
-from typing import get_args
 
 import pyarrow as pa
 
 from retune.errors import RetuneError
-from retune.settings import TEXT_FORMATS, DatasetSettings, Split
+from retune.settings import SPLITS, TEXT_FORMATS, DatasetSettings
 from retune.sources.rows import Row, check_columns, parquet_rows, wrong_type
 
 
@@ -19,7 +18,7 @@ def find_files(settings: DatasetSettings) -> dict[str, list[Path]]:
     """Return the files of each split, those of a glob sorted by name."""
     found: dict[str, list[Path]] = {}
     problems = []
-    for split in get_args(Split):
+    for split in SPLITS:
         for pattern in settings.files.get(split, []):
             matches = sorted(glob(str(Path(pattern).expanduser()), recursive=True))
             files = [Path(match) for match in matches if Path(match).is_file()]

@@ -1,11 +1,10 @@
 """Which split a document belongs to, and which one of equal documents stays."""
 
 import hashlib
-from typing import Literal
 
 import polars as pl
 
-Split = Literal["train", "validation", "test"]
+from retune.settings import Split
 
 
 def split_of(
