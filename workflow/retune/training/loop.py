@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.integrations import HfDeepSpeedConfig
 
 from retune.errors import RetuneError
+from retune.finetune import STEP_PID
 from retune.publishing import read_json, write_json
 from retune.settings import FinetuneSettings
 from retune.training.checkpoints import Checkpoints, weight_hashes
@@ -39,7 +40,7 @@ from retune.training.schedules import learning_rate, num_steps
 
 log = logging.getLogger("retune")
 
-# Logits that differ by more are no rounding error.
+# A larger difference, as a share of the largest logit, is no rounding error in bf16.
 LEAK = 1e-2
 
 
@@ -233,7 +234,8 @@ def check_isolation(engine: deepspeed.DeepSpeedEngine) -> None:
         use_cache=False,
     ).logits[:, 4:]
     engine.train()
-    if (logits[0] - logits[1]).abs().max() > LEAK:
+    difference = (logits[0] - logits[1]).abs().max()
+    if difference > LEAK * logits.abs().max():
         raise RetuneError(
             f"model: {engine.module.config.model_type} models let packed documents see"
             " each other in transformers; choose a model of another family"
@@ -319,7 +321,7 @@ def main() -> int:
 
 def end_with_the_step() -> None:
     """End this rank when the step that started it is gone, however it ended."""
-    step = os.environ.get("RETUNE_STEP_PID")
+    step = os.environ.get(STEP_PID)
     while step and Path(f"/proc/{step}").exists():
         time.sleep(1)
     if step:
