@@ -133,7 +133,7 @@ def started(run, plan, name, at_step, settings):
     try:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
-            states = list(arguments["state"].glob("*"))
+            states = [p for p in arguments["state"].glob("*") if p.is_dir()]
             if states and any(r["step"] >= at_step for r in read_history(states[0])):
                 break
             time.sleep(0.01)
