@@ -325,7 +325,7 @@ class ConfigureSettings(Settings):
         "none", description="Keep parameters in CPU memory (ZeRO-3 on GPUs only)."
     )
     activation_checkpointing: bool = Field(
-        False, description="Recompute activations: less memory, about a third slower."
+        False, description="Recompute activations: less memory, slower."
     )
     gradient_clipping: float = Field(
         1.0, ge=0, description="Largest norm of the gradient; 0 does not clip."
