@@ -1,0 +1,61 @@
+"""The stages of dvc.yaml: what each step reads and writes, and what follows it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+STAGES = Path("dvc.yaml")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: sections of params.yaml, files and folders read, and written."""
+
+    params: tuple[str, ...]
+    deps: tuple[str, ...]
+    outs: tuple[str, ...]
+
+    def reads(self, other: "Stage") -> bool:
+        """Return whether an output of another stage is among this one's inputs."""
+        return not set(self.deps).isdisjoint(other.outs)
+
+
+def read_stages(path: Path = STAGES) -> dict[str, Stage]:
+    """Return the stages by name, each after those it reads from."""
+    entries = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+    stages = {name: read_stage(entry) for name, entry in entries.items()}
+    ordered: dict[str, Stage] = {}
+    while len(ordered) < len(stages):
+        waiting = {name: s for name, s in stages.items() if name not in ordered}
+        ready = {
+            name: stage
+            for name, stage in waiting.items()
+            if not any(stage.reads(other) for other in waiting.values())
+        }
+        assert ready, f"{path}: stages wait for one another: {', '.join(waiting)}"
+        ordered |= ready
+    return ordered
+
+
+def read_stage(entry: dict[str, Any]) -> Stage:
+    """Return one stage of dvc.yaml."""
+    outs = (
+        path for kind in ("outs", "metrics", "plots") for path in entry.get(kind, [])
+    )
+    return Stage(
+        params=tuple(entry.get("params", [])),
+        deps=tuple(entry.get("deps", [])),
+        outs=tuple(o if isinstance(o, str) else next(iter(o)) for o in outs),
+    )
+
+
+def with_what_follows(names: Iterable[str], stages: dict[str, Stage]) -> list[str]:
+    """Return these stages and all that read from them, in the order of `stages`."""
+    found = set(names)
+    for name, stage in stages.items():
+        if any(stage.reads(stages[earlier]) for earlier in found):
+            found.add(name)
+    return [name for name in stages if name in found]
