@@ -59,3 +59,8 @@ def with_what_follows(names: Iterable[str], stages: dict[str, Stage]) -> list[st
         if any(stage.reads(stages[earlier]) for earlier in found):
             found.add(name)
     return [name for name in stages if name in found]
+
+
+def is_code(path: str) -> bool:
+    """Return whether an input is part of the workflow, and not data."""
+    return path.startswith("workflow/")

@@ -83,7 +83,8 @@ rule report:
         provenance="results/finetune/provenance.json",
         code=code("report"),
     output:
-        tuned=directory("models/tuned"),
+        # A file stands for the folder: into folders Snakemake puts a file of its own.
+        card="models/tuned/README.md",
         # One label each: the report turns some second labels into a switch and then
         # shows an empty page where a result lacks its counterpart.
         bits_per_byte=report(
@@ -147,6 +148,7 @@ rule report:
     params:
         # For the model card; whatever changes them reruns this step anyway.
         settings=json.dumps(PARAMS.model_dump(mode="json")),
+        tuned=subpath(output.card, parent=True),
         folder=subpath(output.loss, parent=True),
     message:
         "Drawing the figures and writing the model card"
@@ -161,4 +163,4 @@ rule report:
         " --tuned-documents {input.tuned_documents:q}"
         " --evaluation {input.evaluation:q} --samples {input.samples:q}"
         " --provenance {input.provenance:q}"
-        " --tuned {output.tuned:q} --report {params.folder:q} 2>{log:q}"
+        " --tuned {params.tuned:q} --report {params.folder:q} 2>{log:q}"

@@ -1,13 +1,8 @@
-# After a run: record with DVC what it finished, render the report, show the result.
+# Before and after a run: agree with DVC, render the report, show the result.
 import json
-import subprocess
-import sys
 
-from snakemake.logging import logger
-from snakemake.settings.enums import RerunTrigger
-
-from retune import versioning
 from retune.reporting.summary import summary_lines
+from retune_dvc.commands import call_snakemake
 
 REPORT = "report.html"
 
@@ -21,27 +16,12 @@ def is_users_own_run():
     )
 
 
-def record_finished():
-    """Record the steps of this run that ran or were up to date."""
-    dag = workflow.dag
-    finished = {job.rule.name for job in dag.finished_jobs}
-    # With fewer triggers, "need not run" no longer means "as params.yaml says".
-    if RerunTrigger.all() <= workflow.rerun_triggers:
-        finished |= {job.rule.name for job in dag.jobs if not dag.needrun(job)}
-    if problem := versioning.record(finished, PARAMS):
-        logger.warning(problem)
-
-
 def render_report():
     """Write Snakemake's own report; it needs a Snakemake of its own, after the run."""
-    result = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--report", REPORT, "--nolock", "train"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode:
-        logger.warning(f"no {REPORT}: {result.stderr.strip()[-200:]}")
+    try:
+        call_snakemake("--report", REPORT, "train")
+    except DoubtError as doubt:
+        logger.warning(f"no {REPORT}: {doubt}")
 
 
 def show_result():
@@ -52,14 +32,18 @@ def show_result():
     logger.info(f"report   {REPORT}")
 
 
+onstart:
+    hold_outputs()
+
+
 onsuccess:
-    if is_users_own_run():
-        record_finished()
-        if any(job.rule.name == "report" for job in workflow.dag.finished_jobs):
-            render_report()
-            show_result()
+    end_with_dvc()
+    if is_users_own_run() and any(
+        job.rule.name == "report" for job in workflow.dag.finished_jobs
+    ):
+        render_report()
+        show_result()
 
 
 onerror:
-    if is_users_own_run():
-        record_finished()
+    end_with_dvc()

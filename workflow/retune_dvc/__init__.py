@@ -1,0 +1,17 @@
+"""Keeps Snakemake's idea of what is up to date and DVC's the same.
+
+Snakemake goes by times and its metadata under .snakemake, which `dvc checkout` does not
+keep; DVC goes by bytes and dvc.lock, which Snakemake does not write. So:
+
+- When a run begins, `reconcile` asks DVC if anything has moved since the last look. What
+  is as dvc.lock says is marked up to date for Snakemake; outputs that somebody else
+  changed are marked stale; what is about to run but is in DVC's cache from an earlier
+  run is brought back instead.
+- While steps run, `hold` keeps other DVC commands away from their outputs.
+- When a step ends, `record` writes it to dvc.lock and DVC's cache.
+
+DVC's word is dvc.lock; Snakemake's word counts for outputs that it made itself and that
+nobody touched since. `memory` remembers which those are. Nothing here runs while DVC
+drives (dvc repro, dvc exp run). Whatever cannot be known for sure is left alone, and
+said. workflow/rules/dvc.smk calls these modules.
+"""

@@ -1,0 +1,31 @@
+"""Tells when jobs start and end, from Snakemake's own log of events."""
+
+import logging
+from collections.abc import Callable
+
+from snakemake_interface_logger_plugins.common import LogEvent
+
+
+class JobEvents(logging.Handler):
+    """Calls back with a job's number before it starts, and after it ended well.
+
+    Attached to Snakemake's logger itself it is called in order: before Snakemake
+    deletes a job's old outputs, and before it starts what reads the new ones.
+    """
+
+    def __init__(
+        self, started: Callable[[int], None], finished: Callable[[int], None]
+    ) -> None:
+        """Take the callbacks."""
+        super().__init__()
+        self._started = started
+        self._finished = finished
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass on the events of jobs."""
+        event = getattr(record, "event", None)
+        if event == LogEvent.JOB_STARTED:
+            for job in record.jobs:
+                self._started(job)
+        elif event == LogEvent.JOB_FINISHED:
+            self._finished(record.job_id)

@@ -1,0 +1,82 @@
+"""Marks outputs for Snakemake as up to date, or as stale."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from retune.stages import Stage, is_code
+from retune_dvc.commands import DoubtError, call_snakemake
+from retune_dvc.fingerprints import TIMESTAMP
+
+# Older than anything a run writes, so that what a run writes is newer.
+ADOPTED_S = 1_000_000_000
+STALE_S = 1
+
+Outputs = dict[str, list[str]]
+
+
+def mark_up_to_date(
+    names: list[str], clean: list[str], stages: dict[str, Stage], outputs: Outputs
+) -> None:
+    """Let Snakemake believe that it made these steps' outputs as they are.
+
+    Args:
+        names: The steps to mark.
+        clean: All that are as dvc.lock says, these included, in the order of the run.
+        stages: From dvc.yaml.
+        outputs: What each rule of Snakemake writes.
+    """
+    # --touch writes Snakemake's metadata: settings, set of inputs, their checksums.
+    call_snakemake(
+        *["--touch", "--forceall", "--cores", "1"],
+        *["--allowed-rules", *names, "--", *names],
+    )
+    for name in clean:
+        # Of code Snakemake compares checksums, of all else only times.
+        inputs = [path for path in stages[name].deps if not is_code(path)]
+        time = max([ADOPTED_S, *(get_time(path) for path in inputs)])
+        for path in outputs[name]:
+            set_time(path, time)
+
+
+def mark_stale(names: list[str], outputs: Outputs) -> None:
+    """Make Snakemake forget how it made these steps' outputs."""
+    paths = [path for name in names for path in outputs[name]]
+    # It fails where there was nothing to forget, after it has forgotten the rest.
+    with suppress(DoubtError):
+        call_snakemake("--cleanup-metadata", *paths)
+    for path in paths:
+        if os.path.exists(path):
+            set_time(path, STALE_S)
+
+
+@contextmanager
+def kept_times(paths: list[str]) -> Iterator[None]:
+    """Keep the times that Snakemake goes by.
+
+    DVC may put an older file of equal bytes in a new one's place, with its time.
+    """
+    times = {path: get_time(path) for path in paths}
+    try:
+        yield
+    finally:
+        for path, time in times.items():
+            if os.path.exists(path):
+                set_time(path, time)
+
+
+def get_time(path: str) -> float:
+    """Return the time that Snakemake sees, in seconds; 0 if there is nothing."""
+    mark = os.path.join(path, TIMESTAMP)
+    try:
+        return os.stat(mark if os.path.exists(mark) else path).st_mtime
+    except FileNotFoundError:
+        return 0
+
+
+def set_time(path: str, time: float) -> None:
+    """Set the time that Snakemake sees."""
+    if os.path.isdir(path):
+        path = os.path.join(path, TIMESTAMP)
+        open(path, "a").close()
+    os.utime(path, (time, time))

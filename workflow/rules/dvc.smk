@@ -1,0 +1,64 @@
+# Snakemake and DVC agree on what is up to date; workflow/retune_dvc says how.
+# Included last: what each rule writes must be known.
+import os
+
+from snakemake.logging import logger
+
+from retune_dvc.commands import NESTED, DoubtError
+from retune_dvc.events import JobEvents
+from retune_dvc.reconcile import reconcile
+from retune_dvc.record import Recorder
+
+
+def begin_with_dvc():
+    """Let Snakemake know what DVC knows, and follow the steps from here on."""
+    # DVC sets DVC_STAGE for what it drives, and records that itself.
+    if not workflow.is_main_process or {"DVC_STAGE", NESTED} & set(os.environ):
+        return None
+    outputs = {rule.name: [str(path) for path in rule.output] for rule in workflow.rules}
+    look = reconcile(PARAMS, outputs, LOCAL_SOURCES)
+    for message in look.messages:
+        logger.warning(message)
+    logger.addHandler(JobEvents(start_step, finish_step))
+    return Recorder(look, PARAMS)
+
+
+def name_of(jobid):
+    """Return the step that a job runs."""
+    return next(job.rule.name for job in workflow.dag.jobs if job.jobid == jobid)
+
+
+def start_step(jobid):
+    """Note with what a step starts."""
+    if not workflow.touch:
+        RECORDER.started(name_of(jobid))
+
+
+def finish_step(jobid):
+    """Record what a step made."""
+    if not workflow.touch:
+        RECORDER.finished(name_of(jobid))
+
+
+def hold_outputs():
+    """Keep other DVC commands away from what this run is going to write."""
+    if RECORDER is None or workflow.touch:
+        return
+    if RECORDER.problem:
+        logger.warning(f"not recorded with DVC: {RECORDER.problem}")
+        return
+    try:
+        RECORDER.hold(job.rule.name for job in workflow.dag.needrun_jobs())
+    except DoubtError as doubt:
+        raise WorkflowError(f"{doubt}; wait for it, then run again") from None
+
+
+def end_with_dvc():
+    """Settle with DVC what this run leaves."""
+    if RECORDER is None or workflow.touch:
+        return
+    for message in RECORDER.ended(job.rule.name for job in workflow.dag.finished_jobs):
+        logger.warning(message)
+
+
+RECORDER = begin_with_dvc()
