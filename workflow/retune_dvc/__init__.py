@@ -3,9 +3,9 @@
 Snakemake goes by times and its metadata under .snakemake, which `dvc checkout` does not
 keep; DVC goes by bytes and dvc.lock, which Snakemake does not write. So:
 
-- When a run begins, `reconcile` asks DVC if anything has moved since the last look. What
-  is as dvc.lock says is marked up to date for Snakemake; outputs that somebody else
-  changed are marked stale; what is about to run but is in DVC's cache from an earlier
+- When a run begins, `reconcile` asks DVC if anything has moved since the last look:
+  what is as dvc.lock says is marked up to date for Snakemake; what somebody else
+  changed is marked stale; what is about to run but is in DVC's cache from an earlier
   run is brought back instead.
 - While steps run, `hold` keeps other DVC commands away from their outputs.
 - When a step ends, `record` writes it to dvc.lock and DVC's cache.
