@@ -32,9 +32,9 @@ def test_help_lists_every_step_and_loads_nothing_heavy():
     assert not set(HEAVY) & set(shown)
 
 
-@pytest.mark.parametrize("step", NEED_NO_TORCH)
-def test_steps_that_need_no_torch_do_not_load_it(step):
-    assert "torch" not in modules_after(f"import retune.{step}")
+@pytest.mark.parametrize("module", [*NEED_NO_TORCH, "explain_reruns"])
+def test_what_needs_no_torch_does_not_load_it(module):
+    assert "torch" not in modules_after(f"import retune.{module}")
 
 
 def test_wrong_settings_are_named(capsys):

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from retune.manual import MANUAL, ROOT, SCHEMA, insert_tables, render_schema
+from retune.settings import Params
 
 REMEDY = "run: python -m retune.manual"
 
@@ -18,6 +19,20 @@ def test_the_schema_has_not_drifted():
 def test_the_manual_has_not_drifted():
     text = MANUAL.read_text()
     assert text == insert_tables(text), REMEDY
+
+
+@pytest.mark.parametrize("name", ["reruns", "settings"])
+def test_a_change_of_a_generated_table_is_drift(name):
+    text = MANUAL.read_text()
+    mark = f"<!-- {name}: generated -->"
+    assert insert_tables(text.replace(mark, f"{mark}\n\nby hand")) == text
+
+
+def test_the_table_of_reruns_holds_every_setting():
+    table = MANUAL.read_text().split("<!-- reruns: end -->")[0]
+    for section, field in Params.model_fields.items():
+        keys = ", ".join(f"`{key}`" for key in field.annotation.model_fields)
+        assert f"| `{section}` | {keys} | `" in table
 
 
 def test_every_setting_has_a_description():

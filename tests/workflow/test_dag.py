@@ -3,7 +3,10 @@
 import pytest
 import yaml
 
+from retune.explain_reruns import find_reruns
+from retune.manual import ROOT
 from retune.settings import Params
+from retune.stages import read_stages
 from retune.steps import CODE
 
 AFTER_CONFIGURE = {"finetune", "consolidate", "evaluate", "report"}
@@ -43,6 +46,12 @@ def params(finished):
 
 def test_every_section_has_its_case():
     assert set(CHANGES) == set(Params.model_fields)
+
+
+def test_explain_reruns_says_the_same():
+    rows = find_reruns(read_stages(ROOT / "dvc.yaml"))
+    explained = {row.section: set(row.steps) for row in rows}
+    assert explained == {section: steps for section, (_, steps) in CHANGES.items()}
 
 
 def test_a_first_run_runs_every_step(workspace):

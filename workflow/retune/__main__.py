@@ -1,4 +1,4 @@
-"""`python -m retune STEP`."""
+"""`python -m retune COMMAND`."""
 
 import signal
 import sys

@@ -1,4 +1,6 @@
-"""`python -m retune STEP`: one subcommand per step, each one library function.
+"""`python -m retune COMMAND`: a subcommand per step, and one that explains reruns.
+
+Each is one library function: `run` of the module of the same name.
 
 Nothing heavy is imported before a subcommand is called: `--help` and the steps
 that need no torch do not load it.
@@ -8,11 +10,13 @@ import argparse
 import contextlib
 import importlib
 import logging
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -32,27 +36,20 @@ from retune.settings import (
     Settings,
     TokenizeSettings,
 )
+from retune.steps import CODE
 
 log = logging.getLogger("retune")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one step and return the exit code."""
+    """Run one command and return the exit code."""
     arguments = vars(build_parser().parse_args(argv))
-    step = arguments.pop("step")
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-    )
-    log.info("retune %s %s", __version__, step)
-    for name, value in arguments.items():
-        log.info("  %s: %s", name, value)
-    start = time.monotonic()
+    command = arguments.pop("command")
     try:
-        # What libraries print belongs into the log; stdout is the progress bar's.
-        with contextlib.redirect_stdout(sys.stderr):
-            result = importlib.import_module(f"retune.{step}").run(**arguments)
+        if command in CODE:
+            run_step(command, arguments)
+        else:
+            show(call(command, arguments))
     except RetuneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -64,32 +61,63 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: interrupted; run the same command to go on", file=sys.stderr)
         return 128 + signal.SIGINT
-    log.info("%s took %.1f s", step, time.monotonic() - start)
-    # The last line of a log is the step's result; the terminal shows it.
-    print(f"done: {result}", file=sys.stderr)
     return 0
 
 
-def is_argument(path: str | None, arguments: dict[str, object]) -> bool:
+def run_step(step: str, arguments: dict[str, Any]) -> None:
+    """Run one step; stderr is its log."""
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    log.info("retune %s %s", __version__, step)
+    for name, value in arguments.items():
+        log.info("  %s: %s", name, value)
+    start = time.monotonic()
+    # What libraries print belongs into the log; stdout is the progress bar's.
+    with contextlib.redirect_stdout(sys.stderr):
+        result = call(step, arguments)
+    log.info("%s took %.1f s", step, time.monotonic() - start)
+    # The last line of a log is the step's result; the terminal shows it.
+    print(f"done: {result}", file=sys.stderr)
+
+
+def call(command: str, arguments: dict[str, Any]) -> str:
+    """Return what the module of a command's name says."""
+    module = importlib.import_module(f"retune.{command.replace('-', '_')}")
+    return module.run(**arguments)
+
+
+def show(text: str) -> None:
+    """Print to a reader who may leave early, as `| head` does."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # At exit Python writes out the rest, and would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def is_argument(path: str | None, arguments: dict[str, Any]) -> bool:
     """Return whether a path is one of a step's arguments, or lies in one."""
     folders = [value for value in arguments.values() if isinstance(value, Path)]
     return any(Path(path or "").is_relative_to(folder) for folder in folders)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser; each subcommand's options are its step's arguments."""
+    """Return the parser; each subcommand's options are its arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m retune",
         description="The steps of a fine-tuning run. Snakemake calls them in order:"
         " snakemake --cores all train",
     )
     parser.add_argument("--version", action="version", version=f"retune {__version__}")
-    steps = parser.add_subparsers(dest="step", metavar="STEP", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(
         step: str, summary: str, *paths: str, settings: type[Settings] | None = None
     ) -> argparse.ArgumentParser:
-        command = steps.add_parser(step, help=summary, description=summary)
+        command = commands.add_parser(step, help=summary, description=summary)
         if settings:
             command.add_argument(
                 "--settings",
@@ -210,6 +238,14 @@ def build_parser() -> argparse.ArgumentParser:
         "tuned",
         "report",
         settings=Params,
+    )
+    summary = "Show which steps a changed setting of params.yaml reruns."
+    explain = commands.add_parser("explain-reruns", help=summary, description=summary)
+    explain.add_argument(
+        "name",
+        nargs="?",
+        metavar="SETTING",
+        help="one setting, as in finetune.learning_rate, or one section; else all",
     )
     return parser
 

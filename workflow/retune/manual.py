@@ -1,5 +1,6 @@
-"""Generates from the settings models: the JSON schema, and the manual's tables.
+"""Generates the JSON schema of params.yaml and the tables of its manual.
 
+They come from the settings models and, for what reruns, from the stages of dvc.yaml.
 `python -m retune.manual` rewrites both; a test fails when they have drifted.
 """
 
@@ -11,13 +12,15 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from retune.explain_reruns import find_reruns
 from retune.publishing import write_text
 from retune.settings import Params
+from retune.stages import read_stages
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/params.schema.json"
 MANUAL = ROOT / "config/README.md"
-START, END = "<!-- settings: generated -->", "<!-- settings: end -->"
+STAGES = ROOT / "dvc.yaml"
 
 
 def build_schema() -> dict[str, Any]:
@@ -121,12 +124,32 @@ def describe_schema(schema: dict[str, Any]) -> str:
     return " ".join([kind, ", ".join(bounds)]).strip()
 
 
+def build_reruns() -> str:
+    """Return the table of which settings rerun which steps."""
+    rows = [
+        f"| `{row.section}` | {as_code(row.settings)} | {as_code(row.steps)} |"
+        for row in find_reruns(read_stages(STAGES))
+    ]
+    return "\n".join(["| section | settings | reruns |", "| --- | --- | --- |", *rows])
+
+
+def as_code(words: tuple[str, ...]) -> str:
+    """Return a list of words, each marked as code."""
+    return ", ".join(f"`{word}`" for word in words)
+
+
 def insert_tables(manual: str) -> str:
-    """Return the manual with its generated part replaced."""
-    pattern = re.compile(f"{re.escape(START)}.*?{re.escape(END)}", re.DOTALL)
-    generated = f"{START}\n\n{build_tables()}\n\n{END}"
-    assert pattern.search(manual), f"{MANUAL} has lost its marks {START} and {END}"
-    return pattern.sub(lambda _: generated, manual)
+    """Return the manual with its generated parts replaced."""
+    manual = insert_part(manual, "reruns", build_reruns())
+    return insert_part(manual, "settings", build_tables())
+
+
+def insert_part(manual: str, name: str, generated: str) -> str:
+    """Return the manual with what stands between two marks replaced."""
+    start, end = f"<!-- {name}: generated -->", f"<!-- {name}: end -->"
+    pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
+    assert pattern.search(manual), f"{MANUAL} has lost its marks {start} and {end}"
+    return pattern.sub(lambda _: f"{start}\n\n{generated}\n\n{end}", manual)
 
 
 def render_schema() -> str:
