@@ -12,7 +12,7 @@ from retune_dvc.fingerprints import fingerprint, fingerprint_files
 
 LOCK = Path("dvc.lock")
 SETTINGS = Path("params.yaml")
-MEMORY = Path(".snakemake/retune_dvc.json")
+MEMORY = Path(".snakemake/retune_dvc/memory.json")
 
 
 @dataclass

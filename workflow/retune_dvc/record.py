@@ -11,6 +11,7 @@ from retune_dvc.hold import Hold
 from retune_dvc.marks import kept_times, mark_stale
 from retune_dvc.memory import read_lock, read_settings, remember, state_of
 from retune_dvc.reconcile import Look, is_of_the_file
+from retune_dvc.run_cache import CACHED, would_restore
 
 
 class Recorder:
@@ -45,10 +46,21 @@ class Recorder:
             self._hold.release_all()
             raise
 
-    def started(self, step: str) -> None:
-        """Note the inputs with which a step starts."""
-        if step in self._look.stages:
-            self._inputs[step] = fingerprint_files(self._look.stages[step].deps)
+    def started(self, step: str, forced: bool) -> None:
+        """Note the inputs with which a step starts, and whether DVC has its result.
+
+        Args:
+            step: Its name.
+            forced: Whether the user wants it run even so.
+        """
+        if step not in self._look.stages:
+            return
+        self._inputs[step] = fingerprint_files(self._look.stages[step].deps)
+        (CACHED / step).unlink(missing_ok=True)
+        if not forced and not self.problem and would_restore(step):
+            self._hold.release(step)  # its job works on them as DVC
+            CACHED.mkdir(parents=True, exist_ok=True)
+            (CACHED / step).touch()
 
     def finished(self, step: str) -> None:
         """Record a step that has ended well."""
@@ -57,6 +69,7 @@ class Recorder:
             return
         self._finished.add(step)
         self._hold.release(step)
+        (CACHED / step).unlink(missing_ok=True)
         for follower in with_what_follows([step], stages):
             memories[follower].clean = False
         if fingerprint_files(stages[step].deps) == self._inputs.get(step):

@@ -1,9 +1,14 @@
 """Brings outputs back that an earlier run made from the same inputs and settings."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 from retune.stages import Stage
 from retune_dvc.commands import DoubtError
+
+# Holds a file per step whose job is to bring its outputs back instead of making them.
+CACHED = Path(".snakemake/retune_dvc/cached")
 
 
 def restore(names: list[str], stages: dict[str, Stage]) -> list[str]:
@@ -19,12 +24,11 @@ def restore(names: list[str], stages: dict[str, Stage]) -> list[str]:
         DoubtError: If DVC's cache cannot be read.
     """
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
 
     restored: list[str] = []
     unsettled: set[str] = set()
     try:
-        with Repo() as repo, repo.lock:
+        with open_repo() as repo, repo.lock:
             for name in names:
                 if unsettled.isdisjoint(stages[name].deps) and is_cached(repo, name):
                     stage = repo.stage.load_one(name=name)
@@ -36,6 +40,25 @@ def restore(names: list[str], stages: dict[str, Stage]) -> list[str]:
     except DvcException as error:
         raise DoubtError(f"DVC's cache: {error}") from error
     return restored
+
+
+def would_restore(step: str) -> bool:
+    """Return whether DVC's cache has what a step is about to make."""
+    from dvc.exceptions import DvcException
+
+    try:
+        with open_repo() as repo:
+            return is_cached(repo, step)
+    except DvcException:
+        return False
+
+
+def open_repo() -> Any:
+    """Return DVC's view of this folder; what it does is ours to say."""
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    return Repo()
 
 
 def is_cached(repo: Any, name: str) -> bool:

@@ -1,5 +1,6 @@
 # Shared by all rules: the checked settings, and the code a step depends on.
 import os
+import sys
 from pathlib import Path
 from shlex import quote
 
@@ -10,6 +11,7 @@ from retune.errors import RetuneError
 from retune.sources.local_sources import find_local_sources
 from retune.params import read_params
 from retune.steps import CODE
+from retune_dvc.run_cache import CACHED
 
 try:
     PARAMS = read_params(config)
@@ -19,12 +21,16 @@ except RetuneError as error:
 
 LIBRARY = Path(retune.__file__).parent
 
-# Rules call `python -m retune`, so every environment must find the package. Set
-# here and not in os.environ: Snakemake drops PYTHONPATH in conda jobs.
+# Doubled braces are Snakemake's: it formats the prefix once.
 shell.prefix(
     "set -euo pipefail;"
-    # Doubled twice: once for this f-string, once for Snakemake's formatting.
-    f" export PYTHONPATH={quote(str(LIBRARY.parent))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
+    # Rules call `python -m retune`, so every environment must find the package. Set
+    # here and not in os.environ: Snakemake drops PYTHONPATH in conda jobs.
+    f" export PYTHONPATH={quote(str(LIBRARY.parent))}${{{{PYTHONPATH:+:$PYTHONPATH}}}};"
+    # A step's result that DVC's cache has is brought back instead of made; DVC is in
+    # the environment of Snakemake.
+    f" brought_back() {{{{ [ -e {CACHED}/$1 ] &&"
+    f" {quote(sys.executable)} -m retune_dvc $1; }}}}; "
 )
 
 

@@ -20,7 +20,8 @@ rule download:
     message:
         "Bringing the dataset here"
     shell:
-        "python -m retune download --settings {params.settings:q} --raw {output.raw:q}"
+        "brought_back {rule} 2>{log:q} ||"
+        " python -m retune download --settings {params.settings:q} --raw {output.raw:q}"
         " 2>{log:q}"
 
 
@@ -41,7 +42,8 @@ rule fetch:
     message:
         "Bringing the base model here"
     shell:
-        "python -m retune fetch --settings {params.settings:q} --base {output.base:q}"
+        "brought_back {rule} 2>{log:q} ||"
+        " python -m retune fetch --settings {params.settings:q} --base {output.base:q}"
         " 2>{log:q}"
 
 
@@ -63,7 +65,8 @@ rule prepare:
     message:
         "Validating, deduplicating and splitting the text"
     shell:
-        "python -m retune prepare --settings {params.settings:q} --raw {input.raw:q}"
+        "brought_back {rule} 2>{log:q} ||"
+        " python -m retune prepare --settings {params.settings:q} --raw {input.raw:q}"
         " --clean {output.clean:q} --metrics {output.metrics:q} 2>{log:q}"
 
 
@@ -86,6 +89,7 @@ rule tokenize:
     message:
         "Turning the text into tokens"
     shell:
-        "python -m retune tokenize --settings {params.settings:q}"
+        "brought_back {rule} 2>{log:q} ||"
+        " python -m retune tokenize --settings {params.settings:q}"
         " --clean {input.clean:q} --base {input.base:q} --tokens {output.tokens:q}"
         " --metrics {output.metrics:q} 2>{log:q}"

@@ -15,7 +15,9 @@ def begin_with_dvc():
     # DVC sets DVC_STAGE for what it drives, and records that itself.
     if not workflow.is_main_process or {"DVC_STAGE", NESTED} & set(os.environ):
         return None
-    outputs = {rule.name: [str(path) for path in rule.output] for rule in workflow.rules}
+    outputs = {}
+    for step in workflow.rules:
+        outputs[step.name] = [str(path) for path in step.output]
     look = reconcile(PARAMS, outputs, LOCAL_SOURCES)
     for message in look.messages:
         logger.warning(message)
@@ -23,21 +25,22 @@ def begin_with_dvc():
     return Recorder(look, PARAMS)
 
 
-def name_of(jobid):
-    """Return the step that a job runs."""
-    return next(job.rule.name for job in workflow.dag.jobs if job.jobid == jobid)
+def find_job(jobid):
+    """Return a job of this run."""
+    return next(job for job in workflow.dag.jobs if job.jobid == jobid)
 
 
 def start_step(jobid):
     """Note with what a step starts."""
     if not workflow.touch:
-        RECORDER.started(name_of(jobid))
+        job = find_job(jobid)
+        RECORDER.started(job.rule.name, forced=workflow.dag.reason(job).forced)
 
 
 def finish_step(jobid):
     """Record what a step made."""
     if not workflow.touch:
-        RECORDER.finished(name_of(jobid))
+        RECORDER.finished(find_job(jobid).rule.name)
 
 
 def hold_outputs():

@@ -25,7 +25,8 @@ rule baseline:
     message:
         "Evaluating the base model"
     shell:
-        "python -m retune baseline --settings {params.settings:q}"
+        "brought_back {rule} 2>{log:q} ||"
+        " python -m retune baseline --settings {params.settings:q}"
         " --base {input.base:q} --clean {input.clean:q}"
         " --documents {output.documents:q} --metrics {output.metrics:q} 2>{log:q}"
 
@@ -57,7 +58,8 @@ rule evaluate:
     message:
         "Evaluating the tuned model"
     shell:
-        "python -m retune evaluate --settings {params.settings:q}"
+        "brought_back {rule} 2>{log:q} ||"
+        " python -m retune evaluate --settings {params.settings:q}"
         " --consolidated {input.consolidated:q} --base {input.base:q}"
         " --clean {input.clean:q} --tokens {input.tokens:q}"
         " --baseline-documents {input.baseline_documents:q}"
@@ -153,7 +155,8 @@ rule report:
     message:
         "Drawing the figures and writing the model card"
     shell:
-        "python -m retune report --settings {params.settings:q}"
+        "brought_back {rule} 2>{log:q} ||"
+        " python -m retune report --settings {params.settings:q}"
         " --raw {input.raw:q} --base {input.base:q}"
         " --data-metrics {input.data_metrics:q}"
         " --token-metrics {input.token_metrics:q} --plan {input.plan:q}"
