@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from both_tools import planned, stale
 from retune.manual import ROOT
-from retune.stages import read_stages, with_what_follows
 from workflow_copy import copy_workflow
 
 BIN = Path(sys.executable).parent
@@ -37,7 +37,7 @@ SMALL = {
     "consolidate": {"max_shard_size_gb": 5},
     "evaluate": {"prompts": ["Red is"], "max_new_tokens": 2},
 }
-WORDS = "red green blue one two three up down left right".split()
+WORDS = ["red", "green", "blue", "one", "two", "three", "up", "down", "left", "right"]
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,11 @@ class VersionedRun:
 
     def planned(self, *options: str) -> set[str]:
         """Return the steps that a dry run of the main job would run."""
-        return steps_of_dry_run(self("snakemake", "-n", *options, "train"))
+        return planned(self.folder, self.environment(), *options)
 
     def stale(self) -> set[str]:
         """Return the steps that DVC finds stale, and what follows them."""
-        status = json.loads(self("dvc", "status", "--json"))
-        return set(with_what_follows(status, read_stages(self.folder / "dvc.yaml")))
+        return stale(self.folder)
 
     def is_quiet(self) -> bool:
         """Return whether both tools say that there is nothing to do."""
@@ -153,15 +152,6 @@ class VersionedRun:
         return VersionedRun(target, self.calls)
 
 
-def steps_of_dry_run(shown: str) -> set[str]:
-    """Return the steps that a dry run lists."""
-    lines = shown.splitlines()
-    if any(line.startswith("Nothing to be done") for line in lines):
-        return set()
-    rows = lines[lines.index("Job stats:") + 3 :]
-    return {row.split()[0] for row in rows[: rows.index("")]} - {"total", "train"}
-
-
 def steps_run(shown: str) -> list[str]:
     """Return the steps that a run says it has finished."""
     return [line.split()[1] for line in shown.splitlines() if line.startswith("✓")]
@@ -175,7 +165,10 @@ def make_small_run(folder: Path, params: dict[str, Any]) -> VersionedRun:
         for i in range(60):
             words = [WORDS[(i * j + j) % 10] for j in range(8 + i % 7)]
             file.write(json.dumps({"text": " ".join([f"Text {i}:", *words])}) + "\n")
-    edit(folder / "dvc.yaml", lambda stages: stages["download"]["deps"].append("texts.jsonl"))
+    edit(
+        folder / "dvc.yaml",
+        lambda stages: stages["download"]["deps"].append("texts.jsonl"),
+    )
     run.git("init", "--quiet")
     run("dvc", "remote", "add", "--default", "local", str(folder.parent / "remote"))
     run.commit("start")

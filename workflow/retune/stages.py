@@ -61,6 +61,15 @@ def with_what_follows(names: Iterable[str], stages: dict[str, Stage]) -> list[st
     return [name for name in stages if name in found]
 
 
+def with_what_comes_before(names: Iterable[str], stages: dict[str, Stage]) -> list[str]:
+    """Return these stages and all that they read from, in the order of `stages`."""
+    found = set(names)
+    for name, stage in reversed(stages.items()):
+        if any(stages[later].reads(stage) for later in found):
+            found.add(name)
+    return [name for name in stages if name in found]
+
+
 def is_code(path: str) -> bool:
     """Return whether an input is part of the workflow, and not data."""
     return path.startswith("workflow/")

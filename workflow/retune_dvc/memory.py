@@ -8,6 +8,7 @@ import yaml
 
 from retune.publishing import read_json, write_json
 from retune.stages import Stage
+from retune_dvc.commands import DoubtError
 from retune_dvc.fingerprints import fingerprint, fingerprint_files
 
 LOCK = Path("dvc.lock")
@@ -46,14 +47,24 @@ def remember(memories: dict[str, Memory]) -> None:
 
 def read_lock() -> dict[str, Any]:
     """Return the entries of dvc.lock by stage."""
-    if not LOCK.exists():
-        return {}
-    return (yaml.safe_load(LOCK.read_text(encoding="utf-8")) or {}).get("stages", {})
+    return read_yaml(LOCK).get("stages", {}) if LOCK.exists() else {}
 
 
 def read_settings() -> dict[str, Any]:
     """Return params.yaml as it is written."""
-    return yaml.safe_load(SETTINGS.read_text(encoding="utf-8")) or {}
+    return read_yaml(SETTINGS)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return what a YAML file maps.
+
+    Raises:
+        DoubtError: If it cannot be read.
+    """
+    try:
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise DoubtError(f"{path} cannot be read: {error}".split("\n")[0]) from error
 
 
 def state_of(

@@ -14,7 +14,7 @@ import yaml
 from retune.errors import RetuneError
 from retune.params import read_params
 from retune.settings import Params
-from retune.stages import Stage, is_code, read_stages
+from retune.stages import Stage, is_code, read_stages, with_what_comes_before
 from retune_dvc.commands import DoubtError, call_dvc, call_snakemake
 from retune_dvc.fingerprints import fingerprint_files
 from retune_dvc.marks import Outputs, mark_stale, mark_up_to_date
@@ -178,30 +178,46 @@ def keep(look: Look, clean: list[str]) -> None:
 
 def settle(look: Look, options: Any, clean: list[str]) -> None:
     """Record what an earlier run left unrecorded; bring back what DVC's cache has."""
-    planned = planned_steps(options.targets, look)
-    unrecorded = [
+    recorded = record_left_over(look, clean)
+    brought_back = []
+    if not (options.forceall or options.force or options.forcerun):
+        stale = [name for name in look.stages if name not in [*clean, *recorded]]
+        wanted = wanted_steps(options.targets, look)
+        brought_back = bring_back([name for name in stale if name in wanted], look)
+    if settled := [n for n in look.stages if n in [*recorded, *brought_back]]:
+        clean = [n for n in look.stages if n in [*clean, *settled]]
+        mark_up_to_date(settled, clean, look.stages, look.outputs)
+        keep(look, clean)
+
+
+def record_left_over(look: Look, clean: list[str]) -> list[str]:
+    """Record what Snakemake made in an earlier run and still finds up to date."""
+    candidates = [
         name
         for name, stage in look.stages.items()
-        if name not in [*clean, *planned]
-        and all(map(os.path.exists, stage.outs))
+        if name not in clean
+        and look.memories[name].made
         and fingerprint_files(stage.outs) == look.memories[name].made
     ]
-    if unrecorded:
-        call_dvc("commit", "--force", *unrecorded)
+    recorded = candidates and [n for n in candidates if n not in planned_steps(look)]
+    if recorded:
+        call_dvc("commit", "--force", *recorded)
         look.messages.append(
-            f"recorded with DVC, from an earlier run: {', '.join(unrecorded)}"
+            f"recorded with DVC, from an earlier run: {', '.join(recorded)}"
         )
-    forced = options.forceall or options.force or options.forcerun
-    restored = [] if forced else restore(planned, look.stages)
+    return recorded
+
+
+def bring_back(names: list[str], look: Look) -> list[str]:
+    """Bring back what DVC's cache has of these stale steps; return what is settled."""
+    cached = restore(names, look.stages)
+    restored = [name for name, was_brought_back in cached.items() if was_brought_back]
     if restored:
         call_dvc("commit", "--force", *restored)
         look.messages.append(
             f"brought back from DVC's cache instead of run: {', '.join(restored)}"
         )
-    if settled := [n for n in look.stages if n in [*unrecorded, *restored]]:
-        clean = [n for n in look.stages if n in [*clean, *settled]]
-        mark_up_to_date(settled, clean, look.stages, look.outputs)
-        keep(look, clean)
+    return list(cached)
 
 
 def read_status() -> set[str]:
@@ -209,13 +225,23 @@ def read_status() -> set[str]:
     return set(yaml.safe_load(call_dvc("status", "--json")) or {})
 
 
-def planned_steps(targets: list[str], look: Look) -> list[str]:
-    """Return the steps Snakemake would run for these targets, in order."""
-    table = call_snakemake("--summary", *targets).splitlines()
+def wanted_steps(targets: list[str], look: Look) -> list[str]:
+    """Return the steps behind these targets, rules or files."""
+    makers = {
+        target: name for name in look.stages for target in [name, *look.outputs[name]]
+    }
+    if not targets or any(target not in makers for target in targets):
+        return list(look.stages)  # train, all
+    return with_what_comes_before([makers[t] for t in targets], look.stages)
+
+
+def planned_steps(look: Look) -> set[str]:
+    """Return the steps that Snakemake would run for the main job."""
+    table = call_snakemake("--summary").splitlines()
     columns = table[0].split("\t")
     rows = [dict(zip(columns, row.split("\t"), strict=False)) for row in table[1:]]
     planned = {row["output_file"] for row in rows if row["plan"] != "no update"}
-    return [name for name in look.stages if not planned.isdisjoint(look.outputs[name])]
+    return {n for n in look.stages if not planned.isdisjoint(look.outputs[n])}
 
 
 def read_options() -> Any:
@@ -233,6 +259,6 @@ def is_of_the_file(used: Params, sections: tuple[str, ...]) -> bool:
     """Return whether params.yaml says of these sections what this run uses."""
     try:
         written = read_params(read_settings())
-    except (OSError, RetuneError, yaml.YAMLError):
+    except RetuneError:  # among them DoubtError
         return False
     return all(getattr(written, name) == getattr(used, name) for name in sections)

@@ -71,7 +71,7 @@ class Recorder:
         self._hold.release(step)
         (CACHED / step).unlink(missing_ok=True)
         for follower in with_what_follows([step], stages):
-            memories[follower].clean = False
+            memories[follower].state = ""  # the next look has to ask
         if fingerprint_files(stages[step].deps) == self._inputs.get(step):
             memories[step].made = fingerprint_files(stages[step].outs)
             remember(memories)

@@ -11,8 +11,8 @@ from retune_dvc.commands import DoubtError
 CACHED = Path(".snakemake/retune_dvc/cached")
 
 
-def restore(names: list[str], stages: dict[str, Stage]) -> list[str]:
-    """Bring back the outputs of those steps that DVC's cache has; return which.
+def restore(names: list[str], stages: dict[str, Stage]) -> dict[str, bool]:
+    """Bring back the outputs of those steps that DVC's cache has.
 
     A step is brought back only if all it reads is settled: recorded, or brought back.
 
@@ -20,26 +20,33 @@ def restore(names: list[str], stages: dict[str, Stage]) -> list[str]:
         names: The steps that would run, in the order of the run.
         stages: From dvc.yaml.
 
+    Returns:
+        The steps that need not run, with whether anything had to be brought back.
+
     Raises:
         DoubtError: If DVC's cache cannot be read.
     """
     from dvc.exceptions import DvcException
 
-    restored: list[str] = []
+    settled: dict[str, bool] = {}
     unsettled: set[str] = set()
     try:
         with open_repo() as repo, repo.lock:
             for name in names:
-                if unsettled.isdisjoint(stages[name].deps) and is_cached(repo, name):
-                    stage = repo.stage.load_one(name=name)
+                stage = repo.stage.load_one(name=name)
+                if not unsettled.isdisjoint(stages[name].deps):
+                    unsettled |= set(stages[name].outs)
+                elif not stage.changed():
+                    settled[name] = False
+                elif is_cached(repo, name):
                     stage.remove_outs(force=True)
                     repo.stage_cache.restore(stage)
-                    restored.append(name)
+                    settled[name] = True
                 else:
                     unsettled |= set(stages[name].outs)
     except DvcException as error:
         raise DoubtError(f"DVC's cache: {error}") from error
-    return restored
+    return settled
 
 
 def would_restore(step: str) -> bool:

@@ -1,0 +1,79 @@
+"""What Snakemake and DVC would run, asked often and so without their long start-up.
+
+Both are asked in processes forked from one that has loaded them: the commands
+themselves, `snakemake -n train` and `dvc status --json`, are the real ones.
+"""
+
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from retune.manual import ROOT
+from retune.stages import read_stages, with_what_follows
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["snakemake.cli", "dvc.cli", "dvc.commands.status"])
+
+
+def planned(folder: Path, environment: dict[str, str], *options: str) -> set[str]:
+    """Return the steps that a dry run of the main job would run."""
+    shown = command("snakemake", folder, environment, "-n", *options, "train")
+    lines = shown.splitlines()
+    if any(line.startswith("Nothing to be done") for line in lines):
+        return set()
+    rows = lines[lines.index("Job stats:") + 3 :]
+    return {row.split()[0] for row in rows[: rows.index("")]} - {"total", "train"}
+
+
+def stale(folder: Path) -> set[str]:
+    """Return the steps that DVC finds stale, and what follows them."""
+    shown = command("dvc", folder, dict(os.environ), "status", "--json")
+    status = json.loads(shown.splitlines()[-1])
+    return set(with_what_follows(status, read_stages(folder / "dvc.yaml")))
+
+
+def command(tool: str, folder: Path, environment: dict[str, str], *words: str) -> str:
+    """Run a command that must succeed; return what it prints."""
+    with tempfile.NamedTemporaryFile("r") as output:
+        process = CONTEXT.Process(
+            target=run, args=(tool, folder, environment, output.name, words)
+        )
+        process.start()
+        process.join()
+        shown = output.read()
+    assert process.exitcode == 0, f"{tool} {words}\n{shown}"
+    return shown
+
+
+def run(
+    tool: str,
+    folder: Path,
+    environment: dict[str, str],
+    output: str,
+    words: tuple[str, ...],
+) -> None:
+    """Become the command; this process has been forked for it."""
+    with open(output, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [tool, *words]
+    # As for the real command: the library comes from the folder, installed or not.
+    sys.path.sort(key=is_ours)
+    for name in [n for n in sys.modules if n.split(".")[0] == "retune"]:
+        del sys.modules[name]
+    if tool == "snakemake":
+        from snakemake.cli import main
+    else:
+        from dvc.cli import main
+    sys.exit(main(list(words)))
+
+
+def is_ours(path: str) -> bool:
+    """Return whether a folder of sys.path is this checkout's."""
+    return path in (str(ROOT / "workflow"), str(ROOT / "tests"))

@@ -1,0 +1,186 @@
+"""Snakemake and DVC agree: after runs, clones, checkouts, and earlier settings."""
+
+import os
+import shutil
+
+import pytest
+
+from retune.steps import CODE
+from versioned_run import VersionedRun, steps_run
+
+pytestmark = pytest.mark.slow
+
+AFTER_FINETUNE = {"consolidate", "evaluate", "report"}
+NOTHING = "Nothing to be done"
+
+
+@pytest.fixture(scope="module")
+def two_commits(finished, tmp_path_factory) -> VersionedRun:
+    """A run with two commits: `first`, and `second` with another learning rate."""
+    run = finished.copy(tmp_path_factory.mktemp("two") / "job")
+    run.git("tag", "first")
+    run.change("finetune", learning_rate=0.01)
+    assert steps_run(run.train()) == ["finetune", *sorted(AFTER_FINETUNE)]
+    run.commit("another learning rate")
+    run.git("tag", "second")
+    return run
+
+
+@pytest.fixture
+def run_of_two(two_commits, tmp_path) -> VersionedRun:
+    """A copy of it, at `second`."""
+    return two_commits.copy(tmp_path / "job")
+
+
+def replace(path, data):
+    """Write a file anew: it may be a hard link to DVC's cache."""
+    path.unlink()
+    path.write_bytes(data)
+
+
+def test_after_a_run_dvc_has_all_of_it(finished):
+    assert finished.stale() == set()
+    assert set(finished.lock()) == set(CODE)
+    assert not finished.calls.exists()
+
+
+def test_again_neither_tool_has_anything_to_do(run):
+    assert run.planned() == set()
+    assert "up to date" in run("dvc", "repro")
+    assert NOTHING in run.train()
+
+
+def test_a_clone_that_pulls_has_nothing_to_do(finished, tmp_path):
+    finished.git("clone", "--quiet", str(finished.folder), str(tmp_path / "clone"))
+    clone = VersionedRun(tmp_path / "clone", finished.calls)
+    assert set(CODE) == clone.stale()
+    clone("dvc", "pull")
+    assert (clone.folder / "models/tuned/model.safetensors").exists()
+    assert clone.is_quiet()
+
+    params = clone.bytes_of("params.yaml")
+    clone.change("evaluate", max_new_tokens=3)
+    assert clone.planned() == clone.stale() == {"baseline", "evaluate", "report"}
+    (clone.folder / "params.yaml").write_bytes(params)
+    assert clone.is_quiet()
+
+    for folder, _, names in os.walk(clone.folder):
+        if ".git" not in folder and ".dvc/" not in folder:
+            for name in names:
+                os.utime(os.path.join(folder, name))
+    assert clone.is_quiet()
+
+
+def test_settings_changed_before_the_first_look_at_a_clone_rerun_their_steps(
+    finished, tmp_path
+):
+    finished.git("clone", "--quiet", str(finished.folder), str(tmp_path / "clone"))
+    clone = VersionedRun(tmp_path / "clone", finished.calls)
+    clone("dvc", "pull")
+    clone.change("finetune", learning_rate=0.01)
+    assert clone.planned() == clone.stale() == {"finetune", *AFTER_FINETUNE}
+
+
+def test_one_changed_byte_of_an_output_is_noticed_and_mended(run):
+    path = run.folder / "models/consolidated/model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    replace(path, bytes(data))
+    assert run.planned() == run.stale() == AFTER_FINETUNE
+    shown = run.train()
+    assert "brought back from DVC's cache instead of run: consolidate\n" in shown
+    assert steps_run(shown) == []
+    assert run.is_quiet()
+
+
+def test_a_missing_output_is_brought_back(run):
+    shutil.rmtree(run.folder / "models")
+    shown = run.train()
+    assert "brought back from DVC's cache instead of run: fetch, consolidate" in shown
+    assert steps_run(shown) == []
+    assert run.is_quiet()
+
+
+def test_checkouts_to_and_fro_leave_nothing_to_do(run_of_two):
+    run = run_of_two
+    for commit in ("first", "second", "first"):
+        run.git("checkout", "--quiet", commit)
+        run("dvc", "checkout")
+        assert run.is_quiet(), commit
+
+
+def test_a_checkout_of_git_alone_is_noticed(run_of_two):
+    run = run_of_two
+    run.git("checkout", "--quiet", "first")
+    assert run.planned() == run.stale() == {"finetune", *AFTER_FINETUNE}
+    shown = run.train()
+    assert steps_run(shown) == []
+    assert run.is_quiet()
+
+
+def test_a_checkout_of_dvc_alone_is_noticed(run_of_two):
+    """The settings stay those of `second`; dvc.lock and the outputs are `first`'s."""
+    run = run_of_two
+    run.git("checkout", "--quiet", "first", "--", "dvc.lock", "metrics", "results")
+    run("dvc", "checkout")
+    assert run.planned() == run.stale() == {"finetune", *AFTER_FINETUNE}
+
+
+@pytest.mark.parametrize("tool", ["snakemake", "dvc"])
+def test_earlier_settings_bring_the_earlier_model_back(run_of_two, tool):
+    run = run_of_two
+    run.git("checkout", "--quiet", "first", "--", "params.yaml")
+    if tool == "snakemake":
+        shown = run.train()
+        assert "brought back from DVC's cache instead of run: finetune" in shown
+        assert steps_run(shown) == []
+    else:
+        assert "'finetune' is cached - skipping run" in run("dvc", "repro")
+    assert run.is_quiet()
+    run.git("diff", "--exit-code", "first", "--", "metrics", "results", "dvc.lock")
+
+
+def test_a_forced_step_runs_even_so(run):
+    shown = run("snakemake", "--cores", "1", "--force", "prepare")
+    assert steps_run(shown) == ["prepare"]
+    assert "brought back" not in shown
+    assert run.is_quiet()
+
+
+def test_a_commit_of_words_reruns_nothing(run):
+    with (run.folder / "README.md").open("a") as file:
+        file.write("More words.\n")
+    (run.folder / "tests").mkdir()
+    (run.folder / "tests/test_more.py").write_text("pass\n")
+    run.commit("words")
+    assert run.is_quiet()
+
+
+def test_changed_code_reruns_its_step_and_not_what_follows_if_its_result_is_the_same(
+    run,
+):
+    with (run.folder / "workflow/retune/text/overlap.py").open("a") as file:
+        file.write("# A comment.\n")
+    assert run.planned() == run.stale() == set(CODE) - {"download", "fetch"}
+    shown = run.train()
+    made = [line for line in shown.splitlines() if "brought back" not in line]
+    assert steps_run("\n".join(made)) == ["prepare"]
+    assert run.is_quiet()
+
+
+def test_what_dvc_ran_snakemake_does_not_run_again(run):
+    run.change("evaluate", max_new_tokens=3)
+    run("dvc", "repro")
+    assert run.is_quiet()
+
+
+def test_the_mark_of_snakemake_is_nowhere_in_dvc_nor_in_the_published_model(finished):
+    folder = finished.folder
+    mark = ".snakemake_timestamp"
+    assert (folder / "models/base" / mark).exists()
+    assert not (folder / "models/tuned" / mark).exists()
+    listed = [path.read_text() for path in (folder / ".dvc/cache").rglob("*.dir")]
+    assert listed
+    assert not any(mark in text for text in listed)
+    for manifest in folder.glob("*/*/manifest.json"):
+        assert mark not in manifest.read_text()

@@ -1,0 +1,210 @@
+"""What stands in DVC's way is said in one line; nothing wrong is recorded."""
+
+import shutil
+import time
+
+import pytest
+import yaml
+import zc.lockfile
+
+from versioned_run import edit, steps_run
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_S = 120
+
+
+def prepare_again(run, *options, **environment):
+    """Run `prepare` with a new setting; return what it shows."""
+    run.change("prepare", min_characters=5)
+    shown = run("snakemake", "--cores", "1", *options, "prepare", **environment)
+    assert steps_run(shown) == ["prepare"]
+    assert "Traceback" not in shown
+    return shown
+
+
+def records_next_time(run):
+    """Check that the next run records what this one could not."""
+    shown = run("snakemake", "--cores", "1", "prepare")
+    assert "recorded with DVC, from an earlier run: prepare\n" in shown
+    assert steps_run(shown) == []
+    assert "prepare" not in run.stale()
+
+
+def test_settings_of_the_command_line_are_not_recorded(run):
+    lock = run.bytes_of("dvc.lock")
+    option = ["--config", "prepare={min_characters: 5}"]
+    shown = run("snakemake", "--cores", "1", *option, "--", "prepare")
+    assert (
+        "not recorded with DVC: some settings are not those of params.yaml\n" in shown
+    )
+    assert run.bytes_of("dvc.lock") == lock
+    assert "prepare" in run.planned()
+    run("snakemake", "--cores", "1", "prepare")
+    assert run.is_quiet()
+
+
+def test_settings_changed_while_a_step_runs_are_not_recorded_as_its_own(run):
+    run.change("prepare", min_characters=5)
+    process = run.start("snakemake", "--cores", "1", "tokenize")
+    wait_for(run.folder / "logs/prepare.log", process)
+    run.change("prepare", min_characters=6)
+    shown = process.communicate(timeout=PATIENCE_S)[0]
+    assert (
+        "not recorded with DVC: prepare: params.yaml was changed since the run began"
+        in shown
+    )
+    assert run.lock()["prepare"]["params"]["params.yaml"]["prepare"].get(
+        "min_characters"
+    ) not in (5, 6)
+    assert "prepare" in run.stale() & run.planned()
+
+
+def test_code_changed_while_a_step_runs_makes_it_run_again(run):
+    run.change("prepare", min_characters=5)
+    log = run.folder / "logs/prepare.log"
+    log.unlink()
+    process = run.start("snakemake", "--cores", "1", "prepare")
+    wait_for(log, process)
+    with (run.folder / "workflow/retune/text/overlap.py").open("a") as file:
+        file.write("# A comment.\n")
+    shown = process.communicate(timeout=PATIENCE_S)[0]
+    assert "prepare is to run again: code or data it reads changed while" in shown
+    assert "prepare" in run.stale() & run.planned()
+
+
+def wait_for(path, process):
+    """Wait until a file is there."""
+    end = time.monotonic() + PATIENCE_S
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_without_hooks_the_steps_are_recorded_all_the_same(run):
+    prepare_again(run, "--no-hooks")
+    assert "prepare" not in run.stale()
+
+
+def test_with_little_output_the_steps_are_recorded_all_the_same(run):
+    run.change("prepare", min_characters=5)
+    run("snakemake", "--cores", "1", "--quiet", "all", "--", "prepare")
+    assert "prepare" not in run.stale()
+
+
+def test_dvc_switched_off(run):
+    lock = run.bytes_of("dvc.lock")
+    shown = prepare_again(run, RETUNE_NO_DVC="1")
+    assert "not recorded with DVC: RETUNE_NO_DVC is set\n" in shown
+    assert run.bytes_of("dvc.lock") == lock
+    records_next_time(run)
+
+
+def test_dvc_not_initialised(run):
+    shutil.rmtree(run.folder / ".dvc")
+    shown = prepare_again(run)
+    assert (
+        "not recorded with DVC: there is no .dvc folder here; `dvc init` makes one\n"
+        in shown
+    )
+
+
+def test_not_a_git_repository(run):
+    shutil.rmtree(run.folder / ".git")
+    shown = prepare_again(run)
+    (line,) = [li for li in shown.splitlines() if li.startswith("not recorded")]
+    assert "not tracked by any supported SCM tool" in line
+    run.git("init", "--quiet")
+    records_next_time(run)
+
+
+def test_a_cache_that_cannot_be_written(run):
+    run("dvc", "config", "--local", "cache.dir", "/proc/no-such-cache")
+    shown = prepare_again(run)
+    (line,) = [li for li in shown.splitlines() if li.startswith("not recorded")]
+    assert "prepare" in line
+    assert "the next run tries again" in line
+    run("dvc", "config", "--local", "--unset", "cache.dir")
+    records_next_time(run)
+
+
+def test_a_dvc_lock_that_cannot_be_read(run):
+    (run.folder / "dvc.lock").write_text("<<<<<<< HEAD\n")
+    shown = prepare_again(run)
+    assert "not compared with DVC: dvc.lock cannot be read" in shown
+    assert run.bytes_of("dvc.lock") == b"<<<<<<< HEAD\n"
+
+
+def test_a_dvc_command_at_work_elsewhere(run):
+    """As `dvc push` does in another terminal, for hours."""
+    lock = zc.lockfile.LockFile(str(run.folder / ".dvc/tmp/lock"))
+    try:
+        shown = prepare_again(run)
+    finally:
+        lock.close()
+    assert "not compared with DVC: Unable to acquire lock" in shown
+    assert "not recorded with DVC: prepare: Unable to acquire lock" in shown
+    records_next_time(run)
+
+
+def test_dvc_and_snakemake_do_not_run_the_same_step_at_once(run):
+    edit(
+        run.folder / "dvc.yaml",
+        lambda stages: stages["prepare"].update(cmd="touch started; sleep 15; false"),
+    )
+    run.change("prepare", min_characters=5)
+    process = run.start("dvc", "repro", "--single-item", "prepare")
+    wait_for(run.folder / "started", process)
+    refused = run.attempt("snakemake", "--cores", "1", "prepare")
+    shown = refused.stdout + refused.stderr
+    assert refused.returncode == 1
+    assert "DVC is at work on data/clean: (PID" in shown
+    assert "wait for it, then run again" in shown
+    assert "Traceback" not in shown
+    process.communicate(timeout=PATIENCE_S)
+
+
+def test_dvc_waits_its_turn_while_snakemake_runs(run):
+    run.change("prepare", min_characters=5)
+    log = run.folder / "logs/tokenize.log"
+    log.unlink()
+    process = run.start("snakemake", "--cores", "1", "tokenize")
+    wait_for(log, process)
+    refused = run.attempt("dvc", "repro", "--single-item", "tokenize")
+    shown = process.communicate(timeout=PATIENCE_S)[0]
+    assert process.returncode == 0, shown
+    assert refused.returncode != 0
+    assert ": snakemake" in refused.stderr
+    assert run.stale().isdisjoint({"prepare", "tokenize"})
+
+
+def test_a_file_of_the_user_that_dvc_does_not_know(run):
+    edit(
+        run.folder / "dvc.yaml",
+        lambda stages: stages["download"]["deps"].remove("texts.jsonl"),
+    )
+    shown = prepare_again(run)
+    assert (
+        "not recorded with DVC: add texts.jsonl to the deps of download in dvc.yaml\n"
+        in shown
+    )
+
+
+def test_a_section_that_dvc_misses_in_params(run):
+    path = run.folder / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    del params["consolidate"]
+    path.write_text(yaml.safe_dump(params))
+    shown = prepare_again(run)
+    assert "not recorded with DVC: params.yaml lacks consolidate" in shown
+    assert "write `consolidate: {}`\n" in shown
+
+
+def test_touched_outputs_are_not_taken_for_made_ones(run):
+    """Snakemake's --touch says that all is up to date; dvc.lock stays the truth."""
+    lock = run.bytes_of("dvc.lock")
+    run.change("prepare", min_characters=5)
+    run("snakemake", "--touch", "--forceall", "--cores", "1", "train")
+    assert run.bytes_of("dvc.lock") == lock
+    assert "prepare" in run.stale() & run.planned()
