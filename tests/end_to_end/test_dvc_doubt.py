@@ -45,9 +45,7 @@ def test_settings_of_the_command_line_are_not_recorded(run):
 
 
 def test_settings_changed_while_a_step_runs_are_not_recorded_as_its_own(run):
-    run.change("prepare", min_characters=5)
-    process = run.start("snakemake", "--cores", "1", "tokenize")
-    wait_for(run.folder / "logs/prepare.log", process)
+    process = start_until_it_runs(run, "prepare")
     run.change("prepare", min_characters=6)
     shown = process.communicate(timeout=PATIENCE_S)[0]
     assert (
@@ -61,16 +59,22 @@ def test_settings_changed_while_a_step_runs_are_not_recorded_as_its_own(run):
 
 
 def test_code_changed_while_a_step_runs_makes_it_run_again(run):
-    run.change("prepare", min_characters=5)
-    log = run.folder / "logs/prepare.log"
-    log.unlink()
-    process = run.start("snakemake", "--cores", "1", "prepare")
-    wait_for(log, process)
+    process = start_until_it_runs(run, "prepare")
     with (run.folder / "workflow/retune/text/overlap.py").open("a") as file:
         file.write("# A comment.\n")
     shown = process.communicate(timeout=PATIENCE_S)[0]
     assert "prepare is to run again: code or data it reads changed while" in shown
     assert "prepare" in run.stale() & run.planned()
+
+
+def start_until_it_runs(run, step):
+    """Start a step with a new setting before it; return Snakemake once it runs."""
+    run.change("prepare", min_characters=5)
+    log = run.folder / f"logs/{step}.log"
+    log.unlink()
+    process = run.start("snakemake", "--cores", "1", step)
+    wait_for(log, process)
+    return process
 
 
 def wait_for(path, process):
@@ -166,11 +170,7 @@ def test_dvc_and_snakemake_do_not_run_the_same_step_at_once(run):
 
 
 def test_dvc_waits_its_turn_while_snakemake_runs(run):
-    run.change("prepare", min_characters=5)
-    log = run.folder / "logs/tokenize.log"
-    log.unlink()
-    process = run.start("snakemake", "--cores", "1", "tokenize")
-    wait_for(log, process)
+    process = start_until_it_runs(run, "tokenize")
     refused = run.attempt("dvc", "repro", "--single-item", "tokenize")
     shown = process.communicate(timeout=PATIENCE_S)[0]
     assert process.returncode == 0, shown

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,12 @@ class Workspace:
                 path.mkdir(parents=True, exist_ok=True)
         result = self.snakemake("--touch", "--forceall", "--cores", "1", "train")
         assert result.returncode == 0, result.stderr
+
+
+@pytest.fixture(scope="session")
+def make_workspace() -> Callable[[Path], Workspace]:
+    """Puts the workflow into a new folder."""
+    return lambda folder: Workspace(copy_workflow(folder))
 
 
 @pytest.fixture

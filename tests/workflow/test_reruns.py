@@ -1,0 +1,225 @@
+"""Every setting reruns the same steps under Snakemake and DVC: those of the table."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from both_tools import planned, stale
+from retune.explain_reruns import find_reruns
+from retune.manual import ROOT
+from retune.settings import Params
+from retune.stages import read_stages
+from retune.steps import CODE
+from versioned_run import edit
+
+AFTER_CONFIGURE = {"finetune", "consolidate", "evaluate", "report"}
+AFTER_TOKENIZE = {"configure", *AFTER_CONFIGURE}
+# What a change of any setting of a section reruns.
+RERUNS = {
+    "dataset": set(CODE) - {"fetch"},
+    "model": {"fetch", "tokenize", "baseline", *AFTER_TOKENIZE},
+    "hardware": AFTER_TOKENIZE,
+    "prepare": {"prepare", "tokenize", "baseline", *AFTER_TOKENIZE},
+    "tokenize": {"tokenize", *AFTER_TOKENIZE},
+    "configure": AFTER_TOKENIZE,
+    "finetune": AFTER_CONFIGURE,
+    "consolidate": {"consolidate", "evaluate", "report"},
+    "evaluate": {"baseline", "evaluate", "report"},
+}
+
+# A setting is changed from the first of these settings in which it has a meaning.
+SOURCES: dict[str, dict[str, Any]] = {
+    "builtin": {"dataset": {"source": "builtin"}, "model": {"source": "builtin"}},
+    "hub": {
+        "dataset": {"source": "hub", "name": "some/texts", "revision": "a" * 40},
+        "model": {"source": "hub", "name": "some/model", "revision": "b" * 40},
+        "hardware": {"accelerator": "cuda"},
+    },
+    "local": {
+        "dataset": {"source": "local", "files": {"train": ["a.jsonl"]}},
+        "model": {"source": "local", "folder": "a-model"},
+    },
+}
+LEAVES = [
+    f"{section}.{key}"
+    for section, field in Params.model_fields.items()
+    for key in field.annotation.model_fields
+]
+# `finetune` starts the ranks of one node only, so far.
+WITHOUT_OTHER_VALUE = {"hardware.nodes"}
+
+
+def settings_of(source: str) -> dict[str, Any]:
+    """Return params.yaml for one kind of source."""
+    sections = {section: {} for section in Params.model_fields}
+    return {**sections, "finetune": {"learning_rate": 1e-4}, **SOURCES[source]}
+
+
+def find_change(leaf: str) -> tuple[str, dict[str, Any]] | None:
+    """Return a kind of source, and params.yaml with another value of one setting."""
+    section, key = leaf.split(".")
+    if key == "source":  # others of the section go with it
+        values = settings_of("builtin")
+        return "builtin", values | {section: SOURCES["local"][section]}
+    field = Params.model_fields[section].annotation.model_fields[key]
+    for source in SOURCES:
+        values = settings_of(source)
+        before = Params.model_validate(values)
+        for value in other_values(field.annotation, field.default):
+            changed = values | {section: values[section] | {key: value}}
+            try:
+                if Params.model_validate(changed) != before:
+                    return source, changed
+            except ValidationError:
+                continue
+    return None
+
+
+def other_values(annotation: Any, default: Any) -> Iterator[Any]:
+    """Return values that a setting of this type may have."""
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    elif annotation is bool:
+        yield not default
+    elif annotation in (int, float):
+        known = default if isinstance(default, int | float) else 1
+        yield from (known * 2, known + 1, known / 2, 8, 0.5)
+    elif annotation is str:
+        yield from ("another/name", "f" * 40)
+    elif get_origin(annotation) is list:
+        yield ["another"]
+    elif get_origin(annotation) is dict:
+        yield {"train": ["b.jsonl"]}
+    for part in get_args(annotation):
+        yield from other_values(part, default)
+
+
+class Finished:
+    """A workspace under DVC whose made-up outputs both tools take for finished."""
+
+    def __init__(self, workspace, values):
+        self.folder = workspace.folder
+        self.environment = {**os.environ, "RETUNE_NO_DVC": "1", "COLUMNS": "200"}
+        self._workspace = workspace
+        self._values = values
+        for name in ("a.jsonl", "b.jsonl"):
+            (self.folder / name).write_text('{"text": "one document"}\n')
+        for name in ("a-model", "another/name"):
+            (self.folder / name).mkdir(parents=True)
+            (self.folder / name / "config.json").write_text("{}\n")
+        if values["dataset"]["source"] == "local":
+            edit(self.folder / "dvc.yaml", self.add_files)
+        self.write(values)
+        workspace.looks_finished()
+        self.run("git", "init", "--quiet")
+        self.run(sys.executable, "-m", "dvc", "commit", "--force")
+
+    def add_files(self, stages):
+        stages["download"]["deps"].append("a.jsonl")
+        stages["fetch"]["deps"].append("a-model/config.json")
+
+    def run(self, *command):
+        subprocess.run(command, cwd=self.folder, check=True, capture_output=True)
+
+    def write(self, values, **options):
+        text = yaml.safe_dump(values, sort_keys=False, **options)
+        (self.folder / "params.yaml").write_text(text)
+
+    def replace(self, old, new):
+        path = self.folder / "params.yaml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def reruns(self):
+        """Return what Snakemake would run, and what DVC finds stale."""
+        return planned(self.folder, self.environment), stale(self.folder)
+
+    def reset(self):
+        self.write(self._values)
+
+
+@pytest.fixture(scope="module")
+def workspaces(tmp_path_factory, make_workspace):
+    """A finished workspace for each kind of source."""
+    return {
+        source: Finished(
+            make_workspace(tmp_path_factory.mktemp(source) / "job"), settings_of(source)
+        )
+        for source in SOURCES
+    }
+
+
+def test_explain_reruns_prints_this_table():
+    rows = find_reruns(read_stages(ROOT / "dvc.yaml"))
+    assert {row.section: set(row.steps) for row in rows} == RERUNS
+    printed = [f"{row.section}.{key}" for row in rows for key in row.settings]
+    assert printed == LEAVES
+
+
+def test_every_setting_can_be_changed():
+    found = {leaf for leaf in LEAVES if find_change(leaf)}
+    assert set(LEAVES) - found == WITHOUT_OTHER_VALUE
+
+
+@pytest.mark.parametrize("leaf", [le for le in LEAVES if le not in WITHOUT_OTHER_VALUE])
+def test_a_changed_setting_reruns_what_depends_on_it(workspaces, leaf):
+    source, changed = find_change(leaf)
+    workspace = workspaces[source]
+    workspace.write(changed)
+    try:
+        by_snakemake, by_dvc = workspace.reruns()
+    finally:
+        workspace.reset()
+    assert by_snakemake == by_dvc == RERUNS[leaf.split(".")[0]]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_unchanged_settings_rerun_nothing(workspaces, source):
+    assert workspaces[source].reruns() == (set(), set())
+
+
+def test_order_and_comments_rerun_nothing(workspaces):
+    workspace = workspaces["local"]
+    workspace.write(dict(reversed(settings_of("local").items())))
+    workspace.replace("dataset:", "# A comment.\ndataset:  # another")
+    try:
+        assert workspace.reruns() == (set(), set())
+    finally:
+        workspace.reset()
+
+
+@pytest.mark.parametrize("spelling", ["1e-4", "1.0e-4", "1E-04", "0.00010"])
+def test_another_spelling_of_a_number_reruns_nothing(workspaces, spelling):
+    workspace = workspaces["builtin"]
+    workspace.replace("learning_rate: 0.0001", f"learning_rate: {spelling}")
+    try:
+        assert workspace.reruns() == (set(), set())
+    finally:
+        workspace.reset()
+
+
+@pytest.mark.parametrize(
+    ("module", "reruns"),
+    [
+        ("training/packing", AFTER_CONFIGURE),
+        ("scoring/bootstrap", {"evaluate", "report"}),
+        ("tokenize", {"tokenize", *AFTER_TOKENIZE}),
+    ],
+)
+def test_changed_code_reruns_its_step(workspaces, module, reruns):
+    workspace = workspaces["builtin"]
+    path = workspace.folder / f"workflow/retune/{module}.py"
+    text = path.read_text()
+    path.write_text(f"{text}# A comment.\n")
+    try:
+        by_snakemake, by_dvc = workspace.reruns()
+    finally:
+        path.write_text(text)
+    assert by_snakemake == by_dvc == reruns
