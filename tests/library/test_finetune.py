@@ -6,13 +6,16 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from retune import consolidate, finetune
 from retune.errors import RetuneError
 from retune.publishing import read_json
+from retune.settings import ConsolidateSettings, FinetuneSettings
 from retune.training.checkpoint_files import find_checkpoints, find_damage, newest_good
 from retune.training.history import read_history
 from tiny_run import TinyRun
@@ -84,8 +87,6 @@ def test_small_shards_hold_the_same_model(reference):
 
 
 def test_a_weight_that_differs_from_the_live_one_is_not_published(reference, tmp_path):
-    from retune import consolidate
-
     wrong = dict(reference.weights)
     name = next(iter(wrong))
     wrong[name] = {**wrong[name], "sha256": "0" * 64}
@@ -93,6 +94,65 @@ def test_a_weight_that_differs_from_the_live_one_is_not_published(reference, tmp
     consolidate.write_shard(tmp_path / "a.safetensors", [name], state, wrong)
     with pytest.raises(RetuneError, match=name):
         consolidate.verify_shard(tmp_path / "a.safetensors", wrong)
+
+
+@pytest.fixture
+def keep_state(monkeypatch):
+    """Let a finished run leave its checkpoints under state/."""
+    monkeypatch.setattr(finetune, "shutil", SimpleNamespace(rmtree=lambda path: None))
+
+
+@pytest.mark.parametrize(
+    ("stage", "precision"), [(0, "fp32"), (1, "bf16"), (2, "fp32"), (3, "bf16")]
+)
+@pytest.mark.usefixtures("keep_state")
+def test_the_moments_can_be_left_out(still, stage, precision):
+    name = f"no-moments-{stage}"
+    plan = still.plan(f"plan-{name}", zero_stage=stage, precision=precision)
+    tuned = still.finetune(plan, name, max_steps=1, save_only_model=True)
+    published = tuned.folder / "checkpoint"
+    (whole,) = (still.folder / f"{name}-state").glob("*/step-*")
+    assert not holds_moments(published)
+    assert holds_moments(whole)
+    assert find_damage(whole) is None
+    saved = num_bytes(whole) - num_bytes(published)
+    assert saved == pytest.approx(8 * num_parameters(tuned), rel=0.2)
+
+    model = still.folder / name / "model-of-whole"
+    consolidate.run(ConsolidateSettings(), still.folder / "base", whole, model)
+    assert weights_file(model) == weights_file(tuned.consolidate())
+    with next(published.glob("*_states.pt")).open("ab") as file:
+        file.write(b"damage")
+    with pytest.raises(RetuneError, match=r"_states.pt has .* bytes instead of"):
+        tuned.consolidate()
+
+
+def holds_moments(checkpoint):
+    return any(b"exp_avg" in path.read_bytes() for path in checkpoint.glob("*.pt"))
+
+
+def num_bytes(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*"))
+
+
+def num_parameters(tuned):
+    return sum(torch.Size(w["shape"]).numel() for w in tuned.weights.values())
+
+
+def weights_file(model):
+    return (model / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change", [{"save_steps": 7}, {"save_total_limit": 1}, {"save_only_model": True}]
+)
+def test_a_run_resumes_though_something_else_is_to_be_kept(reference, change):
+    inputs = [reference.run.folder / name for name in ("base", "tokens", "zero2")]
+    keys = {
+        finetune.key_of_run(FinetuneSettings(**settings), *inputs)
+        for settings in ({}, change)
+    }
+    assert len(keys) == 1
 
 
 def ranks_of(state):
@@ -161,7 +221,9 @@ def test_a_killed_run_resumes_bit_for_bit_past_a_damaged_checkpoint(run, caplog)
         file.write(bytes([byte[0] ^ 1]))
     assert "has changed" in find_damage(newest)
     assert newest_good(state) == older
-    resumed = run.finetune(plan, "killed", **MANY_STEPS)
+    # What is to be kept may change in between.
+    resumed = run.finetune(plan, "killed", **MANY_STEPS, save_only_model=True)
+    assert not holds_moments(resumed.folder / "checkpoint")
     assert resumed.weights == undisturbed.weights
     assert resumed.losses == undisturbed.losses
     metrics = read_json(resumed.folder / "metrics.json")

@@ -87,7 +87,12 @@ def run(
         if resumed := read_json(run_state / STARTED)["step"]:
             summary["resumed_from_step"] = resumed
         with published_folder(checkpoint) as stage:
-            link_folder(find_checkpoints(run_state)[-1], stage)
+            last = find_checkpoints(run_state)[-1]
+            link_folder(last, stage)
+            if settings.save_only_model:
+                from retune.training.moments import leave_out_moments
+
+                leave_out_moments(last, stage)
         write_text(history, as_csv(records))
         write_json(provenance, vars(record_provenance(Path.cwd())))
         write_json(metrics, summary)
@@ -132,11 +137,12 @@ def only_run_in(state: Path) -> Iterator[None]:
 def key_of_run(settings: FinetuneSettings, base: Path, tokens: Path, plan: Path) -> str:
     """Return a name for all that the training depends on, 16 hex digits.
 
-    Where and how often to save is left out: it changes nothing but what is kept.
+    How often to save, and what, is left out: it changes nothing but what is kept.
     """
     library = Path(__file__).parent
+    only_saving = {"save_steps", "save_total_limit", "save_only_model"}
     parts = [
-        settings.model_dump_json(exclude={"save_steps", "save_total_limit"}),
+        settings.model_dump_json(exclude=only_saving),
         sha256(base / MANIFEST),
         sha256(tokens / MANIFEST),
         sha256(plan / "plan.json"),

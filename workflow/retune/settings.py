@@ -389,6 +389,13 @@ class FinetuneSettings(Settings):
         50, ge=1, description="Optimizer steps between checkpoints under `state/`."
     )
     save_total_limit: int = Field(2, ge=1, description="Checkpoints to keep.")
+    save_only_model: bool = Field(
+        False,
+        description="Leave the optimizer's moments, 8 of 12 to 16 bytes per parameter,"
+        " out of `results/finetune/checkpoint`. `consolidate` makes the same model of"
+        " it, but nobody can continue the optimizer from it. Checkpoints under `state/`"
+        " are always whole: an interrupted run resumes either way.",
+    )
 
 
 class ConsolidateSettings(Settings):

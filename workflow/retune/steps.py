@@ -42,6 +42,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "training/history",
         "training/checkpoints",
         "training/checkpoint_files",
+        "training/moments",
         "training/tensor_hashes",
         "training/provenance",
         "publishing",

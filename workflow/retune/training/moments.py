@@ -1,0 +1,41 @@
+"""The optimizer's moments: half of a checkpoint or more, and no part of the model."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from retune.publishing import MANIFEST, read_json, sha256, write_json
+
+# What torch's and DeepSpeed's Adam call them, in whatever file a ZeRO stage keeps them.
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def leave_out_moments(source: Path, target: Path) -> None:
+    """Replace the files of `target` that hold moments by files without.
+
+    Args:
+        source: A checkpoint, which stays whole.
+        target: Links to its files, or copies; afterwards with a manifest of its own.
+    """
+    manifest = read_json(source / MANIFEST)
+    for file in manifest["files"]:
+        path = target / file["path"]
+        if path.suffix != ".pt":
+            continue
+        # Mapped, so that a shard need not fit into memory. A pickle, but one of ours.
+        state = torch.load(
+            source / file["path"], map_location="cpu", mmap=True, weights_only=False
+        )
+        if drop_moments(state):
+            path.unlink()  # Writing into a link would change the source.
+            torch.save(state, path)
+            file.update(size=path.stat().st_size, sha256=sha256(path))
+    write_json(target / MANIFEST, manifest)
+
+
+def drop_moments(state: dict[Any, Any]) -> bool:
+    """Remove the moments from nested dictionaries; return whether there were any."""
+    found = [key for key in MOMENTS if state.pop(key, None) is not None]
+    inner = [drop_moments(part) for part in state.values() if isinstance(part, dict)]
+    return bool(found) or any(inner)
