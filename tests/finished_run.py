@@ -47,6 +47,7 @@ class FinishedRun:
         write_json(self.folder / "tokens.json", token_metrics())
         write_json(self.folder / "plan.json", plan())
         write_text(self.folder / "history.csv", history(steps))
+        write_text(self.folder / "validation.csv", validation(steps))
         write_json(self.folder / "finetune.json", finetune_metrics(steps))
         write_json(self.folder / "provenance.json", PROVENANCE)
         scores(self.folder / "base.parquet", 3.0)
@@ -75,6 +76,7 @@ class FinishedRun:
             "token_metrics": "tokens.json",
             "plan": "plan.json",
             "history": "history.csv",
+            "validation": "validation.csv",
             "finetune_metrics": "finetune.json",
             "baseline_documents": "base.parquet",
             "tuned_documents": "tuned.parquet",
@@ -159,18 +161,17 @@ def plan() -> dict[str, Any]:
 
 
 def history(steps: int) -> str:
-    """Return history.csv, with validation at the start and at the end."""
-    lines = [
-        "step,epoch,train_loss,validation_loss,learning_rate,grad_norm,num_labels,seconds"
-    ]
-    lines.append("0,,,8.0,,,,")
+    """Return history.csv."""
+    lines = ["step,epoch,train_loss,learning_rate,grad_norm,num_labels,seconds"]
     for step in range(1, steps + 1):
-        validation = "6.0" if step == steps else ""
         norm = "inf" if step == 2 else "1.5"
-        lines.append(
-            f"{step},{step / steps},{8 - step / steps},{validation},0.002,{norm},500,2"
-        )
+        lines.append(f"{step},{step / steps},{8 - step / steps},0.002,{norm},500,2")
     return "\n".join(lines) + "\n"
+
+
+def validation(steps: int) -> str:
+    """Return validation.csv, from the start and the end."""
+    return f"step,validation_loss\n0,8.0\n{steps},6.0\n"
 
 
 def finetune_metrics(steps: int) -> dict[str, Any]:

@@ -101,6 +101,7 @@ class TinyRun:
             "state": self.folder / f"{name}-state",
             "checkpoint": self.folder / name / "checkpoint",
             "history": self.folder / name / "history.csv",
+            "validation": self.folder / name / "validation.csv",
             "provenance": self.folder / name / "provenance.json",
             "metrics": self.folder / name / "metrics.json",
         }
@@ -122,7 +123,7 @@ class Tuned:
     def losses(self) -> list[float]:
         """Training loss of each step."""
         history = pl.read_csv(self.folder / "history.csv")
-        return history["train_loss"].drop_nulls().to_list()
+        return history["train_loss"].to_list()
 
     @property
     def weights(self) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """A small real run under git and DVC, and what both tools say of it."""
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,14 @@ def make_small_run(folder: Path, params: dict[str, Any]) -> VersionedRun:
     run("dvc", "remote", "add", "--default", "local", str(folder.parent / "remote"))
     run.commit("start")
     return run
+
+
+@contextmanager
+def locked_dvc(run: VersionedRun) -> Iterator[None]:
+    """Hold DVC's lock, as `dvc push` does in another terminal, for hours."""
+    with (run.folder / ".dvc/tmp/lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:

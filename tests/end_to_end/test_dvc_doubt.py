@@ -5,9 +5,8 @@ import time
 
 import pytest
 import yaml
-import zc.lockfile
 
-from versioned_run import edit, steps_run
+from versioned_run import edit, locked_dvc, steps_run
 
 pytestmark = pytest.mark.slow
 
@@ -141,12 +140,8 @@ def test_a_dvc_lock_that_cannot_be_read(run):
 
 
 def test_a_dvc_command_at_work_elsewhere(run):
-    """As `dvc push` does in another terminal, for hours."""
-    lock = zc.lockfile.LockFile(str(run.folder / ".dvc/tmp/lock"))
-    try:
+    with locked_dvc(run):
         shown = prepare_again(run)
-    finally:
-        lock.close()
     assert "not compared with DVC: Unable to acquire lock" in shown
     assert "not recorded with DVC: prepare: Unable to acquire lock" in shown
     records_next_time(run)

@@ -2,110 +2,124 @@
 
 import os
 import signal
+import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
-import zc.lockfile
 
-from versioned_run import VersionedRun, steps_run
+from versioned_run import VersionedRun, locked_dvc, steps_run
 
 pytestmark = pytest.mark.slow
 
 PATIENCE_S = 180
+STOPPED = (
+    "tokenize"  # the step in whose middle a run is stopped; `prepare` is before it
+)
 
 
 @pytest.fixture
 def changed(run) -> VersionedRun:
-    """A finished run of which consolidate, evaluate and report are to run again."""
-    run.change("consolidate", max_shard_size_gb=4)
+    """A finished run of which all from `prepare` on is to run again."""
+    run.change("prepare", seed=7)
     return run
 
 
-def start_until_evaluate_runs(run):
-    """Start the main job; return its process once `consolidate` has finished."""
-    process = run.start("snakemake", "--cores", "1", "train")
-    end = time.monotonic() + PATIENCE_S
-    while not step_process(process, "evaluate"):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return process
-
-
-def step_process(process, step):
-    """Return the process of a step that a Snakemake runs, if it runs now."""
+@contextmanager
+def run_in_the_middle(run) -> Iterator[subprocess.Popen]:
+    """Start a run; yield it when `prepare` has finished and `tokenize` stands still."""
+    process = run.start("snakemake", "--cores", "1", STOPPED)
     try:
-        children = psutil.Process(process.pid).children(recursive=True)
-        return next(
-            (c for c in children if c.cmdline()[1:4] == ["-m", "retune", step]), None
-        )
-    except psutil.NoSuchProcess:
-        return None
+        end = time.monotonic() + PATIENCE_S
+        while (step := find_step(process)) is None:
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        step.suspend()
+        yield process
+    finally:
+        kill_group(process)
 
 
-def end_group(process):
-    """End whatever a killed Snakemake has left running."""
+def find_step(process):
+    """Return the process of the step, if it runs now."""
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            if child.cmdline()[1:4] == ["-m", "retune", STOPPED]:
+                return child
+    return None
+
+
+def kill_group(process):
+    """Kill a run and all that it has started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def goes_on(run):
     """Check that both tools know what has finished, and that the rest runs."""
-    assert run.stale() == {"evaluate", "report"}
-    assert run.planned() == {"evaluate", "report"}
-    shown = run.train()
-    assert steps_run(shown) == ["evaluate", "report"]
-    assert run.is_quiet()
+    assert {"prepare", STOPPED} & run.stale() == {STOPPED}
+    assert {"prepare", STOPPED} & run.planned() == {STOPPED}
+    assert steps_run(run("snakemake", "--cores", "1", STOPPED)) == [STOPPED]
+    assert {"prepare", STOPPED}.isdisjoint(run.stale() | run.planned())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_was_asked_to_stop_goes_on_where_it_was(changed, number):
-    process = start_until_evaluate_runs(changed)
-    try:
-        process.send_signal(number)
+def test_an_interrupted_run_goes_on_where_it_was(changed):
+    with run_in_the_middle(changed) as process:
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        find_step(process).resume()
         shown = process.communicate(timeout=PATIENCE_S)[0]
-    finally:
-        end_group(process)
+    assert process.returncode != 0
     assert "Traceback" not in shown
-    if number == signal.SIGTERM:  # Snakemake lets the running step finish
-        assert changed.stale() == {"report"}
-    else:
-        goes_on(changed)
+    goes_on(changed)
+
+
+def test_a_run_asked_to_end_lets_its_step_finish(changed):
+    with run_in_the_middle(changed) as process:
+        process.terminate()
+        find_step(process).resume()
+        shown = process.communicate(timeout=PATIENCE_S)[0]
+    assert "Traceback" not in shown
+    assert {"prepare", STOPPED}.isdisjoint(changed.stale() | changed.planned())
 
 
 def test_a_killed_run_goes_on_where_it_was(changed):
-    process = start_until_evaluate_runs(changed)
-    end_group(process)
-    process.communicate()
-    refused = changed.attempt("snakemake", "--cores", "all", "train")
+    with run_in_the_middle(changed):
+        pass
+    refused = changed.attempt("snakemake", "--cores", "1", STOPPED)
     assert refused.returncode != 0
     assert "--unlock" in refused.stdout + refused.stderr
     changed("snakemake", "--unlock")
     goes_on(changed)
 
 
-def test_a_killed_step_ends_the_run_which_then_goes_on(changed):
-    process = start_until_evaluate_runs(changed)
-    step_process(process, "evaluate").kill()
-    shown = process.communicate(timeout=PATIENCE_S)[0]
+def test_after_a_kill_dvc_goes_on_too(changed):
+    with run_in_the_middle(changed):
+        pass
+    shown = changed("dvc", "repro", STOPPED)
+    assert "Running stage 'prepare'" not in shown
+    assert f"Running stage '{STOPPED}'" in shown
+    assert {"prepare", STOPPED}.isdisjoint(changed.stale() | changed.planned())
+
+
+def test_a_crashed_step_ends_the_run_which_then_goes_on(changed):
+    with run_in_the_middle(changed) as process:
+        find_step(process).kill()
+        shown = process.communicate(timeout=PATIENCE_S)[0]
     assert process.returncode == 1
-    assert "✗ evaluate" in shown
+    assert f"✗ {STOPPED}" in shown
     goes_on(changed)
 
 
 def test_what_a_killed_run_could_not_record_the_next_one_records(changed):
-    lock = zc.lockfile.LockFile(str(changed.folder / ".dvc/tmp/lock"))
-    try:
-        process = start_until_evaluate_runs(changed)
-        end_group(process)
-        process.communicate()
-    finally:
-        lock.close()
-    assert "consolidate" in changed.stale()
+    with locked_dvc(changed), run_in_the_middle(changed):
+        pass
+    assert "prepare" in changed.stale()
     changed("snakemake", "--unlock")
-    shown = changed.train()
-    assert "recorded with DVC, from an earlier run: consolidate\n" in shown
-    assert steps_run(shown) == ["evaluate", "report"]
-    assert changed.is_quiet()
+    shown = changed("snakemake", "--cores", "1", STOPPED)
+    assert "recorded with DVC, from an earlier run: prepare\n" in shown
+    assert steps_run(shown) == [STOPPED]
+    assert {"prepare", STOPPED}.isdisjoint(changed.stale() | changed.planned())

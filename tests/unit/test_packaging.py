@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
-OWN_PACKAGES = {"retune", "snakemake_logger_plugin_retune"}
+OWN_PACKAGES = {"retune", "retune_dvc", "snakemake_logger_plugin_retune"}
 
 
 def locked_lines() -> list[str]:

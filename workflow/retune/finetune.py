@@ -29,7 +29,13 @@ from retune.publishing import (
 from retune.settings import FinetuneSettings
 from retune.steps import CODE
 from retune.training.checkpoint_files import find_checkpoints, link_folder
-from retune.training.history import STARTED, as_csv, read_history
+from retune.training.history import (
+    STARTED,
+    STEPS,
+    VALIDATIONS,
+    as_csv,
+    read_history,
+)
 from retune.training.packing import PackedBlocks
 from retune.training.provenance import record_provenance
 from retune.training.schedules import num_steps, resolve_learning_rate
@@ -53,6 +59,7 @@ def run(
     state: Path,
     checkpoint: Path,
     history: Path,
+    validation: Path,
     provenance: Path,
     metrics: Path,
 ) -> str:
@@ -93,7 +100,8 @@ def run(
                 from retune.training.moments import leave_out_moments
 
                 leave_out_moments(last, stage)
-        write_text(history, as_csv(records))
+        write_text(history, as_csv(records, STEPS))
+        write_text(validation, as_csv(records, VALIDATIONS))
         write_json(provenance, vars(record_provenance(Path.cwd())))
         write_json(metrics, summary)
         shutil.rmtree(run_state)

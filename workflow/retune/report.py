@@ -24,6 +24,7 @@ def run(
     token_metrics: Path,
     plan: Path,
     history: Path,
+    validation: Path,
     finetune_metrics: Path,
     consolidated: Path,
     baseline_documents: Path,
@@ -43,7 +44,8 @@ def run(
         data_metrics: metrics/data.json.
         token_metrics: metrics/tokens.json.
         plan: plan/plan.json.
-        history: The training's history, CSV.
+        history: What each step of the training measured, CSV.
+        validation: The validation losses, CSV.
         finetune_metrics: metrics/finetune.json.
         consolidated: Folder of the tuned weights.
         baseline_documents: The base model's scores, parquet.
@@ -62,6 +64,7 @@ def run(
         token_metrics,
         plan,
         history,
+        validation,
         finetune_metrics,
         baseline_documents,
         tuned_documents,

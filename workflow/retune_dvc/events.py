@@ -22,10 +22,13 @@ class JobEvents(logging.Handler):
         self._finished = finished
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass on the events of jobs."""
+        """Pass on the events of jobs; what goes wrong here must not end the run."""
         event = getattr(record, "event", None)
-        if event == LogEvent.JOB_STARTED:
-            for job in record.jobs:
-                self._started(job)
-        elif event == LogEvent.JOB_FINISHED:
-            self._finished(record.job_id)
+        try:
+            if event == LogEvent.JOB_STARTED:
+                for job in record.jobs:
+                    self._started(job)
+            elif event == LogEvent.JOB_FINISHED:
+                self._finished(record.job_id)
+        except Exception:
+            self.handleError(record)

@@ -9,8 +9,8 @@ from retune_dvc.commands import DoubtError, call_snakemake
 from retune_dvc.fingerprints import TIMESTAMP
 
 # Older than anything a run writes, so that what a run writes is newer.
-ADOPTED_S = 1_000_000_000
-STALE_S = 1
+ADOPTED_NS = 10**18
+STALE_NS = 10**9
 
 Outputs = dict[str, list[str]]
 
@@ -34,7 +34,7 @@ def mark_up_to_date(
     for name in clean:
         # Of code Snakemake compares checksums, of all else only times.
         inputs = [path for path in stages[name].deps if not is_code(path)]
-        time = max([ADOPTED_S, *(get_time(path) for path in inputs)])
+        time = max([ADOPTED_NS, *(get_time(path) for path in inputs)])
         for path in outputs[name]:
             set_time(path, time)
 
@@ -47,7 +47,7 @@ def mark_stale(names: list[str], outputs: Outputs) -> None:
         call_snakemake("--cleanup-metadata", *paths)
     for path in paths:
         if os.path.exists(path):
-            set_time(path, STALE_S)
+            set_time(path, STALE_NS)
 
 
 @contextmanager
@@ -65,18 +65,18 @@ def kept_times(paths: list[str]) -> Iterator[None]:
                 set_time(path, time)
 
 
-def get_time(path: str) -> float:
-    """Return the time that Snakemake sees, in seconds; 0 if there is nothing."""
+def get_time(path: str) -> int:
+    """Return the time that Snakemake sees, in ns; 0 if there is nothing."""
     mark = os.path.join(path, TIMESTAMP)
     try:
-        return os.stat(mark if os.path.exists(mark) else path).st_mtime
+        return os.stat(mark if os.path.exists(mark) else path).st_mtime_ns
     except FileNotFoundError:
         return 0
 
 
-def set_time(path: str, time: float) -> None:
-    """Set the time that Snakemake sees."""
+def set_time(path: str, time: int) -> None:
+    """Set the time that Snakemake sees, in ns."""
     if os.path.isdir(path):
         path = os.path.join(path, TIMESTAMP)
         open(path, "a").close()
-    os.utime(path, (time, time))
+    os.utime(path, ns=(time, time))

@@ -2,19 +2,16 @@
 
 import contextlib
 import io
+import json
 import os
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import snakemake
-import yaml
+from pydantic import ValidationError
 
-from retune.errors import RetuneError
-from retune.params import read_params
 from retune.settings import Params
-from retune.stages import Stage, is_code, read_stages, with_what_comes_before
+from retune.stages import Stage, read_stages, with_what_comes_before
 from retune_dvc.commands import DoubtError, call_dvc, call_snakemake
 from retune_dvc.fingerprints import fingerprint_files
 from retune_dvc.marks import Outputs, mark_stale, mark_up_to_date
@@ -26,11 +23,9 @@ from retune_dvc.memory import (
     remember,
     state_of,
 )
+from retune_dvc.recordable import check_recordable
 from retune_dvc.run_cache import restore
 
-SWITCH_OFF = "RETUNE_NO_DVC"
-# The releases whose options this package knows.
-SNAKEMAKE = "9."
 # Snakemake's options with which it runs no step.
 ONLY_LOOKING = (
     *("archive", "cleanup_metadata", "cleanup_shadow", "conda_cleanup_envs"),
@@ -48,6 +43,7 @@ class Look:
     """What was found when a run began; the `Recorder` goes on with it.
 
     Attributes:
+        used: The settings of this run.
         stages: From dvc.yaml, in the order of the run.
         outputs: What each rule of Snakemake writes.
         memories: Each stage as it is now.
@@ -55,6 +51,7 @@ class Look:
         messages: What the user should know.
     """
 
+    used: Params
     stages: dict[str, Stage]
     outputs: Outputs
     memories: dict[str, Memory]
@@ -75,7 +72,7 @@ def reconcile(
     stages = read_stages()
     recalled = recall()
     memories = {name: recalled.get(name, Memory()) for name in stages}
-    look = Look(stages, outputs, memories)
+    look = Look(used, stages, outputs, memories)
     try:
         check_recordable(used, stages, local_sources)
     except DoubtError as doubt:
@@ -86,46 +83,6 @@ def reconcile(
     except DoubtError as doubt:
         look.messages.append(f"not compared with DVC: {doubt}")
     return look
-
-
-def check_recordable(
-    used: Params, stages: dict[str, Stage], local_sources: dict[str, list[str]]
-) -> None:
-    """Raise DoubtError if DVC cannot record what this run does."""
-    if os.environ.get(SWITCH_OFF):
-        raise DoubtError(f"{SWITCH_OFF} is set")
-    if not Path(".dvc").is_dir():
-        raise DoubtError("there is no .dvc folder here; `dvc init` makes one")
-    if not snakemake.__version__.startswith(SNAKEMAKE):
-        raise DoubtError(f"Snakemake {snakemake.__version__} is not known to retune")
-    settings = read_settings()
-    if missing := [name for name in Params.model_fields if name not in settings]:
-        raise DoubtError(
-            f"params.yaml lacks {', '.join(missing)}, which DVC wants to see; for the"
-            f" defaults write `{missing[0]}: {{}}`"
-        )
-    if read_params(settings) != used:
-        raise DoubtError("some settings are not those of params.yaml")
-    for section, files in local_sources.items():
-        check_deps_of_user(section, files, stages)
-
-
-def check_deps_of_user(
-    section: str, files: list[str], stages: dict[str, Stage]
-) -> None:
-    """Raise DoubtError unless dvc.yaml names the user's files that a section names."""
-    step = next(name for name, stage in stages.items() if section in stage.params)
-    deps = [Path(dep) for dep in stages[step].deps if not is_code(dep)]
-    paths = [Path(os.path.relpath(file)) for file in files]
-    for path in paths:
-        if not any(path.is_relative_to(dep) for dep in deps):
-            raise DoubtError(f"add {path} to the deps of {step} in dvc.yaml")
-    for dep in deps:
-        if not any(path.is_relative_to(dep) for path in paths):
-            raise DoubtError(
-                f"remove {dep} from the deps of {step} in dvc.yaml: {section} in"
-                " params.yaml does not name it"
-            )
 
 
 def compare(look: Look) -> None:
@@ -143,86 +100,112 @@ def compare(look: Look) -> None:
     if not moved and not runs_steps:
         return
 
-    changed = read_status()
-    clean = [name for name in stages if name in lock and name not in changed]
+    status = read_status()
+    clean = [name for name in stages if name in lock and name not in status]
+    respelled = [
+        name for name in status if is_only_respelled(name, status[name], lock, look)
+    ]
+    up_to_date = [name for name in stages if name in [*clean, *respelled]]
     changed_by_others = [
         name
         for name in stages
         if name in lock
-        and name not in clean
+        and name not in up_to_date
         and any(map(os.path.exists, look.outputs[name]))
         and fingerprint_files(stages[name].outs) != memories[name].made
     ]
     if changed_by_others:
         mark_stale(changed_by_others, look.outputs)
-    if moved & set(clean):
-        mark_up_to_date(
-            [name for name in clean if name in moved], clean, stages, look.outputs
-        )
+    adopt([name for name in up_to_date if name in moved], up_to_date, look)
     keep(look, clean)
-    if runs_steps and len(clean) < len(stages):
-        settle(look, options, clean)
+    if not runs_steps or len(clean) == len(stages):
+        return
+
+    left_over = [*respelled, *find_left_over(look, status, lock)]
+    if left_over:
+        record(left_over, look, "recorded with DVC, from an earlier run")
+    forced = options.forceall or options.force or options.forcerun
+    stale = [name for name in stages if name not in [*clean, *left_over]]
+    wanted = wanted_steps(options.targets, look)
+    cached = {} if forced else restore([n for n in stale if n in wanted], stages)
+    if restored := [
+        name for name, was_brought_back in cached.items() if was_brought_back
+    ]:
+        record(restored, look, "brought back from DVC's cache instead of run")
+    if settled := [name for name in stages if name in [*left_over, *cached]]:
+        up_to_date = [name for name in stages if name in [*clean, *settled]]
+        adopt(settled, up_to_date, look)
+        keep(look, up_to_date)
+
+
+def adopt(names: list[str], up_to_date: list[str], look: Look) -> None:
+    """Let Snakemake take these steps' outputs for its own, as they are."""
+    if names:
+        mark_up_to_date(names, up_to_date, look.stages, look.outputs)
+        for name in names:
+            memory = look.memories[name]
+            memory.made = fingerprint_files(look.stages[name].outs)
 
 
 def keep(look: Look, clean: list[str]) -> None:
-    """Remember what was seen; the clean steps are now known to Snakemake."""
+    """Remember what was seen, and that these steps are as in dvc.lock."""
     lock, settings = read_lock(), read_settings()
-    for name, stage in look.stages.items():
-        memory = look.memories[name]
+    for name, memory in look.memories.items():
         memory.state = state_of(name, look.stages, lock, settings)
         memory.clean = name in clean
-        if memory.clean:
-            memory.made = fingerprint_files(stage.outs)
     remember(look.memories)
 
 
-def settle(look: Look, options: Any, clean: list[str]) -> None:
-    """Record what an earlier run left unrecorded; bring back what DVC's cache has."""
-    recorded = record_left_over(look, clean)
-    brought_back = []
-    if not (options.forceall or options.force or options.forcerun):
-        stale = [name for name in look.stages if name not in [*clean, *recorded]]
-        wanted = wanted_steps(options.targets, look)
-        brought_back = bring_back([name for name in stale if name in wanted], look)
-    if settled := [n for n in look.stages if n in [*recorded, *brought_back]]:
-        clean = [n for n in look.stages if n in [*clean, *settled]]
-        mark_up_to_date(settled, clean, look.stages, look.outputs)
-        keep(look, clean)
+def record(names: list[str], look: Look, why: str) -> None:
+    """Write steps as they are to dvc.lock, and say why."""
+    call_dvc("commit", "--force", *names)
+    look.messages.append(f"{why}: {', '.join(names)}")
 
 
-def record_left_over(look: Look, clean: list[str]) -> list[str]:
-    """Record what Snakemake made in an earlier run and still finds up to date."""
+def is_only_respelled(
+    name: str, changes: list[Any], lock: dict[str, Any], look: Look
+) -> bool:
+    """Return whether all that DVC finds changed are other words for the same settings.
+
+    DVC compares what is written, so that a default that is spelt out is new to it.
+    """
+    if [change for change in changes if set(change) != {"changed deps"}]:
+        return False
+    if any(set(change["changed deps"]) != {"params.yaml"} for change in changes):
+        return False
+    recorded = lock[name]["params"]["params.yaml"]
+    return all(
+        means(section, recorded.get(section), getattr(look.used, section))
+        for section in look.stages[name].params
+    )
+
+
+def means(section: str, written: Any, settings: Any) -> bool:
+    """Return whether a section as written means these settings."""
+    try:
+        return type(settings).model_validate(written or {}) == settings
+    except ValidationError:
+        return False
+
+
+def find_left_over(
+    look: Look, status: dict[str, list[Any]], lock: dict[str, Any]
+) -> list[str]:
+    """Return what Snakemake made in an earlier run and still finds up to date."""
     candidates = [
         name
-        for name, stage in look.stages.items()
-        if name not in clean
+        for name, changes in status.items()
+        if (name not in lock or any("changed outs" in change for change in changes))
         and look.memories[name].made
-        and fingerprint_files(stage.outs) == look.memories[name].made
+        and fingerprint_files(look.stages[name].outs) == look.memories[name].made
     ]
-    recorded = candidates and [n for n in candidates if n not in planned_steps(look)]
-    if recorded:
-        call_dvc("commit", "--force", *recorded)
-        look.messages.append(
-            f"recorded with DVC, from an earlier run: {', '.join(recorded)}"
-        )
-    return recorded
+    planned = planned_steps(look) if candidates else set()
+    return [name for name in candidates if name not in planned]
 
 
-def bring_back(names: list[str], look: Look) -> list[str]:
-    """Bring back what DVC's cache has of these stale steps; return what is settled."""
-    cached = restore(names, look.stages)
-    restored = [name for name, was_brought_back in cached.items() if was_brought_back]
-    if restored:
-        call_dvc("commit", "--force", *restored)
-        look.messages.append(
-            f"brought back from DVC's cache instead of run: {', '.join(restored)}"
-        )
-    return list(cached)
-
-
-def read_status() -> set[str]:
-    """Return the stages of which DVC says that they are not as in dvc.lock."""
-    return set(yaml.safe_load(call_dvc("status", "--json")) or {})
+def read_status() -> dict[str, list[Any]]:
+    """Return what DVC finds changed, by stage; stages as in dvc.lock are not in it."""
+    return json.loads(call_dvc("status", "--json") or "{}")
 
 
 def wanted_steps(targets: list[str], look: Look) -> list[str]:
@@ -253,12 +236,3 @@ def read_options() -> Any:
             return parse_args(sys.argv[1:])[1]
     except (Exception, SystemExit) as error:
         raise DoubtError("Snakemake's options could not be read") from error
-
-
-def is_of_the_file(used: Params, sections: tuple[str, ...]) -> bool:
-    """Return whether params.yaml says of these sections what this run uses."""
-    try:
-        written = read_params(read_settings())
-    except RetuneError:  # among them DoubtError
-        return False
-    return all(getattr(written, name) == getattr(used, name) for name in sections)

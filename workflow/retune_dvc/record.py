@@ -3,30 +3,24 @@
 import os
 from collections.abc import Iterable
 
-from retune.settings import Params
 from retune.stages import with_what_follows
 from retune_dvc.commands import DoubtError, call_dvc
 from retune_dvc.fingerprints import fingerprint_files
 from retune_dvc.hold import Hold
 from retune_dvc.marks import kept_times, mark_stale
 from retune_dvc.memory import read_lock, read_settings, remember, state_of
-from retune_dvc.reconcile import Look, is_of_the_file
+from retune_dvc.reconcile import Look
+from retune_dvc.recordable import is_of_the_file
 from retune_dvc.run_cache import CACHED, would_restore
 
 
 class Recorder:
     """Follows the steps of a run."""
 
-    def __init__(self, look: Look, used: Params) -> None:
-        """Go on with what `reconcile` found.
-
-        Args:
-            look: What it found.
-            used: The settings of this run.
-        """
+    def __init__(self, look: Look) -> None:
+        """Go on with what `reconcile` found."""
         self.problem = look.problem
         self._look = look
-        self._used = used
         self._hold = Hold()
         self._inputs: dict[str, str] = {}
         self._finished: set[str] = set()
@@ -119,7 +113,7 @@ class Recorder:
             DoubtError: If that cannot be done now.
         """
         stages, memory = self._look.stages, self._look.memories[step]
-        if not is_of_the_file(self._used, stages[step].params):
+        if not is_of_the_file(self._look.used, stages[step].params):
             raise DoubtError("params.yaml was changed since the run began")
         if fingerprint_files(stages[step].outs) != memory.made:
             raise DoubtError("somebody changed its outputs")

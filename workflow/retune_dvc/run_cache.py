@@ -72,7 +72,6 @@ def is_cached(repo: Any, name: str) -> bool:
     """Return whether the cache has what a stage would make of its inputs now."""
     from dvc.dependency.base import DependencyDoesNotExistError
     from dvc.stage.cache import RunCacheNotFoundError
-    from dvc_data.hashfile.hash_info import HashInfo
 
     stage = repo.stage.load_one(name=name)
     try:
@@ -80,7 +79,7 @@ def is_cached(repo: Any, name: str) -> bool:
             # Other inputs than dvc.lock names: the outputs it names are not these.
             stage.save_deps()
             for out in stage.outs:
-                out.hash_info = HashInfo()
+                out.hash_info = type(out.hash_info)()
         repo.stage_cache.restore(stage, dry=True)
     except (RunCacheNotFoundError, DependencyDoesNotExistError):
         return False

@@ -22,7 +22,7 @@ def begin_with_dvc():
     for message in look.messages:
         logger.warning(message)
     logger.addHandler(JobEvents(start_step, finish_step))
-    return Recorder(look, PARAMS)
+    return Recorder(look)
 
 
 def find_job(jobid):

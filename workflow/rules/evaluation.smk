@@ -76,6 +76,7 @@ rule report:
         token_metrics="metrics/tokens.json",
         plan="plan/plan.json",
         history="results/finetune/history.csv",
+        validation="results/finetune/validation.csv",
         finetune_metrics="metrics/finetune.json",
         consolidated="models/consolidated",
         baseline_documents="results/baseline/documents.parquet",
@@ -160,7 +161,8 @@ rule report:
         " --raw {input.raw:q} --base {input.base:q}"
         " --data-metrics {input.data_metrics:q}"
         " --token-metrics {input.token_metrics:q} --plan {input.plan:q}"
-        " --history {input.history:q} --finetune-metrics {input.finetune_metrics:q}"
+        " --history {input.history:q} --validation {input.validation:q}"
+        " --finetune-metrics {input.finetune_metrics:q}"
         " --consolidated {input.consolidated:q}"
         " --baseline-documents {input.baseline_documents:q}"
         " --tuned-documents {input.tuned_documents:q}"

@@ -38,6 +38,7 @@ rule finetune:
     output:
         checkpoint=directory("results/finetune/checkpoint"),
         history="results/finetune/history.csv",
+        validation="results/finetune/validation.csv",
         provenance="results/finetune/provenance.json",
         metrics="metrics/finetune.json",
     log:
@@ -62,8 +63,8 @@ rule finetune:
         " python -m retune finetune --settings {params.settings:q}"
         " --base {input.base:q} --tokens {input.tokens:q} --plan {params.plan:q}"
         " --state state --checkpoint {output.checkpoint:q}"
-        " --history {output.history:q} --provenance {output.provenance:q}"
-        " --metrics {output.metrics:q} 2>{log:q}"
+        " --history {output.history:q} --validation {output.validation:q}"
+        " --provenance {output.provenance:q} --metrics {output.metrics:q} 2>{log:q}"
 
 
 rule consolidate:

@@ -27,7 +27,8 @@ class RunResults:
         data: metrics/data.json.
         tokens: metrics/tokens.json.
         plan: plan/plan.json.
-        history: Column -> float64 [steps + 1]; NaN where a step did not measure it.
+        history: Column -> float64 [steps].
+        validation: Column -> float64 [validations].
         finetune: metrics/finetune.json.
         evaluation: metrics/evaluation.json.
         samples: results/evaluate/samples.json.
@@ -43,6 +44,7 @@ class RunResults:
     tokens: dict[str, Any]
     plan: dict[str, Any]
     history: dict[str, np.ndarray]
+    validation: dict[str, np.ndarray]
     finetune: dict[str, Any]
     evaluation: dict[str, Any]
     samples: dict[str, Any]
@@ -52,13 +54,12 @@ class RunResults:
     @property
     def first_validation_loss(self) -> float:
         """Validation loss before the first step, nats per token."""
-        losses = self.history["validation_loss"]
-        return float(losses[np.isfinite(losses)][0])
+        return float(self.validation["validation_loss"][0])
 
     @property
     def peak_learning_rate(self) -> float:
         """Highest learning rate of a step; the settings may say `auto`."""
-        return float(np.nanmax(self.history["learning_rate"]))
+        return float(np.max(self.history["learning_rate"]))
 
     @property
     def raw_documents(self) -> int:
@@ -79,6 +80,7 @@ def read_results(
     token_metrics: Path,
     plan: Path,
     history: Path,
+    validation: Path,
     finetune_metrics: Path,
     baseline_documents: Path,
     tuned_documents: Path,
@@ -97,7 +99,8 @@ def read_results(
         data=read_json(data_metrics),
         tokens=read_json(token_metrics),
         plan=read_json(plan),
-        history=read_history_csv(history),
+        history=read_columns(history),
+        validation=read_columns(validation),
         finetune=read_json(finetune_metrics),
         evaluation=read_json(evaluation),
         samples=read_json(samples),
@@ -106,14 +109,11 @@ def read_results(
     )
 
 
-def read_history_csv(path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of history.csv, float64; empty fields are NaN."""
+def read_columns(path: Path) -> dict[str, np.ndarray]:
+    """Return the columns of a CSV file of numbers, float64."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return {
-        name: np.array([float(row[name] or math.nan) for row in rows])
-        for name in rows[0]
-    }
+    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
 
 
 def bits_per_byte_of_test(scores: pa.Table) -> np.ndarray:

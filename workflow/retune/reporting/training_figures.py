@@ -15,8 +15,7 @@ SMOOTHED_SHARE = 0.05
 def draw_loss(run: RunResults, path: Path) -> None:
     """Draw training and validation loss over the steps."""
     step, train = run.history["step"], run.history["train_loss"]
-    validation = run.history["validation_loss"]
-    measured = np.isfinite(validation)
+    validated, validation = run.validation["step"], run.validation["validation_loss"]
     window = max(1, round(SMOOTHED_SHARE * run.finetune["steps"]))
     smoothed = running_mean(train, window)
     with figure(path, loss_title(run), loss_subtitle(window), height=4.6) as drawing:
@@ -26,8 +25,8 @@ def draw_loss(run: RunResults, path: Path) -> None:
         if window > 1:
             axes.plot(step, smoothed, color=TUNED)
         axes.plot(
-            step[measured],
-            validation[measured],
+            validated,
+            validation,
             color=VALIDATION,
             marker="o",
             markersize=5,
@@ -36,7 +35,7 @@ def draw_loss(run: RunResults, path: Path) -> None:
         axes.set(xlabel="optimizer step", ylabel="cross-entropy, nats per token")
         axes.set_xlim(0, step[-1])
         ends = [(smoothed[np.isfinite(smoothed)][-1], "training", TUNED)]
-        ends.append((validation[measured][-1], "validation", VALIDATION))
+        ends.append((validation[-1], "validation", VALIDATION))
         label_ends(axes, step[-1], ends)
 
 
@@ -67,9 +66,8 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
 
 def draw_optimization(run: RunResults, path: Path) -> None:
     """Draw learning rate, gradient norm and speed over the steps."""
-    history = {name: column[1:] for name, column in run.history.items()}
-    step, norm = history["step"], history["grad_norm"]
-    speed = history["num_labels"] / history["seconds"]
+    step, norm = run.history["step"], run.history["grad_norm"]
+    speed = run.history["num_labels"] / run.history["seconds"]
     limit = run.plan["gradient_clipping"]
     clipped = int(np.sum(norm > limit)) if limit else 0
     title = (
@@ -85,7 +83,7 @@ def draw_optimization(run: RunResults, path: Path) -> None:
         panels = drawing.subplots(3, 1, sharex=True)
         for axes, values, name in zip(
             panels,
-            (history["learning_rate"], norm, speed),
+            (run.history["learning_rate"], norm, speed),
             ("learning rate", "gradient norm", "tokens/s"),
             strict=True,
         ):

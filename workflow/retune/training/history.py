@@ -9,16 +9,18 @@ from typing import Any
 
 from retune.publishing import write_json, write_text
 
-COLUMNS = (
+# The columns of the two tables that are published. Two, since a validation is rare
+# and an empty field is a zero to DVC's plots.
+STEPS = (
     "step",
     "epoch",
     "train_loss",
-    "validation_loss",
     "learning_rate",
     "grad_norm",
     "num_labels",
     "seconds",
 )
+VALIDATIONS = ("step", "validation_loss")
 FILE = "history.jsonl"
 # Beside it: the step that the last try resumed at, 0 for a new run.
 STARTED = "started.json"
@@ -57,13 +59,13 @@ def read_history(state: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def as_csv(records: list[dict[str, Any]]) -> str:
-    """Return the history as CSV; what a step did not measure is empty."""
+def as_csv(records: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
+    """Return the records that have all these columns, as CSV."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
     for record in records:
-        writer.writerow(
-            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in record.items()}
-        )
+        if all(column in record for column in columns):
+            values = [record[column] for column in columns]
+            writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in values)
     return text.getvalue()
