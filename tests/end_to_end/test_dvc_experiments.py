@@ -1,24 +1,119 @@
-"""DVC's experiments: in place, elsewhere, and from a queue; and what they show."""
+"""DVC's experiments: from a queue, elsewhere and in place; and what they show."""
 
 import csv
 import io
+import json
+import time
+from collections import defaultdict
 
 import pytest
 
+from versioned_run import VersionedRun
+
 pytestmark = pytest.mark.slow
 
-
-def experiments(run):
-    """Return a row per experiment, and one of the workspace, as `dvc exp show` does."""
-    table = run("dvc", "exp", "show", "--csv", "--num", "1")
-    return list(csv.DictReader(io.StringIO(table)))
+PATIENCE_S = 400
+RATES = {1e-4, 2e-4}
 
 
-def test_an_experiment_in_place_leaves_snakemake_nothing_to_do(run):
-    run("dvc", "exp", "run", "--name", "slow", "-S", "finetune.learning_rate=1e-4")
+@pytest.fixture(scope="module")
+def swept(finished, tmp_path_factory) -> VersionedRun:
+    """A finished run, and two experiments that two workers took from the queue."""
+    run = finished.copy(tmp_path_factory.mktemp("swept") / "job")
+    rates = ",".join(map(str, sorted(RATES)))
+    run("dvc", "exp", "run", "--queue", "-S", f"finetune.learning_rate={rates}")
+    try:
+        run("dvc", "queue", "start", "--jobs", "2")
+        end = time.monotonic() + PATIENCE_S
+        while "Success" not in (shown := run("dvc", "queue", "status")) or any(
+            word in shown for word in ("Queued", "Running")
+        ):
+            assert "Failed" not in shown, shown + logs(run)
+            assert time.monotonic() < end, shown
+            time.sleep(2)
+    finally:
+        run("dvc", "queue", "stop", "--kill")
+    return run
+
+
+def logs(run):
+    """Return what the experiments of the queue have printed."""
+    names = [row["Experiment"] for row in table(run)]
+    return "\n".join(run.attempt("dvc", "queue", "logs", n).stdout for n in names if n)
+
+
+def table(run):
+    """Return a row per experiment, after those of the workspace and the commit."""
+    text = run("dvc", "exp", "show", "--csv")
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def names_of(run):
+    """Return the experiments' names by learning rate."""
+    return {
+        float(row["finetune.learning_rate"]): row["Experiment"]
+        for row in table(run)
+        if row["Experiment"]
+    }
+
+
+def test_a_queue_with_two_workers_runs_every_experiment(swept):
+    rows = [row for row in table(swept) if row["Experiment"]]
+    assert {float(row["finetune.learning_rate"]) for row in rows} == RATES
+    assert {row["State"] for row in rows} == {"Success"}
+    scores = {row["test.tuned.bits_per_byte"] for row in rows}
+    assert len(scores) == len(RATES)
+    assert all(float(score) > 0 for score in scores)
+
+
+def test_an_applied_experiment_leaves_nothing_to_do(swept, tmp_path):
+    run = swept.copy(tmp_path / "job")
+    run("dvc", "exp", "apply", names_of(run)[2e-4])
     assert run.is_quiet()
-    row = next(row for row in experiments(run) if row["Experiment"] == "slow")
-    assert float(row["learning_rate"]) == 1e-4
-    assert float(row["test.tuned.bits_per_byte"]) > 0
-    assert "learning_rate" in run("dvc", "params", "diff", "HEAD", "slow")
-    assert "bits_per_byte" in run("dvc", "metrics", "diff", "HEAD", "slow")
+    assert "learning_rate: 0.0002" in (run.folder / "params.yaml").read_text()
+
+
+def test_settings_and_metrics_are_compared(swept):
+    name = names_of(swept)[2e-4]
+    params = json.loads(swept("dvc", "params", "diff", "--json", "HEAD", name))
+    assert list(params["params.yaml"]) == ["finetune.learning_rate"]
+    metrics = json.loads(swept("dvc", "metrics", "diff", "--json", "HEAD", name))
+    assert "test.tuned.bits_per_byte" in metrics["metrics/evaluation.json"]
+
+
+def test_the_plots_show_what_was_measured_and_nothing_else(swept):
+    name = names_of(swept)[2e-4]
+    shown = json.loads(swept("dvc", "plots", "diff", "--json", "HEAD", name))
+    (loss,) = shown["data"]["Loss"]
+    steps = defaultdict(list)
+    for point in loss["content"]["data"]["values"]:
+        assert 4 < float(point["dvc_inferred_y_value"]) < 7
+        steps[point["rev"], point["field"]].append(int(point["step"]))
+    assert steps == {
+        (revision, field): numbers
+        for revision in ("HEAD", name)
+        for field, numbers in (
+            ("train_loss", [1, 2, 3, 4]),
+            ("validation_loss", [0, 4]),
+        )
+    }
+
+
+def test_an_experiment_elsewhere_leaves_the_workspace_as_it_is(run):
+    run("dvc", "exp", "run", "--temp", "--name", "short", "-S", "evaluate.seed=3")
+    assert run.is_quiet()
+    assert "short" in run("dvc", "exp", "list", "--names-only").split()
+
+
+def test_an_experiment_in_place_leaves_nothing_to_do_and_minds_the_profile(
+    run, tmp_path
+):
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    (profile / "config.yaml").write_text("printshellcmds: true\n")
+    shown = run(
+        *["dvc", "exp", "run", "-S", "evaluate.seed=3"], SNAKEMAKE_PROFILE=str(profile)
+    )
+    assert "Running stage 'evaluate'" in shown
+    assert "python -m retune evaluate" in shown
+    assert run.is_quiet()
