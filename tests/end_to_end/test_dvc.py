@@ -140,6 +140,24 @@ def test_earlier_settings_bring_the_earlier_model_back(run_of_two, tool):
     run.git("diff", "--exit-code", "first", "--", "metrics", "results", "dvc.lock")
 
 
+def test_what_reads_a_result_that_was_brought_back_is_stale(run_of_two):
+    run = run_of_two
+    run.git("checkout", "--quiet", "first", "--", "params.yaml")
+    shown = run("snakemake", "--cores", "1", "results/finetune/checkpoint")
+    assert "brought back from DVC's cache instead of run: finetune\n" in shown
+    assert run.planned() == run.stale() == AFTER_FINETUNE
+
+
+def test_a_stale_step_stays_stale_when_something_else_moves(run):
+    run.change("prepare", seed=7)
+    run("snakemake", "--cores", "1", "prepare")
+    stale = set(CODE) - {"download", "fetch", "prepare"}
+    assert run.planned() == run.stale() == stale
+    os.utime(run.folder / "texts.jsonl")
+    os.utime(run.folder / "workflow/retune/fetch.py")
+    assert run.planned() == run.stale() == stale
+
+
 def test_a_forced_step_runs_even_so(run):
     shown = run("snakemake", "--cores", "1", "--force", "prepare")
     assert steps_run(shown) == ["prepare"]

@@ -60,6 +60,8 @@ def run(module: str, *arguments: str, **environment: str) -> tuple[int, str, str
 
 def reason_in(text: str) -> str:
     """Return the error in DVC's messages as one line."""
+    if "Unable to acquire lock" in text:
+        return "another DVC command is at work"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     start = next((i for i, line in enumerate(lines) if line.startswith("ERROR:")), 0)
     # "... is busy, it is being blocked by:" names the blocker on the next line.

@@ -16,13 +16,13 @@ Outputs = dict[str, list[str]]
 
 
 def mark_up_to_date(
-    names: list[str], clean: list[str], stages: dict[str, Stage], outputs: Outputs
+    names: list[str], timed: list[str], stages: dict[str, Stage], outputs: Outputs
 ) -> None:
     """Let Snakemake believe that it made these steps' outputs as they are.
 
     Args:
         names: The steps to mark.
-        clean: All that are as dvc.lock says, these included, in the order of the run.
+        timed: The steps to get new times, these included, in the order of the run.
         stages: From dvc.yaml.
         outputs: What each rule of Snakemake writes.
     """
@@ -31,7 +31,7 @@ def mark_up_to_date(
         *["--touch", "--forceall", "--cores", "1"],
         *["--allowed-rules", *names, "--", *names],
     )
-    for name in clean:
+    for name in timed:
         # Of code Snakemake compares checksums, of all else only times.
         inputs = [path for path in stages[name].deps if not is_code(path)]
         time = max([ADOPTED_NS, *(get_time(path) for path in inputs)])

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from retune.settings import Params
-from retune.stages import Stage, read_stages, with_what_comes_before
+from retune.stages import Stage, read_stages, with_what_comes_before, with_what_follows
 from retune_dvc.commands import DoubtError, call_dvc, call_snakemake
 from retune_dvc.fingerprints import fingerprint_files
 from retune_dvc.marks import Outputs, mark_stale, mark_up_to_date
@@ -125,7 +125,10 @@ def compare(look: Look) -> None:
     if left_over:
         record(left_over, look, "recorded with DVC, from an earlier run")
     forced = options.forceall or options.force or options.forcerun
-    stale = [name for name in stages if name not in [*clean, *left_over]]
+    # What follows from a stale step is stale, too, though DVC cannot know it yet.
+    stale = with_what_follows(
+        [name for name in stages if name not in [*clean, *left_over]], stages
+    )
     wanted = wanted_steps(options.targets, look)
     cached = {} if forced else restore([n for n in stale if n in wanted], stages)
     if restored := [
@@ -133,18 +136,29 @@ def compare(look: Look) -> None:
     ]:
         record(restored, look, "brought back from DVC's cache instead of run")
     if settled := [name for name in stages if name in [*left_over, *cached]]:
-        up_to_date = [name for name in stages if name in [*clean, *settled]]
+        up_to_date = [n for n in stages if n not in stale or n in cached]
         adopt(settled, up_to_date, look)
         keep(look, up_to_date)
 
 
 def adopt(names: list[str], up_to_date: list[str], look: Look) -> None:
     """Let Snakemake take these steps' outputs for its own, as they are."""
-    if names:
-        mark_up_to_date(names, up_to_date, look.stages, look.outputs)
-        for name in names:
-            memory = look.memories[name]
-            memory.made = fingerprint_files(look.stages[name].outs)
+    if not names:
+        return
+    stages = look.stages
+    # They get new times, and so must those that were made of them.
+    timed = [name for name in with_what_follows(names, stages) if name in up_to_date]
+    mark_up_to_date(names, timed, stages, look.outputs)
+    for name in timed:
+        look.memories[name].made = fingerprint_files(stages[name].outs)
+    # Times no longer tell the other readers that their inputs are not what they were.
+    readers = [
+        name
+        for name, stage in stages.items()
+        if name not in up_to_date and any(stage.reads(stages[n]) for n in timed)
+    ]
+    if readers:
+        mark_stale(readers, look.outputs)
 
 
 def keep(look: Look, clean: list[str]) -> None:
@@ -169,7 +183,7 @@ def is_only_respelled(
 
     DVC compares what is written, so that a default that is spelt out is new to it.
     """
-    if [change for change in changes if set(change) != {"changed deps"}]:
+    if name not in lock or any(set(change) != {"changed deps"} for change in changes):
         return False
     if any(set(change["changed deps"]) != {"params.yaml"} for change in changes):
         return False
