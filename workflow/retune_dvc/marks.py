@@ -24,7 +24,7 @@ def mark_up_to_date(
         names: The steps to mark.
         timed: The steps to get new times, these included, in the order of the run.
         stages: From dvc.yaml.
-        outputs: What each rule of Snakemake writes.
+        outputs: What each rule of Snakemake writes, its benchmark file too.
     """
     # --touch writes Snakemake's metadata: settings, set of inputs, their checksums.
     call_snakemake(
@@ -35,7 +35,7 @@ def mark_up_to_date(
         # Of code Snakemake compares checksums, of all else only times.
         inputs = [path for path in stages[name].deps if not is_code(path)]
         time = max([ADOPTED_NS, *(get_time(path) for path in inputs)])
-        for path in outputs[name]:
+        for path in filter(os.path.exists, outputs[name]):
             set_time(path, time)
 
 
@@ -45,9 +45,8 @@ def mark_stale(names: list[str], outputs: Outputs) -> None:
     # It fails where there was nothing to forget, after it has forgotten the rest.
     with suppress(DoubtError):
         call_snakemake("--cleanup-metadata", *paths)
-    for path in paths:
-        if os.path.exists(path):
-            set_time(path, STALE_NS)
+    for path in filter(os.path.exists, paths):
+        set_time(path, STALE_NS)
 
 
 @contextmanager

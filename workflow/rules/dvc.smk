@@ -15,9 +15,11 @@ def begin_with_dvc():
     # DVC sets DVC_STAGE for what it drives, and records that itself.
     if not workflow.is_main_process or {"DVC_STAGE", NESTED} & set(os.environ):
         return None
+    # Snakemake goes by the age of a benchmark file, too.
     outputs = {}
     for step in workflow.rules:
-        outputs[step.name] = [str(path) for path in step.output]
+        files = [*step.output, *([step.benchmark] if step.benchmark else [])]
+        outputs[step.name] = [str(path) for path in files]
     look = reconcile(PARAMS, outputs, LOCAL_SOURCES)
     for message in look.messages:
         logger.warning(message)
