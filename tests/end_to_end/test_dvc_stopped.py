@@ -70,6 +70,7 @@ def goes_on(run):
 def test_an_interrupted_run_goes_on_where_it_was(changed):
     with run_in_the_middle(changed) as process:
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        time.sleep(1)  # Snakemake is to hear of it before its step ends
         find_step(process).resume()
         shown = process.communicate(timeout=PATIENCE_S)[0]
     assert process.returncode != 0

@@ -12,6 +12,9 @@ from typing import Any
 
 MANIFEST = "manifest.json"
 
+# By everybody, as a file's mode says it.
+READABLE = 0o444
+
 
 @contextmanager
 def published_folder(target: Path) -> Iterator[Path]:
@@ -29,8 +32,12 @@ def published_folder(target: Path) -> Iterator[Path]:
         stage.chmod(0o755)
         yield stage
         for path in sorted(stage.rglob("*")):
-            # Some libraries write files that only their owner may read.
-            path.chmod(0o755 if path.is_dir() else 0o644)
+            if path.is_dir():
+                path.chmod(0o755)
+            elif path.stat().st_mode & READABLE != READABLE:
+                # Some libraries write files that only their owner may read. All others
+                # stay as they are: a link into DVC's cache is read-only to protect it.
+                path.chmod(0o644)
             sync(path)
         if target.exists():
             target.rename(earlier)

@@ -1,7 +1,9 @@
 """Marks outputs for Snakemake as up to date, or as stale."""
 
 import os
-from collections.abc import Iterator
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from retune.stages import Stage, is_code
@@ -62,6 +64,21 @@ def kept_times(paths: list[str]) -> Iterator[None]:
         for path, time in times.items():
             if os.path.exists(path):
                 set_time(path, time)
+
+
+def make_replaceable(paths: Iterable[str]) -> None:
+    """Let Snakemake replace files that are hard links into DVC's cache.
+
+    DVC makes these read-only, and Snakemake refuses to replace a read-only file. Each
+    becomes a copy of its own, as old as it was; the cache stays protected.
+    """
+    for path in paths:
+        if os.path.isfile(path) and not os.stat(path).st_mode & stat.S_IWUSR:
+            folder, name = os.path.split(path)
+            stage = os.path.join(folder, f".{name}.{os.getpid()}")
+            shutil.copy2(path, stage)
+            os.chmod(stage, 0o644)
+            os.replace(stage, path)
 
 
 def get_time(path: str) -> int:

@@ -6,6 +6,7 @@ from snakemake.logging import logger
 
 from retune_dvc.commands import NESTED, DoubtError
 from retune_dvc.events import JobEvents
+from retune_dvc.marks import make_replaceable
 from retune_dvc.reconcile import reconcile
 from retune_dvc.record import Recorder
 
@@ -66,4 +67,6 @@ def end_with_dvc():
         logger.warning(message)
 
 
+if workflow.is_main_process:
+    make_replaceable(str(path) for step in workflow.rules for path in step.output)
 RECORDER = begin_with_dvc()

@@ -46,7 +46,12 @@ def find_damage(folder: Path) -> str | None:
 
 def link_folder(source: Path, target: Path) -> None:
     """Fill `target` with hard links to the files of `source`, or copies."""
+    shutil.copytree(source, target, copy_function=link_file, dirs_exist_ok=True)
+
+
+def link_file(source: str, target: str) -> None:
+    """Make `target` a hard link to a file, or a copy where links cannot be."""
     try:
-        shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True)
+        os.link(source, target)
     except OSError:
-        shutil.copytree(source, target, dirs_exist_ok=True)
+        shutil.copy2(source, target)
