@@ -20,7 +20,7 @@ train: .venv/.installed  ## The main job: fine-tune and evaluate as params.yaml 
 	@$(IN_VENV) snakemake --cores all train
 
 test: .venv/.installed  ## Run the tests.
-	@$(IN_VENV) pytest
+	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/.installed  ## Check code and workflow; changes nothing.
 	$(IN_VENV) ruff check .

@@ -84,17 +84,18 @@ def test_settings_and_metrics_are_compared(swept):
 def test_the_plots_show_what_was_measured_and_nothing_else(swept):
     name = names_of(swept)[2e-4]
     shown = json.loads(swept("dvc", "plots", "diff", "--json", "HEAD", name))
+    assert set(shown["data"]) == {"Loss", "Learning rate", "Gradient norm"}
     (loss,) = shown["data"]["Loss"]
     steps = defaultdict(list)
     for point in loss["content"]["data"]["values"]:
         assert 4 < float(point["dvc_inferred_y_value"]) < 7
-        steps[point["rev"], point["field"]].append(int(point["step"]))
+        steps[point["rev"], point["filename::field"]].append(int(point["step"]))
     assert steps == {
         (revision, field): numbers
         for revision in ("HEAD", name)
         for field, numbers in (
-            ("train_loss", [1, 2, 3, 4]),
-            ("validation_loss", [0, 4]),
+            ("history.csv::train_loss", [1, 2, 3, 4]),
+            ("validation.csv::validation_loss", [0, 4]),
         )
     }
 

@@ -4,7 +4,6 @@ import logging
 import polars as pl
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from retune import prepare
@@ -73,7 +72,6 @@ def case(tmp_path):
     more=st.lists(st.text(max_size=8), max_size=30),
     data=st.data(),
 )
-@hypothesis_settings(deadline=None)
 def test_neither_order_nor_additions_move_a_group(groups, more, data):
     shuffled = data.draw(st.permutations(groups + more))
     before = splits_of(pl.Series(groups, dtype=pl.String), 1, 0.3, 0.3)
@@ -299,7 +297,6 @@ def test_what_the_final_check_refuses_is_not_published(case, monkeypatch):
         max_size=20,
     )
 )
-@hypothesis_settings(deadline=None)
 def test_exactly_one_of_equal_texts_stays_and_it_is_the_first(texts):
     import unicodedata
 
