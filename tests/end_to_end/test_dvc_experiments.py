@@ -101,7 +101,16 @@ def test_the_plots_show_what_was_measured_and_nothing_else(swept):
 
 
 def test_an_experiment_elsewhere_leaves_the_workspace_as_it_is(run):
-    run("dvc", "exp", "run", "--temp", "--name", "short", "-S", "evaluate.max_new_tokens=3")
+    run(
+        "dvc",
+        "exp",
+        "run",
+        "--temp",
+        "--name",
+        "short",
+        "-S",
+        "evaluate.max_new_tokens=3",
+    )
     assert run.is_quiet()
     assert "short" in run("dvc", "exp", "list", "--names-only").split()
 
@@ -113,7 +122,8 @@ def test_an_experiment_in_place_leaves_nothing_to_do_and_minds_the_profile(
     profile.mkdir()
     (profile / "config.yaml").write_text("printshellcmds: true\n")
     shown = run(
-        *["dvc", "exp", "run", "-S", "evaluate.max_new_tokens=3"], SNAKEMAKE_PROFILE=str(profile)
+        *["dvc", "exp", "run", "-S", "evaluate.max_new_tokens=3"],
+        SNAKEMAKE_PROFILE=str(profile),
     )
     assert "Running stage 'evaluate'" in shown
     assert "python -m retune evaluate" in shown
