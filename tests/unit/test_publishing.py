@@ -63,3 +63,13 @@ def test_not_a_number_is_refused_and_the_earlier_file_stays(tmp_path):
         write_json(path, {"loss": float("nan")})
     assert read_json(path) == {"loss": 1.0}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_published_can_be_read_and_what_is_protected_stays_so(tmp_path):
+    protected = tmp_path / "protected"
+    protected.touch(mode=0o444)
+    with published_folder(tmp_path / "out") as stage:
+        (stage / "private").touch(mode=0o600)
+        (stage / "link").hardlink_to(protected)
+    assert (tmp_path / "out/private").stat().st_mode & 0o777 == 0o644
+    assert protected.stat().st_mode & 0o777 == 0o444

@@ -15,7 +15,7 @@ from retune_dvc import recordable
 from retune_dvc.commands import DoubtError, reason_in
 from retune_dvc.events import JobEvents
 from retune_dvc.fingerprints import TIMESTAMP, fingerprint_files
-from retune_dvc.marks import get_time, kept_times, set_time
+from retune_dvc.marks import get_time, kept_times, make_replaceable, set_time
 from retune_dvc.memory import MEMORY, Memory, read_lock, recall, remember
 from retune_dvc.reconcile import Look, is_only_respelled, wanted_steps
 from retune_dvc.recordable import check_recordable
@@ -101,6 +101,20 @@ def test_times_are_kept_to_the_nanosecond(folder):
     with kept_times(["file"]):
         os.utime("file", (1, 1))
     assert get_time("file") == before
+
+
+def test_a_link_into_the_cache_is_replaced_by_a_file_of_its_own(folder):
+    cached = folder / "cached"
+    cached.write_text("bytes")
+    cached.chmod(0o444)
+    (folder / "output").hardlink_to(cached)
+    before = get_time("output")
+    make_replaceable(["output", "missing", "."])
+    assert (folder / "output").stat().st_mode & 0o777 == 0o644
+    assert (folder / "output").read_text() == "bytes"
+    assert get_time("output") == before
+    assert not (folder / "output").samefile(cached)
+    assert cached.stat().st_mode & 0o777 == 0o444
 
 
 def test_another_spelling_of_the_settings_is_told_from_a_change():
