@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from both_tools import planned, stale
@@ -18,6 +20,7 @@ from retune.manual import ROOT
 from workflow_copy import copy_workflow
 
 BIN = Path(sys.executable).parent
+PATIENCE_S = 180
 IDENTITY = ("-c", "user.name=tests", "-c", "user.email=tests@localhost")
 
 # Its steps take seconds; it reads a file of the user's, texts.jsonl.
@@ -175,6 +178,26 @@ def make_small_run(folder: Path, params: dict[str, Any]) -> VersionedRun:
     run("dvc", "remote", "add", "--default", "local", str(folder.parent / "remote"))
     run.commit("start")
     return run
+
+
+def suspend_step(run: subprocess.Popen[str], step: str) -> psutil.Process:
+    """Wait until a run is at a step; return its process, which stands still."""
+    end = time.monotonic() + PATIENCE_S
+    while (process := find_step(run, step)) is None:
+        assert run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    process.suspend()
+    return process
+
+
+def find_step(run: subprocess.Popen[str], step: str) -> psutil.Process | None:
+    """Return the process of a step that a run is at, None if it is not."""
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(run.pid).children(recursive=True):
+            if child.cmdline()[1:4] == ["-m", "retune", step]:
+                return child
+    return None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import time
 import pytest
 import yaml
 
-from versioned_run import edit, locked_dvc, steps_run
+from versioned_run import edit, locked_dvc, steps_run, suspend_step
 
 pytestmark = pytest.mark.slow
 
@@ -166,8 +166,11 @@ def test_dvc_and_snakemake_do_not_run_the_same_step_at_once(run):
 
 
 def test_dvc_waits_its_turn_while_snakemake_runs(run):
-    process = start_until_it_runs(run, "tokenize")
+    run.change("prepare", seed=7)
+    process = run.start("snakemake", "--cores", "1", "tokenize")
+    step = suspend_step(process, "tokenize")
     refused = run.attempt("dvc", "repro", "--single-item", "tokenize")
+    step.resume()
     shown = process.communicate(timeout=PATIENCE_S)[0]
     assert process.returncode == 0, shown
     assert refused.returncode != 0

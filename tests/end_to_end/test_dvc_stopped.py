@@ -7,10 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import psutil
 import pytest
 
-from versioned_run import VersionedRun, locked_dvc, steps_run
+from versioned_run import (
+    VersionedRun,
+    find_step,
+    locked_dvc,
+    steps_run,
+    suspend_step,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -32,24 +37,10 @@ def run_in_the_middle(run) -> Iterator[subprocess.Popen]:
     """Start a run; yield it when `prepare` has finished and `tokenize` stands still."""
     process = run.start("snakemake", "--cores", "1", STOPPED)
     try:
-        end = time.monotonic() + PATIENCE_S
-        while (step := find_step(process)) is None:
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        step.suspend()
+        suspend_step(process, STOPPED)
         yield process
     finally:
         kill_group(process)
-
-
-def find_step(process):
-    """Return the process of the step, if it runs now."""
-    with suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            if child.cmdline()[1:4] == ["-m", "retune", STOPPED]:
-                return child
-    return None
 
 
 def kill_group(process):
@@ -71,7 +62,7 @@ def test_an_interrupted_run_goes_on_where_it_was(changed):
     with run_in_the_middle(changed) as process:
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         time.sleep(1)  # Snakemake is to hear of it before its step ends
-        find_step(process).resume()
+        find_step(process, STOPPED).resume()
         shown = process.communicate(timeout=PATIENCE_S)[0]
     assert process.returncode != 0
     assert "Traceback" not in shown
@@ -81,7 +72,7 @@ def test_an_interrupted_run_goes_on_where_it_was(changed):
 def test_a_run_asked_to_end_lets_its_step_finish(changed):
     with run_in_the_middle(changed) as process:
         process.terminate()
-        find_step(process).resume()
+        find_step(process, STOPPED).resume()
         shown = process.communicate(timeout=PATIENCE_S)[0]
     assert "Traceback" not in shown
     assert {"prepare", STOPPED}.isdisjoint(changed.stale() | changed.planned())
@@ -108,7 +99,7 @@ def test_after_a_kill_dvc_goes_on_too(changed):
 
 def test_a_crashed_step_ends_the_run_which_then_goes_on(changed):
     with run_in_the_middle(changed) as process:
-        find_step(process).kill()
+        find_step(process, STOPPED).kill()
         shown = process.communicate(timeout=PATIENCE_S)[0]
     assert process.returncode == 1
     assert f"✗ {STOPPED}" in shown

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,7 +139,7 @@ def compare(look: Look) -> None:
     if settled := [name for name in stages if name in [*left_over, *cached]]:
         up_to_date = [n for n in stages if n not in stale or n in cached]
         adopt(settled, up_to_date, look)
-        keep(look, up_to_date)
+        keep(look, up_to_date, to_ask=[n for n in stages if n not in up_to_date])
 
 
 def adopt(names: list[str], up_to_date: list[str], look: Look) -> None:
@@ -161,11 +162,18 @@ def adopt(names: list[str], up_to_date: list[str], look: Look) -> None:
         mark_stale(readers, look.outputs)
 
 
-def keep(look: Look, clean: list[str]) -> None:
-    """Remember what was seen, and that these steps are as in dvc.lock."""
+def keep(look: Look, clean: list[str], to_ask: Iterable[str] = ()) -> None:
+    """Remember what was seen.
+
+    Args:
+        look: What was seen.
+        clean: The steps that are as in dvc.lock.
+        to_ask: The steps of which the next look is to ask DVC, whatever it sees.
+    """
     lock, settings = read_lock(), read_settings()
     for name, memory in look.memories.items():
-        memory.state = state_of(name, look.stages, lock, settings)
+        state = state_of(name, look.stages, lock, settings)
+        memory.state = "" if name in to_ask else state
         memory.clean = name in clean
     remember(look.memories)
 

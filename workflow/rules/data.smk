@@ -20,7 +20,7 @@ rule download:
     message:
         "Bringing the dataset here"
     shell:
-        "brought_back {rule} 2>{log:q} ||"
+        "brought_back download 2>{log:q} ||"
         " python -m retune download --settings {params.settings:q} --raw {output.raw:q}"
         " 2>{log:q}"
 
@@ -42,7 +42,7 @@ rule fetch:
     message:
         "Bringing the base model here"
     shell:
-        "brought_back {rule} 2>{log:q} ||"
+        "brought_back fetch 2>{log:q} ||"
         " python -m retune fetch --settings {params.settings:q} --base {output.base:q}"
         " 2>{log:q}"
 
@@ -65,7 +65,7 @@ rule prepare:
     message:
         "Validating, deduplicating and splitting the text"
     shell:
-        "brought_back {rule} 2>{log:q} ||"
+        "brought_back prepare 2>{log:q} ||"
         " python -m retune prepare --settings {params.settings:q} --raw {input.raw:q}"
         " --clean {output.clean:q} --metrics {output.metrics:q} 2>{log:q}"
 
@@ -89,7 +89,7 @@ rule tokenize:
     message:
         "Turning the text into tokens"
     shell:
-        "brought_back {rule} 2>{log:q} ||"
+        "brought_back tokenize 2>{log:q} ||"
         " python -m retune tokenize --settings {params.settings:q}"
         " --clean {input.clean:q} --base {input.base:q} --tokens {output.tokens:q}"
         " --metrics {output.metrics:q} 2>{log:q}"

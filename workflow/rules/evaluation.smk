@@ -25,7 +25,7 @@ rule baseline:
     message:
         "Evaluating the base model"
     shell:
-        "brought_back {rule} 2>{log:q} ||"
+        "brought_back baseline 2>{log:q} ||"
         " python -m retune baseline --settings {params.settings:q}"
         " --base {input.base:q} --clean {input.clean:q}"
         " --documents {output.documents:q} --metrics {output.metrics:q} 2>{log:q}"
@@ -58,7 +58,7 @@ rule evaluate:
     message:
         "Evaluating the tuned model"
     shell:
-        "brought_back {rule} 2>{log:q} ||"
+        "brought_back evaluate 2>{log:q} ||"
         " python -m retune evaluate --settings {params.settings:q}"
         " --consolidated {input.consolidated:q} --base {input.base:q}"
         " --clean {input.clean:q} --tokens {input.tokens:q}"
@@ -156,7 +156,7 @@ rule report:
     message:
         "Drawing the figures and writing the model card"
     shell:
-        "brought_back {rule} 2>{log:q} ||"
+        "brought_back report 2>{log:q} ||"
         " python -m retune report --settings {params.settings:q}"
         " --raw {input.raw:q} --base {input.base:q}"
         " --data-metrics {input.data_metrics:q}"

@@ -22,7 +22,7 @@ rule configure:
     message:
         "Writing the DeepSpeed config"
     shell:
-        "brought_back {rule} 2>{log:q} ||"
+        "brought_back configure 2>{log:q} ||"
         " python -m retune configure --settings {params.settings:q}"
         " --hardware {params.hardware:q} --base {input.base:q}"
         " --token-metrics {input.token_metrics:q} --plan {params.folder:q} 2>{log:q}"
@@ -59,7 +59,7 @@ rule finetune:
     # state/ is nobody's output: Snakemake deletes the outputs of a failed job, and the
     # checkpoints in it are what the next try resumes from.
     shell:
-        "brought_back {rule} 2>{log:q} ||"
+        "brought_back finetune 2>{log:q} ||"
         " python -m retune finetune --settings {params.settings:q}"
         " --base {input.base:q} --tokens {input.tokens:q} --plan {params.plan:q}"
         " --state state --checkpoint {output.checkpoint:q}"
@@ -85,7 +85,7 @@ rule consolidate:
     message:
         "Joining the checkpoint's shards into one model"
     shell:
-        "brought_back {rule} 2>{log:q} ||"
+        "brought_back consolidate 2>{log:q} ||"
         " python -m retune consolidate --settings {params.settings:q}"
         " --base {input.base:q} --checkpoint {input.checkpoint:q}"
         " --consolidated {output.consolidated:q} 2>{log:q}"
