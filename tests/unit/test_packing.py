@@ -1,4 +1,6 @@
-"""Blocks hold every token once; labels stay within documents; order is fixed."""
+"""Blocks hold every token once; labels stay within documents."""
+
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -6,26 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retune.publishing import write_json
-from retune.training.packing import (
-    IGNORE_INDEX,
-    PackedBlocks,
-    blocks_of_step,
-    share_of_rank,
-)
+from retune.training.packing import IGNORE_INDEX, PackedBlocks
+
+
+def write_blocks(folder, lengths, sequence_length):
+    """Write documents of these lengths as `tokenize` does: tokens 0, 1, 2, ..."""
+    np.arange(sum(lengths)).astype("<u2").tofile(folder / "train.tokens.bin")
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    starts.astype("<i8").tofile(folder / "train.documents.bin")
+    write_json(
+        folder / "tokens.json", {"sequence_length": sequence_length, "dtype": "<u2"}
+    )
 
 
 @pytest.fixture(scope="module")
 def make_blocks(tmp_path_factory):
     def make(lengths, sequence_length):
         folder = tmp_path_factory.mktemp("tokens")
-        stream = np.arange(sum(lengths))
-        stream.astype("<u2").tofile(folder / "train.tokens.bin")
-        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        starts.astype("<i8").tofile(folder / "train.documents.bin")
-        write_json(
-            folder / "tokens.json",
-            {"sequence_length": sequence_length, "dtype": "<u2"},
-        )
+        write_blocks(folder, lengths, sequence_length)
         return PackedBlocks(folder, "train")
 
     return make
@@ -65,31 +65,21 @@ def test_labels_are_the_next_token_of_the_same_document(
         assert blocks.num_labels(np.array([block])) == (labels != IGNORE_INDEX).sum()
 
 
-@given(
-    num_blocks=st.integers(1, 40),
-    batch_size=st.integers(1, 50),
-    seed=st.integers(0, 3),
-)
-def test_each_epoch_sees_every_block_once(num_blocks, batch_size, seed):
-    steps = -(-2 * num_blocks // batch_size)
-    order = np.concatenate(
-        [blocks_of_step(step, batch_size, num_blocks, seed) for step in range(steps)]
-    )
-    for epoch in range(2):
-        part = order[epoch * num_blocks : (epoch + 1) * num_blocks]
-        assert sorted(part) == list(range(num_blocks))
+@given(lengths=lengths, sequence_length=st.integers(2, 16))
+def test_labels_are_counted_without_the_blocks(make_blocks, lengths, sequence_length):
+    blocks = make_blocks(lengths, sequence_length)
+    numbers = np.arange(len(blocks)).repeat(2)[::-1]
+    if len(numbers):
+        labels = blocks.batch(numbers).labels
+        assert blocks.num_labels(numbers) == (labels != IGNORE_INDEX).sum()
 
 
-@pytest.mark.parametrize(("world_size", "micro"), [(1, 8), (2, 4), (2, 2), (4, 1)])
-def test_any_number_of_ranks_shares_the_same_global_batch(world_size, micro):
-    blocks = blocks_of_step(3, 8, 100, seed=0)
-    parts = [
-        share_of_rank(blocks, rank, world_size, micro) for rank in range(world_size)
-    ]
-    assert all(part.shape == (8 // world_size // micro, micro) for part in parts)
-    assert sorted(np.concatenate([p.ravel() for p in parts])) == sorted(blocks)
-
-
-def test_another_seed_is_another_order():
-    first, second = (blocks_of_step(0, 50, 50, seed) for seed in (0, 1))
-    assert (first != second).any()
+def test_memory_depends_on_the_batch_only(tmp_path):
+    write_blocks(tmp_path, [8] * 500_000, 64)
+    tracemalloc.start()
+    blocks = PackedBlocks(tmp_path, "train")
+    blocks.batch(np.array([0, 400, len(blocks) - 1]))
+    assert blocks.num_labels(np.arange(0, len(blocks), 1000)) == 63 * 8 * 7
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert used < 100_000

@@ -1,12 +1,14 @@
-"""Blocks of packed documents, and the order in which training sees them."""
+"""Blocks of packed documents."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from retune.publishing import read_json
+
+# TRANSITION
+from retune.training.order import blocks_of_step, share_of_rank  # noqa: F401
 
 IGNORE_INDEX = -100
 
@@ -31,7 +33,7 @@ class Batch:
 
 
 class PackedBlocks:
-    """Blocks of one split, read through a memory map: any size, no start-up cost."""
+    """Blocks of one split, read through memory maps: any size, no start-up cost."""
 
     def __init__(self, folder: Path, split: str) -> None:
         """Open what `tokenize` wrote into `folder`."""
@@ -40,7 +42,9 @@ class PackedBlocks:
         self._stream = np.memmap(
             folder / f"{split}.tokens.bin", dtype=np.dtype(facts["dtype"]), mode="r"
         )
-        self._starts = np.fromfile(folder / f"{split}.documents.bin", dtype="<i8")
+        self._starts = np.memmap(
+            folder / f"{split}.documents.bin", dtype=np.dtype("<i8"), mode="r"
+        )
 
     def __len__(self) -> int:
         """Return the number of whole blocks; a rest shorter than one is unused."""
@@ -53,10 +57,8 @@ class PackedBlocks:
 
     def num_labels(self, blocks: np.ndarray) -> int:
         """Return how many tokens of these blocks are predicted: the loss's divisor."""
-        return sum(
-            self.sequence_length - len(self._segment_starts(int(block)))
-            for block in blocks
-        )
+        first, last = self._documents_within(blocks)
+        return int((self.sequence_length - 1 - (last - first)).sum())
 
     def _block(self, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         start, length = block * self.sequence_length, self.sequence_length
@@ -70,40 +72,15 @@ class PackedBlocks:
 
     def _segment_starts(self, block: int) -> np.ndarray:
         """Return where in the block a document, or the rest of one, starts."""
-        start = block * self.sequence_length
-        first, last = np.searchsorted(
-            self._starts, [start + 1, start + self.sequence_length]
-        )
-        return np.concatenate([[0], self._starts[first:last] - start])
+        first, last = self._documents_within(np.array(block))
+        starts = self._starts[first:last] - block * self.sequence_length
+        return np.append(0, starts)
 
+    def _documents_within(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers, from and before which documents start within a block.
 
-def blocks_of_step(
-    step: int, batch_size: int, num_blocks: int, seed: int
-) -> np.ndarray:
-    """Return the block numbers of optimizer step `step` (from 0), int64 [batch_size].
-
-    Each epoch is a new permutation of all blocks; a batch may span two epochs. It
-    depends on nothing else, so any number of ranks, and a resumed run, see the same
-    order.
-    """
-    places = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs = places // num_blocks
-    blocks = np.empty(batch_size, dtype=np.int64)
-    for epoch in np.unique(epochs):
-        here = epochs == epoch
-        order = order_of_epoch(int(epoch), num_blocks, seed)
-        blocks[here] = order[places[here] % num_blocks]
-    return blocks
-
-
-@lru_cache(maxsize=2)
-def order_of_epoch(epoch: int, num_blocks: int, seed: int) -> np.ndarray:
-    """Return a permutation of all blocks, int64 [num_blocks]."""
-    return np.random.default_rng([seed, epoch]).permutation(num_blocks)
-
-
-def share_of_rank(
-    blocks: np.ndarray, rank: int, world_size: int, micro_batch_size: int
-) -> np.ndarray:
-    """Return a rank's part of a batch, [accumulation steps, micro_batch_size]."""
-    return blocks.reshape(-1, world_size, micro_batch_size)[:, rank]
+        A document that starts with the block's first token is not counted.
+        """
+        starts = blocks * self.sequence_length
+        first = np.searchsorted(self._starts, starts + 1)
+        return first, np.searchsorted(self._starts, starts + self.sequence_length)
