@@ -1,5 +1,7 @@
 """Steps and learning rates."""
 
+import math
+
 import pytest
 
 from retune.settings import FinetuneSettings
@@ -28,6 +30,14 @@ def test_warm_up_rises_in_even_steps_to_the_peak():
     assert rates(warmup_ratio=0.1)[:10] == pytest.approx([i / 10 for i in range(1, 11)])
 
 
+@pytest.mark.parametrize("kind", ["cosine", "linear", "constant", "WarmupLR"])
+def test_a_number_of_warm_up_steps_replaces_the_share(kind):
+    by_number = rates(lr_scheduler_type=kind, warmup_ratio=0.5, warmup_steps=10)
+    assert by_number == rates(lr_scheduler_type=kind, warmup_ratio=0.1)
+    without = rates(lr_scheduler_type=kind, warmup_ratio=0.5, warmup_steps=0)
+    assert without[0] == pytest.approx(1, abs=0.01)
+
+
 def test_cosine_ends_at_its_floor_and_passes_the_middle_half_way():
     values = rates(warmup_ratio=0, min_lr_ratio=0.1)
     assert values[-1] == pytest.approx(0.1)
@@ -42,3 +52,10 @@ def test_linear_falls_in_even_steps():
 
 def test_constant_stays():
     assert set(rates(lr_scheduler_type="constant", warmup_ratio=0)) == {1.0}
+
+
+def test_warmup_lr_rises_with_the_logarithm_and_stays():
+    values = rates(lr_scheduler_type="WarmupLR", warmup_steps=8)
+    assert values[:5] == pytest.approx([0, 0, 1 / 3, math.log(3) / math.log(8), 2 / 3])
+    assert values[7] < 1
+    assert set(values[8:]) == {1.0}

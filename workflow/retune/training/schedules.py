@@ -27,10 +27,15 @@ def resolve_learning_rate(settings: FinetuneSettings, source: str) -> FinetuneSe
 def learning_rate(settings: FinetuneSettings, step: int, total: int) -> float:
     """Return the learning rate of optimizer step `step` (from 0) of `total`.
 
-    Linear warm-up to the peak, then cosine or linear decay to `min_lr_ratio` of it at
-    the last step, or constant.
+    Linear warm-up to the peak over `warmup_steps`, or `warmup_ratio` of all steps; then
+    cosine or linear decay to `min_lr_ratio` of the peak at the last step, or constant.
+    `WarmupLR` is DeepSpeed's scheduler of that name (see `log_warmup`).
     """
-    warmup = math.ceil(settings.warmup_ratio * total)
+    warmup = settings.warmup_steps
+    if warmup is None:
+        warmup = math.ceil(settings.warmup_ratio * total)
+    if settings.lr_scheduler_type == "WarmupLR":
+        return settings.learning_rate * log_warmup(step, warmup)
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
     if settings.lr_scheduler_type == "constant":
@@ -41,3 +46,15 @@ def learning_rate(settings: FinetuneSettings, step: int, total: int) -> float:
         left = (1 + math.cos(math.pi * progress)) / 2
     floor = settings.min_lr_ratio
     return settings.learning_rate * (floor + (1 - floor) * left)
+
+
+def log_warmup(step: int, warmup: int) -> float:
+    """Return the share of the peak that DeepSpeed's WarmupLR gives step `step`.
+
+    log(step) / log(warmup), then 1: DeepSpeed 0.19, runtime/lr_schedules.py, with its
+    defaults warmup_min_lr 0 and warmup_type log. Its first two steps have rate 0: it
+    starts below its own first step. Without a warm-up, which it refuses, all have 1.
+    """
+    if warmup == 0:
+        return 1.0
+    return min(1.0, math.log(max(1, step)) / math.log(max(2, warmup)))
