@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(call(command, arguments))
     except RetuneError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     except FileNotFoundError as error:
         if not is_argument(error.filename, arguments):
             raise

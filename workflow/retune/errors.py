@@ -1,8 +1,24 @@
-"""The one exception for what a user can mend."""
+"""The exceptions for what a user can mend."""
+
+import os
 
 
 class RetuneError(Exception):
     """A problem the user can mend: says what, where, and what would be right.
 
-    The command line prints its text without a traceback and exits with 1.
+    The command line prints its text without a traceback and exits with `exit_code`.
     """
+
+    exit_code = 1
+
+
+class Stopped(RetuneError):
+    """A signal ended a step early; the same command goes on.
+
+    The exit code is 75 (EX_TEMPFAIL of sysexits.h) when the work was saved first.
+    """
+
+    def __init__(self, message: str, exit_code: int = os.EX_TEMPFAIL) -> None:
+        """Say what was stopped, and where it will go on."""
+        super().__init__(message)
+        self.exit_code = exit_code

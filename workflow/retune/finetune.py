@@ -3,20 +3,15 @@
 import fcntl
 import hashlib
 import logging
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from retune.errors import RetuneError
+from retune.errors import RetuneError, Stopped
 from retune.progress import progress_bar
 from retune.publishing import (
     MANIFEST,
@@ -28,6 +23,7 @@ from retune.publishing import (
 )
 from retune.settings import FinetuneSettings
 from retune.steps import CODE
+from retune.training import launch
 from retune.training.checkpoint_files import find_checkpoints, link_folder
 from retune.training.history import (
     STARTED,
@@ -39,16 +35,9 @@ from retune.training.history import (
 from retune.training.packing import PackedBlocks
 from retune.training.provenance import record_provenance
 from retune.training.schedules import num_steps, resolve_learning_rate
+from retune.training.stopping import StopRequest
 
 log = logging.getLogger(__name__)
-
-# Tells the ranks whose end is theirs.
-STEP_PID = "RETUNE_STEP_PID"
-
-POLL_S = 0.2
-GRACE_S = 5.0
-# Characters of a rank's error that are repeated at the end; the log has all of it.
-ERROR_LENGTH = 400
 
 
 def run(
@@ -82,13 +71,7 @@ def run(
     build_ops(facts)
     start = time.monotonic()
     with only_run_in(run_state), progress_bar("finetune", total, "steps") as bar:
-        command = launch_command(facts, settings, base, tokens, plan)
-        follow(
-            [*command, "--state", str(run_state)],
-            launch_environment(facts),
-            run_state,
-            bar,
-        )
+        run_ranks(settings, base, tokens, plan, run_state, facts, bar)
         records = read_history(run_state)
         summary = summarize(records, time.monotonic() - start)
         if resumed := read_json(run_state / STARTED)["step"]:
@@ -111,6 +94,42 @@ def run(
         f" {summary['tokens_per_second']:,.0f} tokens/s"
         + (f" (resumed at step {resumed})" if resumed else "")
     )
+
+
+def run_ranks(
+    settings: FinetuneSettings,
+    base: Path,
+    tokens: Path,
+    plan: Path,
+    state: Path,
+    facts: dict[str, Any],
+    bar: Any,
+) -> None:
+    """Run the ranks to the last step.
+
+    Raises:
+        Stopped: If a signal asked for it, after a checkpoint.
+        RetuneError: With the error of the rank that failed first, or that hangs.
+    """
+    command = launch.rank_command(settings, base, tokens, plan, state)
+    accelerator = facts["hardware"]["accelerator"]
+    launch.remove_leftovers(state)
+    try:
+        with (
+            StopRequest() as stop,
+            launch.started(command, accelerator, facts["world_size"]) as ranks,
+        ):
+            finished = launch.follow(ranks, state, bar, stop, settings.ddp_timeout)
+    finally:
+        launch.remove_leftovers(state)
+    if not finished:
+        # None: the signal went to a rank, which told the others.
+        on = stop.received[0].name if stop.received else "a signal to a rank"
+        done = read_json(find_checkpoints(state)[-1] / MANIFEST)["step"]
+        raise Stopped(
+            f"stopped at step {done} of {bar.total} on {on} and saved; run the same"
+            " command to go on"
+        )
 
 
 def check_devices(facts: dict[str, Any]) -> None:
@@ -161,63 +180,6 @@ def key_of_run(settings: FinetuneSettings, base: Path, tokens: Path, plan: Path)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def launch_command(
-    facts: dict[str, Any],
-    settings: FinetuneSettings,
-    base: Path,
-    tokens: Path,
-    plan: Path,
-) -> list[str]:
-    """Return the DeepSpeed launcher's command line for one node."""
-    return [
-        *[sys.executable, "-m", "deepspeed.launcher.runner"],
-        # None: a hostfile that lies on the machine is not ours.
-        *["--hostfile", os.devnull, "--master_port", str(free_port())],
-        *device_options(facts),
-        *["--no_local_rank", "--module", "retune.training.loop"],
-        *["--settings", settings.model_dump_json()],
-        *["--base", str(base), "--tokens", str(tokens), "--plan", str(plan)],
-    ]
-
-
-def device_options(facts: dict[str, Any]) -> list[str]:
-    """Return which devices the launcher hands to the ranks.
-
-    With --num_gpus it would count from 0, whatever CUDA_VISIBLE_DEVICES allows.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if facts["hardware"]["accelerator"] == "cpu" or not visible:
-        return ["--num_gpus", str(facts["world_size"])]
-    mine = visible.split(",")[: facts["world_size"]]
-    return ["--include", f"localhost:{','.join(mine)}"]
-
-
-def launch_environment(facts: dict[str, Any]) -> dict[str, str]:
-    """Return the environment of the ranks."""
-    accelerator = facts["hardware"]["accelerator"]
-    environment = {
-        **os.environ,
-        "DS_ACCELERATOR": accelerator,
-        "HF_HUB_OFFLINE": "1",
-        STEP_PID: str(os.getpid()),
-    }
-    if accelerator == "cpu":
-        cores = len(os.sched_getaffinity(0))
-        threads = max(1, cores // facts["world_size"])
-        environment["OMP_NUM_THREADS"] = str(threads)
-        if any(name == "lo" for _, name in socket.if_nameindex()):
-            # The ranks share one machine: talk over loopback, whatever its name means.
-            environment["GLOO_SOCKET_IFNAME"] = "lo"
-    return environment
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def build_ops(facts: dict[str, Any]) -> None:
     """Compile what the plan needs before ranks start, and say so."""
     if facts["offload_optimizer"] != "cpu":
@@ -235,69 +197,9 @@ def build_ops(facts: dict[str, Any]) -> None:
         ) from error
 
 
-def follow(
-    command: list[str], environment: dict[str, str], state: Path, bar: Any
-) -> None:
-    """Run the launcher to its end, moving the bar as the ranks report their steps.
-
-    Raises:
-        RetuneError: With the error of the rank that failed first.
-    """
-    for old in state.glob("failure-rank*.json"):
-        old.unlink()
-    # The ranks' output is the log's; stdout is the bar's. A session of their own makes
-    # them a group that can be ended as a whole.
-    launcher = subprocess.Popen(
-        command, env=environment, stdout=sys.stderr, start_new_session=True
-    )
-    try:
-        while launcher.poll() is None:
-            time.sleep(POLL_S)
-            if not bar.disable:
-                show_progress(bar, read_history(state))
-    finally:
-        stop(launcher)
-    if launcher.returncode == 0:
-        return
-    failures = [read_json(path) for path in state.glob("failure-rank*.json")]
-    if not failures:
-        raise RetuneError(
-            f"the ranks ended with exit code {launcher.returncode} and left no error;"
-            " killed, or out of memory? The checkpoints stay: the next run resumes"
-        )
-    first = min(failures, key=lambda failure: failure["time"])
-    if first["mendable"]:
-        raise RetuneError(first["error"])
-    summary = " ".join(first["error"].split())[:ERROR_LENGTH]
-    raise RetuneError(f"rank {first['rank']} failed first: {summary}")
-
-
-def show_progress(bar: Any, records: list[dict[str, Any]]) -> None:
-    """Move the bar to the last step, with loss and speed beside it."""
-    if not records or (last := records[-1])["step"] == 0:
-        return
-    speed = last["num_labels"] / last["seconds"]
-    bar.set_postfix_str(
-        f"loss {last['train_loss']:.3f}, {speed:,.0f} tokens/s", refresh=False
-    )
-    bar.update(last["step"] - bar.n)
-
-
-def stop(launcher: subprocess.Popen) -> None:
-    """End the launcher and the ranks, its process group, if any still run."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(launcher.pid, number)
-        except ProcessLookupError:
-            break
-        with suppress(subprocess.TimeoutExpired):
-            launcher.wait(timeout=GRACE_S)
-    launcher.wait()
-
-
 def summarize(records: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
     """Return the run's numbers, flat."""
-    steps = [record for record in records if record["step"] > 0]
+    steps = [record for record in records if "num_labels" in record]
     validations = [r["validation_loss"] for r in records if "validation_loss" in r]
     tokens = sum(record["num_labels"] for record in steps)
     return {

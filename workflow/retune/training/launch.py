@@ -1,0 +1,303 @@
+"""Start the ranks of a training run on this machine, follow them, end them.
+
+Each rank is a child process of the step. Other launchers (torchrun, deepspeed, srun)
+can start `retune.training.rank` as well: all it needs are the variables that
+`rank_environment` returns.
+"""
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from retune.errors import RetuneError, Stopped
+from retune.settings import FinetuneSettings
+from retune.training.failures import (
+    Fault,
+    first_failure,
+    read_failure,
+)
+from retune.training.heartbeat import Beat, furthest_behind, read_beats
+from retune.training.history import read_history
+from retune.training.rank import DUMP_STACKS, STEP_PID
+from retune.training.stopping import PASSED_ON, StopRequest
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+
+POLL_S = 0.2
+# How long ranks may take to leave what went wrong, once one has failed.
+GRACE_S = 5.0
+# How long a rank may take to write its stack.
+DUMP_S = 0.5
+
+Ranks = dict[int, subprocess.Popen]
+
+
+def rank_command(
+    settings: FinetuneSettings, base: Path, tokens: Path, plan: Path, state: Path
+) -> list[str]:
+    """Return the command line of every rank."""
+    return [
+        *[sys.executable, "-m", "retune.training.rank"],
+        *["--settings", settings.model_dump_json(), "--base", str(base)],
+        *["--tokens", str(tokens), "--plan", str(plan), "--state", str(state)],
+    ]
+
+
+@contextmanager
+def started(
+    command: list[str],
+    accelerator: str,
+    world_size: int,
+    first: int = 0,
+    local_world_size: int | None = None,
+    master: tuple[str, int] | None = None,
+) -> Iterator[Ranks]:
+    """Start ranks on this machine and yield them; none is left afterwards.
+
+    Args:
+        command: Of each rank; the environment tells them apart.
+        accelerator: `cpu` or `cuda`.
+        world_size: Ranks on all machines.
+        first: Number of the first rank here.
+        local_world_size: Ranks here; all of them if not given.
+        master: Address and port of rank 0; this machine's if not given.
+    """
+    local_world_size = local_world_size or world_size
+    address, port = master or (LOOPBACK, free_port())
+    ranks: Ranks = {}
+    try:
+        for local_rank in range(local_world_size):
+            environment = {
+                **os.environ,
+                **rank_environment(accelerator, local_world_size, address),
+                "RANK": str(first + local_rank),
+                "LOCAL_RANK": str(local_rank),
+                "WORLD_SIZE": str(world_size),
+                "MASTER_PORT": str(port),
+            }
+            # A rank's output is the log's; stdout is the bar's. A session of its own
+            # keeps a terminal's Ctrl-C from it, so that it hears of it once, from us,
+            # and makes it a group that can be ended with all that it has started.
+            ranks[first + local_rank] = subprocess.Popen(
+                command, env=environment, stdout=sys.stderr, start_new_session=True
+            )
+        yield ranks
+    finally:
+        kill(ranks)
+
+
+def rank_environment(
+    accelerator: str, local_world_size: int, address: str
+) -> dict[str, str]:
+    """Return the environment that all ranks of this machine share.
+
+    CUDA_VISIBLE_DEVICES stays as it is: LOCAL_RANK counts the devices it allows.
+    """
+    environment = {
+        "LOCAL_WORLD_SIZE": str(local_world_size),
+        "MASTER_ADDR": address,
+        "DS_ACCELERATOR": accelerator,
+        "HF_HUB_OFFLINE": "1",
+        STEP_PID: str(os.getpid()),
+    }
+    if accelerator == "cpu":
+        cores = len(os.sched_getaffinity(0))
+        environment["OMP_NUM_THREADS"] = str(max(1, cores // local_world_size))
+        has_loopback = any(name == "lo" for _, name in socket.if_nameindex())
+        if address == LOOPBACK and has_loopback:
+            # They share one machine: talk over loopback, whatever its name means.
+            environment["GLOO_SOCKET_IFNAME"] = "lo"
+    return environment
+
+
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def follow(
+    ranks: Ranks, state: Path, bar: Any, stop: StopRequest, timeout: int
+) -> bool:
+    """Wait for the ranks' end, moving the bar as they report their steps.
+
+    Args:
+        ranks: What `started` yields.
+        state: Where they write their history, beats and failures.
+        bar: A tqdm bar of optimizer steps.
+        stop: A first signal is passed on to the ranks; a second ends the wait.
+        timeout: Seconds without a sign of life after which a rank counts as hung.
+
+    Returns:
+        True when the last step is done, False when the ranks stopped and have saved.
+
+    Raises:
+        RetuneError: With the error of the rank that failed first, or that hangs.
+        Stopped: On a second signal.
+    """
+    start = time.monotonic()
+    passed_on = False
+    while True:
+        alive = running(ranks)
+        beats = last_beats(ranks, state, start)
+        if failed(ranks):
+            wait_for_the_others(ranks)
+            raise explain_failure(ranks, state, beats, timeout)
+        if not alive:
+            return all(process.returncode == 0 for process in ranks.values())
+        if any(seconds_since(beats[number]) > timeout for number in alive):
+            raise explain_stall(alive, beats)
+        if len(stop.received) > 1:
+            number = stop.received[-1]
+            raise Stopped(
+                f"ended at once on a second signal, {number.name}; run the same"
+                " command to go on from the last checkpoint",
+                128 + number,
+            )
+        if stop.requested and not passed_on:
+            # Before its first beat a rank does not listen yet.
+            passed_on = all(beat.beats for beat in beats.values())
+            if passed_on:
+                pass_on(stop.received[0], alive)
+        if not bar.disable:
+            show_progress(bar, read_history(state))
+        time.sleep(POLL_S)
+
+
+def running(ranks: Ranks) -> Ranks:
+    """Return the ranks that have not ended."""
+    return {n: process for n, process in ranks.items() if process.poll() is None}
+
+
+def failed(ranks: Ranks) -> Ranks:
+    """Return the ranks that ended with an error, of those known to have ended."""
+    good = (None, 0, os.EX_TEMPFAIL)
+    return {n: p for n, p in ranks.items() if p.returncode not in good}
+
+
+def last_beats(ranks: Ranks, state: Path, start: float) -> dict[int, Beat]:
+    """Return each rank's last sign of life; its start, if it has made none."""
+    beats = {number: Beat(number, 0, 0, "starting", start) for number in ranks}
+    return beats | {beat.rank: beat for beat in read_beats(state)}
+
+
+def seconds_since(beat: Beat) -> float:
+    """Return how long ago a beat was."""
+    return time.monotonic() - beat.time
+
+
+def pass_on(number: signal.Signals, ranks: Ranks) -> None:
+    """Ask the ranks to save and to end after the step they are in."""
+    log.info("%s: stopping after this step, with a checkpoint", number.name)
+    for process in ranks.values():
+        process.send_signal(PASSED_ON)
+
+
+def wait_for_the_others(ranks: Ranks) -> None:
+    """Give the ranks time to notice that one has failed, and to say how."""
+    deadline = time.monotonic() + GRACE_S
+    while running(ranks) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+
+
+def explain_failure(
+    ranks: Ranks, state: Path, beats: dict[int, Beat], timeout: int
+) -> RetuneError:
+    """Return the error of the rank that failed first."""
+    first = first_failure(
+        [
+            read_failure(state, number, process.returncode, beats[number].step)
+            for number, process in failed(ranks).items()
+        ]
+    )
+    alive = running(ranks)
+    waited = max((seconds_since(beats[number]) for number in alive), default=0)
+    if first.fault != Fault.OWN and waited > timeout / 2:
+        # The others gave up waiting for those that are left.
+        return explain_stall(alive, beats)
+    return RetuneError(first.describe())
+
+
+def explain_stall(ranks: Ranks, beats: dict[int, Beat]) -> RetuneError:
+    """Write the ranks' stacks into the log; return which of them is behind."""
+    behind = furthest_behind([beats[number] for number in ranks])
+    # Ranks that wait for each other are level: one that is stopped is the cause.
+    behind = [b for b in behind if is_suspended(ranks[b.rank])] or behind
+    dump_stacks(ranks, beats)
+    numbers = " and ".join(str(beat.rank) for beat in behind)
+    many = len(behind) > 1
+    last = behind[0]
+    stacks = "their stacks are" if many else "its stack is"
+    return RetuneError(
+        f"rank{'s' * many} {numbers} made no progress for {seconds_since(last):,.0f} s"
+        f" in step {last.step} ({last.phase}); {stacks} in the log. If that may take so"
+        " long, raise finetune.ddp_timeout"
+    )
+
+
+def is_suspended(process: subprocess.Popen) -> bool:
+    """Return whether a process is stopped, as by SIGSTOP."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0] == "T"
+
+
+def dump_stacks(ranks: Ranks, beats: dict[int, Beat]) -> None:
+    """Have each rank write its Python stack into the log, one after the other."""
+    for number, process in ranks.items():
+        beat = beats[number]
+        log.error(
+            "rank %d, %.0f s in step %d (%s):",
+            *(number, seconds_since(beat), beat.step, beat.phase),
+        )
+        if beat.beats == 0:  # the signal would only end it
+            continue
+        process.send_signal(DUMP_STACKS)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(DUMP_S)
+
+
+def kill(ranks: Ranks) -> None:
+    """End the ranks that still run, and what they have started.
+
+    By SIGKILL: they take SIGTERM for a request to save, which needs all of them.
+    """
+    alive = running(ranks)
+    for process in alive.values():
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    for process in alive.values():
+        process.wait()
+
+
+def show_progress(bar: Any, records: list[dict[str, Any]]) -> None:
+    """Move the bar to the last step, with loss and speed beside it."""
+    steps = [record for record in records if record.get("train_loss") is not None]
+    if not steps:
+        return
+    last = steps[-1]
+    speed = last["num_labels"] / last["seconds"]
+    bar.set_postfix_str(
+        f"loss {last['train_loss']:.3f}, {speed:,.0f} tokens/s", refresh=False
+    )
+    bar.update(last["step"] - bar.n)
+
+
+def remove_leftovers(state: Path) -> None:
+    """Remove what an ended run left beside its checkpoints and its history."""
+    for pattern in ("heartbeat-rank*", "failure-rank*.json"):
+        for path in state.glob(pattern):
+            path.unlink()
+    for folder in state.glob(".step-*"):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,61 @@
+"""Signals that ask for a stop: they raise a flag, the training loop reads it."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+log = logging.getLogger("retune")
+
+# A user, a terminal's Ctrl-C, and SLURM's --signal=USR1@90 before the time limit.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# With this the step passes a request on to its ranks. A number of its own: SLURM and
+# systemd signal every process of a job, so a rank may hear of one request twice, and
+# must not take that for a second one.
+PASSED_ON = signal.SIGRTMIN
+
+
+class StopRequest:
+    """Whether this process was asked to stop; a context that listens for it."""
+
+    def __init__(self, at_second: Callable[[int], None] | None = None) -> None:
+        """Do nothing yet.
+
+        Args:
+            at_second: Called in the signal handler with the number of a second signal.
+        """
+        self.received: list[signal.Signals] = []
+        self.requested = False
+        self._at_second = at_second
+        self._earlier: dict[int, Callable[[int, FrameType | None], None] | int] = {}
+
+    def __enter__(self) -> "StopRequest":
+        """Listen from now on; only the main thread may."""
+        for number in (*SIGNALS, PASSED_ON):
+            self._earlier[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let the signals do again what they did before."""
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        if number == PASSED_ON:
+            return
+        self.received.append(signal.Signals(number))
+        if len(self.received) > 1 and self._at_second:
+            self._at_second(number)
+
+
+def leave_at_once(number: int) -> None:
+    """End this process as a shell reports a signal: exit code 128 + its number."""
+    log.error("leaving at once on a second %s", signal.Signals(number).name)
+    os._exit(128 + number)
