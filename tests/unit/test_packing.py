@@ -74,6 +74,18 @@ def test_labels_are_counted_without_the_blocks(make_blocks, lengths, sequence_le
         assert blocks.num_labels(numbers) == (labels != IGNORE_INDEX).sum()
 
 
+@given(lengths=lengths, sequence_length=st.integers(2, 16), data=st.data())
+def test_blocks_know_their_documents(make_blocks, lengths, sequence_length, data):
+    blocks = make_blocks(lengths, sequence_length)
+    if len(blocks) == 0:
+        return
+    some = data.draw(st.lists(st.integers(0, len(blocks) - 1), min_size=1))
+    document_of = np.repeat(np.arange(len(lengths)), lengths)
+    tokens = blocks.batch(np.array(some)).input_ids
+    documents = blocks.documents_of(np.array(some))
+    assert documents.tolist() == sorted(set(document_of[tokens.ravel()]))
+
+
 def test_memory_depends_on_the_batch_only(tmp_path):
     write_blocks(tmp_path, [8] * 500_000, 64)
     tracemalloc.start()

@@ -7,9 +7,6 @@ import numpy as np
 
 from retune.publishing import read_json
 
-# TRANSITION
-from retune.training.order import blocks_of_step, share_of_rank  # noqa: F401
-
 IGNORE_INDEX = -100
 
 
@@ -59,6 +56,12 @@ class PackedBlocks:
         """Return how many tokens of these blocks are predicted: the loss's divisor."""
         first, last = self._documents_within(blocks)
         return int((self.sequence_length - 1 - (last - first)).sum())
+
+    def documents_of(self, blocks: np.ndarray) -> np.ndarray:
+        """Return which documents these blocks show, from 0, sorted, each once."""
+        first, last = self._documents_within(blocks)
+        rows = [np.arange(*span) for span in zip(first - 1, last, strict=True)]
+        return np.unique(np.concatenate(rows))
 
     def _block(self, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         start, length = block * self.sequence_length, self.sequence_length
