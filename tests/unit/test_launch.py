@@ -1,0 +1,267 @@
+"""Starting, following and ending ranks: real processes, that train nothing."""
+
+import os
+import signal
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from retune.errors import RetuneError, Stopped
+from retune.training import launch
+from retune.training.failures import (
+    Failure,
+    Fault,
+    first_failure,
+    is_victim,
+    read_failure,
+    record_failure,
+)
+from retune.training.heartbeat import Heartbeat, furthest_behind, read_beats
+from retune.training.out_of_memory import advise, is_out_of_memory, requested
+from retune.training.stopping import StopRequest
+
+NO_BAR = SimpleNamespace(disable=True)
+# A rank that listens, says that it lives, and then does what it is told.
+RANK = """
+import os, signal, sys, time
+from pathlib import Path
+from retune.training.heartbeat import Heartbeat
+from retune.training.stopping import StopRequest
+rank, state = int(os.environ["RANK"]), Path(sys.argv[1])
+with StopRequest() as stop:
+    heartbeat = Heartbeat(state, rank)
+    heartbeat.beat(3, "training")
+    while not stop.requested:
+        %s
+        time.sleep(0.05)
+        heartbeat.beat(3, "training")
+sys.exit(75)
+"""
+
+
+def follow(state, what, timeout=60, world_size=2, at_start=None):
+    """Start ranks that each do `what` until they are asked to stop; follow them."""
+    command = [sys.executable, "-c", RANK % what, str(state)]
+    with (
+        StopRequest() as stop,
+        launch.started(command, "cpu", world_size) as ranks,
+    ):
+        if at_start:
+            at_start(ranks)
+        finished = launch.follow(ranks, state, NO_BAR, stop, timeout)
+    assert all(process.returncode is not None for process in ranks.values())
+    return finished
+
+
+@pytest.fixture(autouse=True)
+def _ranks_find_the_library(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+
+
+def test_ranks_that_end_well_have_finished(tmp_path):
+    assert follow(tmp_path, "sys.exit(0)") is True
+
+
+def test_a_signal_is_passed_on_once_and_only_to_ranks_that_listen(tmp_path):
+    # It comes when no rank has begun to listen: it would end them.
+    assert not follow(
+        tmp_path,
+        "pass",
+        at_start=lambda ranks: os.kill(os.getpid(), signal.SIGUSR1),
+    )
+
+
+def test_a_second_signal_ends_all_at_once(tmp_path):
+    def twice(ranks):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match="second signal, SIGTERM") as raised:
+        follow(tmp_path, "pass", at_start=twice)
+    assert raised.value.exit_code == 128 + signal.SIGTERM
+
+
+def test_a_killed_rank_is_named_with_its_step(tmp_path):
+    what = "rank == 1 and os.kill(os.getpid(), signal.SIGKILL)"
+    start = time.monotonic()
+    with pytest.raises(RetuneError, match="rank 1 was killed by SIGKILL in step 3"):
+        follow(tmp_path, what)
+    assert time.monotonic() - start < launch.GRACE_S + 5
+
+
+def test_a_rank_that_ends_without_a_word_is_named(tmp_path):
+    with pytest.raises(RetuneError, match="rank 0 ended with exit code 3"):
+        follow(tmp_path, "rank == 0 and sys.exit(3)")
+
+
+def test_a_rank_without_a_sign_of_life_is_named_and_says_where_it_is(tmp_path, capfd):
+    what = (
+        "import faulthandler; faulthandler.register(signal.SIGUSR2)"
+        "\n        rank == 1 and time.sleep(1000)"
+    )
+    with pytest.raises(RetuneError, match=r"rank 1 made no progress .* in step 3"):
+        follow(tmp_path, what, timeout=3)
+    assert "Current thread" in capfd.readouterr().err
+
+
+def test_ranks_of_a_larger_world(tmp_path):
+    what = (
+        'print(*(os.environ[k] for k in ("RANK", "LOCAL_RANK", "WORLD_SIZE",'
+        ' "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")), file=open(state /'
+        ' f"rank{rank}", "w")); sys.exit(0)'
+    )
+    command = [sys.executable, "-c", RANK % what, str(tmp_path)]
+    with launch.started(command, "cuda", 8, 4, 2, ("node-a", 29500)) as ranks:
+        for process in ranks.values():
+            process.wait(timeout=30)
+    assert (tmp_path / "rank4").read_text() == "4 0 8 2 node-a 29500\n"
+    assert (tmp_path / "rank5").read_text() == "5 1 8 2 node-a 29500\n"
+
+
+def test_the_visible_devices_are_left_as_they_are():
+    assert "CUDA_VISIBLE_DEVICES" not in launch.rank_environment("cuda", 2, "node-a")
+
+
+def test_beats_tell_who_is_behind(tmp_path):
+    first, second = Heartbeat(tmp_path, 0), Heartbeat(tmp_path, 1)
+    for _ in first.beating(range(3), 7, "training"):
+        pass
+    list(second.beating(range(2), 7, "training"))
+    first.beat(7, "saving with a long name")
+    first.beat(7, "saving")
+    beats = read_beats(tmp_path)
+    assert [(b.rank, b.step, b.beats, b.phase) for b in beats] == [
+        (0, 7, 5, "saving"),
+        (1, 7, 2, "training"),
+    ]
+    assert [beat.rank for beat in furthest_behind(beats)] == [1]
+    second.beat(8, "training")
+    assert [beat.rank for beat in furthest_behind(read_beats(tmp_path))] == [0]
+
+
+def test_leftovers_are_removed_and_nothing_else(tmp_path):
+    Heartbeat(tmp_path, 0)
+    record_failure(tmp_path, 1, 2, ValueError("no"))
+    for name in (".step-00000004", "step-00000002"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "history.jsonl").touch()
+    launch.remove_leftovers(tmp_path)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["history.jsonl", "step-00000002"]
+
+
+GLOO = RuntimeError(
+    "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by"
+    " peer [127.0.0.1]:22249"
+)
+
+
+def test_a_victim_is_never_named_before_the_cause(tmp_path):
+    record_failure(tmp_path, 0, 5, GLOO)
+    record_failure(tmp_path, 1, 5, ValueError("the cause"))
+    failures = [read_failure(tmp_path, rank, 1, 5) for rank in (0, 1)]
+    assert failures[0].time < failures[1].time
+    assert first_failure(failures).rank == 1
+    told = first_failure(failures).describe()
+    assert told == "rank 1 failed first: ValueError: the cause (in step 5)"
+
+
+def test_a_rank_killed_by_the_kernel_comes_before_its_victims(tmp_path):
+    record_failure(tmp_path, 0, 5, GLOO)
+    failures = [read_failure(tmp_path, 0, 1, 5), read_failure(tmp_path, 1, -9, 5)]
+    first = first_failure(failures)
+    assert first.rank == 1
+    assert "memory runs out" in first.describe()
+
+
+def test_among_causes_the_earliest_counts():
+    def failure(rank, time, fault=Fault.OWN):
+        return Failure(rank, time, 1, "", False, fault)
+
+    failures = [failure(0, 3.0), failure(1, 2.0), failure(2, 1.0, Fault.ABORTED)]
+    assert first_failure(failures).rank == 1
+
+
+def test_what_only_follows_from_another_rank_is_told_apart():
+    assert is_victim(GLOO)
+    assert not is_victim(RuntimeError("shape mismatch"))
+    assert not is_victim(RetuneError("the gloo of the user"))
+    wrapped = ValueError("saving failed")
+    wrapped.__cause__ = GLOO
+    assert is_victim(wrapped)
+
+
+PLAN = {
+    "micro_batch_size": 8,
+    "global_batch_size": 32,
+    "world_size": 2,
+    "pipeline_stages": 1,
+    "zero_stage": 2,
+    "offload_optimizer": "none",
+    "activation_checkpointing": False,
+    "model_states_gb_per_rank": 3.0,
+    "sequence_length": 1024,
+    "hardware": {"accelerator": "cuda"},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "needed", "there", "told"),
+    [
+        ({}, 31, 24, "8 (needs about 31.0 GB, 24.0 GB are there): write"
+         " micro_batch_size: 4 (about 17.0 GB)"),
+        # 6 and 3 divide 12, the share of a rank; 5 and 4 of 8 do not fit.
+        ({"micro_batch_size": 6, "global_batch_size": 24}, 27, 16,
+         "write micro_batch_size: 3 (about 15.0 GB)"),
+        # Twice as many sequences go through two stages of a pipeline.
+        ({"micro_batch_size": 6, "global_batch_size": 6, "pipeline_stages": 2}, 27, 16,
+         "write micro_batch_size: 3"),
+        ({}, 31, 6, "write micro_batch_size: 1, activation_checkpointing: true"),
+        ({"micro_batch_size": 1}, 31, 24, "activation_checkpointing: true"),
+        ({"micro_batch_size": 1, "activation_checkpointing": True}, 31, 24,
+         "zero_stage: 3"),
+        # The states alone do not fit: a smaller batch would not help.
+        ({"model_states_gb_per_rank": 30.0}, 25, 24, "8 (needs about 30.0 GB, 24.0 GB"
+         " are there): write configure.zero_stage: 3"),
+        ({"model_states_gb_per_rank": 30.0, "zero_stage": 3}, 31, 24,
+         "offload_optimizer: cpu"),
+        ({"model_states_gb_per_rank": 30.0, "zero_stage": 3,
+          "offload_optimizer": "cpu"}, 31, 24, "sequence_length below 1024, or give"
+         " the run more GPUs"),
+        ({"model_states_gb_per_rank": 30.0, "zero_stage": 3,
+          "hardware": {"accelerator": "cpu"}}, 31, 24, "give the run more memory"),
+    ],
+)  # fmt: skip
+def test_out_of_memory_says_what_would_fit(change, needed, there, told):
+    assert told in advise(PLAN | change, needed, there, 0.0)
+
+
+def test_memory_in_use_before_training_is_no_activation():
+    assert "write micro_batch_size: 4 (about 12.0 GB)" in advise(PLAN, 16, 14, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "size"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0"), 2**31),
+        (
+            RuntimeError(
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+                " 8388608 bytes. Error code 12 (Cannot allocate memory)"
+            ),
+            2**23,
+        ),
+        (MemoryError(), 0),
+        (OSError(12, "Cannot allocate memory"), 0),
+    ],
+)
+def test_out_of_memory_is_recognised(error, size):
+    assert is_out_of_memory(error)
+    assert requested(error) == pytest.approx(size / 1e9)
+
+
+def test_other_errors_are_not_out_of_memory():
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+    assert not is_out_of_memory(OSError(28, "No space left on device"))
