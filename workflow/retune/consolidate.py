@@ -3,14 +3,12 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from retune.errors import RetuneError
 from retune.publishing import (
@@ -21,8 +19,23 @@ from retune.publishing import (
     write_manifest,
 )
 from retune.settings import ConsolidateSettings
+from retune.training.adapters import (
+    find_in_base,
+    is_adapter,
+    merge_adapters,
+    published_name,
+)
 from retune.training.checkpoint_files import WEIGHTS, find_damage
+from retune.training.shards import find_weights
 from retune.training.tensor_hashes import tensor_sha256
+from retune.training.weight_files import (
+    Facts,
+    Tensors,
+    check,
+    dtype_of,
+    size_of,
+    write_file,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,39 +47,112 @@ def run(
 ) -> str:
     """Write the tuned weights, in the precision they were trained in.
 
-    Every tensor is read back from the published files and compared with the hash that
-    the ranks took of the live weight at the end of training. Tied weights are stored
-    once, as transformers expects.
+    Every tensor is compared with the hash that the ranks took of the live weight at
+    the end of training, and read back from the published files. Tied weights are
+    stored once, as transformers expects. LoRA adapters are merged into the model and,
+    in peft's layout, written to `adapter/`.
+
+    Memory holds one tensor at a time; the checkpoint's files are mapped.
     """
-    if damage := find_damage(checkpoint):
-        raise RetuneError(f"{checkpoint}: {damage}; rerun finetune")
+    try:
+        check_sizes(checkpoint)
+        return publish(settings, base, checkpoint, consolidated)
+    except Exception as error:
+        # The weights' own hashes make reading all of the checkpoint first needless.
+        if damage := find_damage(checkpoint):
+            raise RetuneError(f"{checkpoint}: {damage}; rerun finetune") from error
+        raise
+
+
+def check_sizes(checkpoint: Path) -> None:
+    """Raise an error if a file is missing or has another size than it had."""
+    for file in read_json(checkpoint / MANIFEST)["files"]:
+        path = checkpoint / file["path"]
+        if path.stat().st_size != file["size"]:
+            raise RetuneError(f"{path} has not its {file['size']} bytes")
+
+
+def publish(
+    settings: ConsolidateSettings, base: Path, checkpoint: Path, consolidated: Path
+) -> str:
+    """Write the model's folder; see `run`."""
     weights = read_json(checkpoint / WEIGHTS)
-    shards = plan_shards(weights["tensors"], int(settings.max_shard_size_gb * GB))
-    state = read_weights(checkpoint)
+    facts, lora = weights["tensors"], weights.get("lora")
+    tensors = find_live_weights(base, checkpoint, weights)
     with published_folder(consolidated) as stage:
         copy_all_but_weights(base, stage)
+        if lora:
+            write_adapters(stage / "adapter", lora, tensors, facts)
+            tensors, facts = merged_model(lora, tensors, facts)
+        shards = plan_shards(facts, int(settings.max_shard_size_gb * GB))
         for file, names in shards.items():
-            write_shard(stage / file, names, state, weights["tensors"])
-            verify_shard(stage / file, weights["tensors"])
-        write_index(stage, shards, weights["tensors"])
-        record_dtype(stage / "config.json", weights["tensors"])
+            write_file(stage / file, names, tensors, facts)
+        write_index(stage, shards, facts)
+        record_dtype(stage / "config.json", facts)
         write_manifest(stage)
-    num_bytes = sum(map(size_of, weights["tensors"].values()))
+    num_bytes = sum(map(size_of, facts.values()))
     return (
-        f"{len(weights['tensors'])} tensors, {num_bytes / 1e6:,.1f} MB, all equal to"
-        " the live weights"
+        f"{len(facts)} tensors, {num_bytes / 1e6:,.1f} MB, all equal to the live"
+        f" weights{', adapters merged' if lora else ''}"
     )
 
 
-def read_weights(checkpoint: Path) -> dict[str, Any]:
-    """Return name -> tensor, or a lazy tensor that joins its ZeRO shards when asked."""
-    if any(checkpoint.glob("*_optim_states.pt")):
-        return get_fp32_state_dict_from_zero_checkpoint(
-            str(checkpoint.parent), tag=checkpoint.name, lazy_mode=True
+def find_live_weights(base: Path, checkpoint: Path, weights: dict[str, Any]) -> Tensors:
+    """Return how to read each weight that was live at the end of training.
+
+    Frozen weights may be left out of a checkpoint: they are those of the base model.
+    """
+    facts = weights["tensors"]
+    readers = find_weights(checkpoint, weights.get("layers"))
+    if "lora" in weights:
+        readers = {published_name(name): reader for name, reader in readers.items()}
+        frozen = [name for name in facts if name not in readers]
+        readers |= find_in_base(base, frozen)
+    if missing := [name for name in facts if name not in readers]:
+        raise RetuneError(
+            f"{checkpoint} lacks {len(missing)} of {len(facts)} weights, such as"
+            f" {missing[0]}; rerun finetune"
         )
-    # Stage 0: nothing is sharded. A pickle, but one of ours: its hash was just checked.
-    path = checkpoint / "mp_rank_00_model_states.pt"
-    return torch.load(path, map_location="cpu", mmap=True, weights_only=False)["module"]
+    return {
+        name: partial(readers[name], dtype_of(tensor)) for name, tensor in facts.items()
+    }
+
+
+def merged_model(
+    lora: dict[str, Any], tensors: Tensors, facts: Facts
+) -> tuple[Tensors, Facts]:
+    """Return base weights with their adapters added, and what is known of them."""
+    verified = {
+        name: partial(read_verified, name, read, facts)
+        for name, read in tensors.items()
+    }
+    merged = merge_adapters(lora, verified)
+    names = [name for name in facts if not is_adapter(name)]
+    known = {name: dict(facts[name]) for name in names}
+    for name in merged:
+        del known[name]["sha256"]
+    return {name: merged.get(name, tensors[name]) for name in names}, known
+
+
+def read_verified(
+    name: str, read: Callable[[], torch.Tensor], facts: Facts
+) -> torch.Tensor:
+    """Return a live weight; raise RetuneError if it is another than it was."""
+    tensor = read()
+    check(name, tensor_sha256(tensor), facts)
+    return tensor
+
+
+def write_adapters(
+    folder: Path, lora: dict[str, Any], tensors: Tensors, facts: Facts
+) -> None:
+    """Write what peft's `PeftModel.from_pretrained(base_model, folder)` reads."""
+    folder.mkdir()
+    names = [name for name in facts if is_adapter(name)]
+    write_file(folder / "adapter_model.safetensors", names, tensors, facts)
+    # Where the base model lay is nothing to publish.
+    config = {**lora, "base_model_name_or_path": None, "inference_mode": True}
+    write_json(folder / "adapter_config.json", config)
 
 
 def plan_shards(tensors: dict[str, Any], max_bytes: int) -> dict[str, list[str]]:
@@ -86,51 +172,6 @@ def plan_shards(tensors: dict[str, Any], max_bytes: int) -> dict[str, list[str]]
         f"model-{number:05d}-of-{len(groups):05d}.safetensors": names
         for number, names in enumerate(groups, start=1)
     }
-
-
-def size_of(tensor: dict[str, Any]) -> int:
-    """Return the bytes of a tensor described by dtype and shape."""
-    dtype = getattr(torch, tensor["dtype"])
-    return torch.Size(tensor["shape"]).numel() * dtype.itemsize
-
-
-def write_shard(
-    path: Path, names: list[str], state: dict[str, Any], tensors: dict[str, Any]
-) -> None:
-    """Write one safetensors file; only its own tensors are in memory."""
-    missing = [name for name in names if name not in state]
-    if missing:
-        raise RetuneError(f"the checkpoint lacks {', '.join(missing)}; rerun finetune")
-    shard = {
-        # A lazy tensor becomes a real one by contiguous().
-        name: state[name]
-        .contiguous()
-        .to(getattr(torch, tensors[name]["dtype"]))
-        .clone()
-        for name in names
-    }
-    save_file(shard, path, metadata={"format": "pt"})
-
-
-def verify_shard(path: Path, tensors: dict[str, Any]) -> None:
-    """Raise RetuneError if a tensor on disk is not the live weight, bit for bit."""
-    wrong = [
-        name
-        for name, tensor in read_shard(path)
-        if tensor_sha256(tensor) != tensors[name]["sha256"]
-    ]
-    if wrong:
-        raise RetuneError(
-            f"{path.name}: {', '.join(wrong)} differ from the weights at the end of"
-            " training; nothing was published"
-        )
-
-
-def read_shard(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the tensors of a safetensors file, one at a time."""
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 - not a dict
-            yield name, file.get_tensor(name)
 
 
 def copy_all_but_weights(base: Path, folder: Path) -> None:
