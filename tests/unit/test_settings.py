@@ -81,7 +81,16 @@ def test_problems_across_sections_are_named_together():
         ("dataset", {"source": "builtin", "document_start": "("}, "no regular"),
         ("model", {"source": "hub", "name": "a/b", "revision": "v1"}, "40 hex digits"),
         ("configure", {"offload_param": "cpu", "zero_stage": 2}, "zero_stage: 3"),
-        ("configure", {"offload_optimizer": "cpu"}, "nothing to offload"),
+        ("configure", {"offload_optimizer": "nvme"}, "needs hardware.nvme_path"),
+        (
+            "configure",
+            {"offload_optimizer": "nvme", "zero_stage": 2},
+            "nvme needs zero",
+        ),
+        ("configure", {"pipeline_stages": 2, "zero_stage": 2}, "needs zero_stage: 1"),
+        ("configure", {"pipeline_stages": 2, "offload_param": "cpu"}, "none, not cpu"),
+        ("configure", {"pipeline_stages": 3}, "2 ranks are not a multiple"),
+        ("configure", {"precision": "fp16"}, "no fp16 there"),
         ("evaluate", {"context_length": 64, "stride": 65}, "go unscored"),
         ("hardware", {"nodes": 2, "gpus_per_node": "auto"}, "must be given"),
     ],
@@ -142,3 +151,11 @@ def test_settings_cannot_be_changed():
     params = read_params(MINIMAL)
     with pytest.raises(ValueError, match="frozen"):
         params.finetune.epochs = 2
+
+
+def test_adapters_go_with_one_stage():
+    sections = {"configure": {"pipeline_stages": 2}, "finetune": {"lora": {"r": 8}}}
+    lines = problems_of({**MINIMAL, **sections})
+    assert any(
+        "finetune.lora goes with configure.pipeline_stages: 1" in x for x in lines
+    )

@@ -9,6 +9,7 @@ import math
 import os
 import struct
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -24,6 +25,15 @@ CPU_RANKS = 2
 # Tokens per rank and forward pass that `micro_batch_size: auto` does not exceed.
 TOKENS_PER_PASS = {"cpu": 2048, "cuda": 8192}
 UNKNOWN_MEMORY = "; whether that fits is not known without hardware.gpu_memory_gb"
+# Dynamic loss scaling for fp16, with DeepSpeed's own numbers.
+LOSS_SCALING = {
+    "enabled": True,
+    "loss_scale": 0,
+    "initial_scale_power": 16,
+    "loss_scale_window": 1000,
+    "hysteresis": 2,
+    "min_loss_scale": 1,
+}
 # Share of a GPU's memory that model states may take before ZeRO-3 is chosen.
 SHARE_FOR_STATES = 0.6
 
@@ -85,9 +95,10 @@ def run(
             / GB,
             4,
         ),
+        "peak_tflops": known(hardware.peak_tflops),
         "hardware": vars(resolved),
     }
-    write_json(plan / "deepspeed.json", deepspeed_config(values))
+    write_json(plan / "deepspeed.json", deepspeed_config(values, hardware.nvme_path))
     write_json(
         plan / "plan.json",
         {**facts, "decisions": [vars(decision) for decision in decisions]},
@@ -104,24 +115,26 @@ def decide(
 ) -> list[Decision]:
     """Return every value of the strategy, each with its reason."""
     precision = choose_precision(settings, hardware)
-    micro = choose_micro_batch_size(settings, hardware, sequence_length)
-    per_pass = micro.value * hardware.world_size
+    stages = settings.pipeline_stages
+    if hardware.world_size % stages:
+        raise RetuneError(
+            f"configure.pipeline_stages: {stages}, but {hardware.world_size} ranks are"
+            " not a multiple of it"
+        )
+    shares = hardware.world_size // stages
+    micro = choose_micro_batch_size(settings, hardware, shares, sequence_length)
+    per_pass = micro.value * shares
     if settings.global_batch_size % per_pass:
+        counted = "ranks" if stages == 1 else "ranks / pipeline_stages"
         raise RetuneError(
             f"configure.global_batch_size: {settings.global_batch_size} is not a"
-            f" multiple of ranks x micro_batch_size ({hardware.world_size} x"
-            f" {micro.value})"
+            f" multiple of {counted} x micro_batch_size ({shares} x {micro.value})"
         )
     stage = choose_zero_stage(settings, hardware, num_parameters, precision.value)
     if stage.value == 0 and precision.value != "fp32":
         raise RetuneError(
             f"configure.zero_stage: 0 with precision {precision.value} takes one Adam"
             " step too many in DeepSpeed 0.19: use 1, or precision: fp32"
-        )
-    if settings.offload_optimizer == "cpu" and hardware.accelerator == "cpu":
-        raise RetuneError(
-            "configure.offload_optimizer: cpu, but this machine has no GPU to offload"
-            " from; write none"
         )
     if precision.value == "fp16" and hardware.accelerator == "cpu":
         raise RetuneError(
@@ -139,9 +152,11 @@ def decide(
             "gradient_accumulation_steps",
             settings.global_batch_size // per_pass,
             f"{settings.global_batch_size} sequences = {micro.value} per rank x"
-            f" {hardware.world_size} ranks x this",
+            f" {shares} {'ranks' if stages == 1 else 'pipelines'} x this",
         ),
+        given(settings, "pipeline_stages"),
         given(settings, "activation_checkpointing"),
+        choose_attention(settings, hardware, precision.value),
         given(settings, "gradient_clipping"),
     ]
 
@@ -168,15 +183,34 @@ def choose_precision(settings: ConfigureSettings, hardware: Hardware) -> Decisio
     return Decision("precision", "bf16", "GPUs since Ampere compute it at full speed")
 
 
-def choose_micro_batch_size(
-    settings: ConfigureSettings, hardware: Hardware, sequence_length: int
+def choose_attention(
+    settings: ConfigureSettings, hardware: Hardware, precision: str
 ) -> Decision:
-    """Return the largest divisor of a rank's share within TOKENS_PER_PASS."""
+    """Return the attention kernels: flash where it is installed and can be used."""
+    key = "attn_implementation"
+    if settings.attn_implementation != "auto":
+        return Decision(key, settings.attn_implementation, "set in params.yaml")
+    if hardware.accelerator == "cpu":
+        return Decision(key, "sdpa", "PyTorch's own kernels")
+    if precision == "fp32":
+        return Decision(key, "sdpa", "flash attention computes in bf16 and fp16 only")
+    if find_spec("flash_attn") is None:
+        return Decision(key, "sdpa", "flash-attn is not installed here")
+    return Decision(key, "flash_attention_2", "flash-attn is installed")
+
+
+def choose_micro_batch_size(
+    settings: ConfigureSettings,
+    hardware: Hardware,
+    shares: int,
+    sequence_length: int,
+) -> Decision:
+    """Return the largest divisor of one of `shares` within TOKENS_PER_PASS."""
     if settings.micro_batch_size != "auto":
         return Decision(
             "micro_batch_size", settings.micro_batch_size, "set in params.yaml"
         )
-    share = max(1, settings.global_batch_size // hardware.world_size)
+    share = max(1, settings.global_batch_size // shares)
     budget = TOKENS_PER_PASS[hardware.accelerator]
     most = max(1, budget // sequence_length)
     micro = max(size for size in range(1, min(share, most) + 1) if share % size == 0)
@@ -197,8 +231,10 @@ def choose_zero_stage(
     """Return stage 2 where the model states fit beside activations, else 3."""
     if settings.zero_stage != "auto":
         return Decision("zero_stage", settings.zero_stage, "set in params.yaml")
-    if settings.offload_param == "cpu":
-        return Decision("zero_stage", 3, "offload_param needs it")
+    if settings.pipeline_stages > 1:
+        return Decision("zero_stage", 1, "goes with pipeline_stages")
+    if settings.offload_param != "none" or settings.offload_optimizer == "nvme":
+        return Decision("zero_stage", 3, "what is offloaded needs it")
     needed = model_states_bytes(num_parameters, precision, 2, hardware.world_size) / GB
     if hardware.gpu_memory_gb is None or hardware.accelerator == "cpu":
         return Decision(
@@ -254,7 +290,9 @@ def check_cpu_memory(
         )
 
 
-def deepspeed_config(values: dict[str, Any]) -> dict[str, Any]:
+def deepspeed_config(
+    values: dict[str, Any], nvme_path: str | None = None
+) -> dict[str, Any]:
     """Return the DeepSpeed config: complete, with no "auto" left."""
     zero: dict[str, Any] = {
         "stage": values["zero_stage"],
@@ -268,16 +306,18 @@ def deepspeed_config(values: dict[str, Any]) -> dict[str, Any]:
             "stage3_prefetch_bucket_size": int(5e7),
             "stage3_param_persistence_threshold": int(1e5),
         }
-    if values["offload_optimizer"] == "cpu":
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
-    if values["offload_param"] == "cpu":
-        zero["offload_param"] = {"device": "cpu", "pin_memory": True}
+    for key in ("offload_optimizer", "offload_param"):
+        if values[key] != "none":
+            zero[key] = {"device": values[key], "pin_memory": True}
+        if values[key] == "nvme":
+            zero[key]["nvme_path"] = nvme_path
+    is_fp16 = values["precision"] == "fp16"
     return {
         "train_batch_size": values["global_batch_size"],
         "train_micro_batch_size_per_gpu": values["micro_batch_size"],
         "gradient_accumulation_steps": values["gradient_accumulation_steps"],
         "gradient_clipping": values["gradient_clipping"],
-        "fp16": {"enabled": values["precision"] == "fp16"},
+        "fp16": LOSS_SCALING if is_fp16 else {"enabled": False},
         "bf16": {"enabled": values["precision"] == "bf16"},
         "zero_optimization": zero,
         # The loop logs its own steps.
@@ -377,9 +417,11 @@ def describe(facts: dict[str, Any], decisions: list[Decision]) -> str:
 
 def summarize(values: dict[str, Any], hardware: Hardware) -> str:
     """Return the plan in one line."""
+    stages = values["pipeline_stages"]
     return (
-        f"ZeRO-{values['zero_stage']}, {values['precision']} on {hardware.world_size}"
+        (f"pipeline of {stages} stages, " if stages > 1 else "")
+        + f"ZeRO-{values['zero_stage']}, {values['precision']} on {hardware.world_size}"
         f" {'GPU' if hardware.accelerator == 'cuda' else 'CPU'} ranks: batch"
         f" {values['global_batch_size']} = {values['micro_batch_size']} x"
-        f" {values['gradient_accumulation_steps']} x {hardware.world_size}"
+        f" {values['gradient_accumulation_steps']} x {hardware.world_size // stages}"
     )

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 Auto = Literal["auto"]
+Offload = Literal["none", "cpu", "nvme"]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 HubName = Annotated[
     str,
@@ -244,6 +245,14 @@ class HardwareSettings(Settings):
         "auto",
         description="Main memory of one node, GB; offloading must fit into it.",
     )
+    nvme_path: str | None = Field(
+        None, description="Folder on a fast local disk, for offloading to `nvme`."
+    )
+    peak_tflops: Annotated[float, Field(gt=0)] | Auto = Field(
+        "auto",
+        description="Dense TFLOP/s of one GPU in the run's precision, what model FLOPs"
+        " utilisation is a share of; `auto`: known for common GPUs.",
+    )
 
     @model_validator(mode="after")
     def _check_nodes(self) -> "HardwareSettings":
@@ -318,14 +327,29 @@ class ConfigureSettings(Settings):
     zero_stage: Literal["auto", 0, 1, 2, 3] = Field(
         "auto", description="DeepSpeed ZeRO stage."
     )
-    offload_optimizer: Literal["none", "cpu"] = Field(
-        "none", description="Keep optimizer states in CPU memory (GPUs only)."
+    offload_optimizer: Offload = Field(
+        "none",
+        description="Keep optimizer states in CPU memory, or under"
+        " `hardware.nvme_path` (`nvme`: ZeRO-3 only).",
     )
-    offload_param: Literal["none", "cpu"] = Field(
-        "none", description="Keep parameters in CPU memory (ZeRO-3 on GPUs only)."
+    offload_param: Offload = Field(
+        "none",
+        description="Keep parameters in CPU memory, or under `hardware.nvme_path`"
+        " (ZeRO-3 only).",
+    )
+    pipeline_stages: int = Field(
+        1,
+        ge=1,
+        description="Cut the model into this many stages, a rank each, with ZeRO-1;"
+        " 1: no pipeline. GPT-2, Llama, Mistral and Qwen models.",
     )
     activation_checkpointing: bool = Field(
         False, description="Recompute activations: less memory, slower."
+    )
+    attn_implementation: Literal["auto", "sdpa", "flash_attention_2", "eager"] = Field(
+        "auto",
+        description="Attention kernels, as transformers names them; `auto`:"
+        " flash_attention_2 on GPUs where it is installed, else sdpa.",
     )
     gradient_clipping: float = Field(
         1.0, ge=0, description="Largest norm of the gradient; 0 does not clip."
@@ -339,15 +363,54 @@ class ConfigureSettings(Settings):
                 f"zero_stage: 0 with precision: {self.precision} takes one Adam step"
                 " too many in DeepSpeed 0.19: use zero_stage: 1, or precision: fp32"
             )
-        if self.offload_param == "cpu" and self.zero_stage not in ("auto", 3):
+        if self.offload_param != "none" and self.zero_stage not in ("auto", 3):
             problems.append(
-                f"offload_param: cpu needs zero_stage: 3, not {self.zero_stage}"
+                f"offload_param: {self.offload_param} needs zero_stage: 3, not"
+                f" {self.zero_stage}"
             )
-        if self.offload_optimizer == "cpu" and self.zero_stage == 0:
-            problems.append("offload_optimizer: cpu needs zero_stage: 1, 2 or 3, not 0")
+        if self.offload_optimizer != "none" and self.zero_stage == 0:
+            problems.append(
+                f"offload_optimizer: {self.offload_optimizer} needs zero_stage: 1, 2"
+                " or 3, not 0"
+            )
+        if self.offload_optimizer == "nvme" and self.zero_stage not in ("auto", 3):
+            problems.append(
+                f"offload_optimizer: nvme needs zero_stage: 3, not {self.zero_stage}"
+            )
+        if self.pipeline_stages > 1:
+            problems += self._pipeline_problems()
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _pipeline_problems(self) -> list[str]:
+        stages = f"pipeline_stages: {self.pipeline_stages}"
+        problems = []
+        if self.zero_stage not in ("auto", 1):
+            problems.append(f"{stages} needs zero_stage: 1, not {self.zero_stage}")
+        problems += [
+            f"{stages} goes with {key}: none, not {getattr(self, key)}"
+            for key in ("offload_optimizer", "offload_param")
+            if getattr(self, key) != "none"
+        ]
+        return problems
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters, with the names of peft's LoraConfig."""
+
+    r: int = Field(16, ge=1, description="Rank of the adapters.")
+    lora_alpha: float = Field(
+        32, gt=0, description="Adapters are scaled by `lora_alpha` / `r`."
+    )
+    lora_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Dropout of the adapters' input."
+    )
+    target_modules: list[str] | Literal["all-linear"] = Field(
+        "all-linear",
+        description="Layers that get adapters, by the end of their names (`q_proj`);"
+        " `all-linear`: all but the output head.",
+    )
 
 
 class FinetuneSettings(Settings):
@@ -364,11 +427,21 @@ class FinetuneSettings(Settings):
         description="Peak learning rate; `auto`: 5e-5 for a pre-trained model, 1.5e-3"
         " for the built-in one, whose weights are random.",
     )
-    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="Decay after the warm-up."
+    lora: LoraSettings | None = Field(
+        None,
+        description="Train low-rank adapters and freeze the model: `{r: 16,"
+        " lora_alpha: 32}`. `consolidate` merges them into the model.",
+    )
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "WarmupLR"] = Field(
+        "cosine",
+        description="After the warm-up: decay, or `constant`. `WarmupLR` is"
+        " DeepSpeed's: the warm-up is logarithmic, then constant.",
     )
     warmup_ratio: Share = Field(
         0.05, description="Share of the steps over which the learning rate rises."
+    )
+    warmup_steps: int | None = Field(
+        None, ge=0, description="The same as a number of steps, instead of the share."
     )
     min_lr_ratio: Share = Field(
         0.1, description="Learning rate at the end, as a share of the peak."
@@ -388,13 +461,35 @@ class FinetuneSettings(Settings):
     save_steps: int = Field(
         50, ge=1, description="Optimizer steps between checkpoints under `state/`."
     )
-    save_total_limit: int = Field(2, ge=1, description="Checkpoints to keep.")
+    save_total_limit: int = Field(
+        2,
+        ge=1,
+        description="Newest checkpoints to keep; the best one, by its validation loss,"
+        " is kept besides.",
+    )
+    load_best_model_at_end: bool = Field(
+        False,
+        description="Publish the saved checkpoint with the lowest validation loss"
+        " instead of the last one.",
+    )
     save_only_model: bool = Field(
         False,
         description="Leave the optimizer's moments, 8 of 12 to 16 bytes per parameter,"
         " out of `results/finetune/checkpoint`. `consolidate` makes the same model of"
         " it, but nobody can continue the optimizer from it. Checkpoints under `state/`"
         " are always whole: an interrupted run resumes either way.",
+    )
+    max_skipped_steps: int = Field(
+        10,
+        ge=0,
+        description="A step whose loss or gradients are not finite is skipped and"
+        " counted; stop after more than this many.",
+    )
+    ddp_timeout: int = Field(
+        1800,
+        ge=10,
+        description="Seconds without any progress after which a rank counts as hanging"
+        " and the run is ended.",
     )
 
 
@@ -457,7 +552,13 @@ class Params(Settings):
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> "Params":
-        if problems := problems_across(self.hardware, self.configure):
+        problems = problems_across(self.hardware, self.configure)
+        if self.finetune.lora and self.configure.pipeline_stages > 1:
+            problems.append(
+                "finetune.lora goes with configure.pipeline_stages: 1, not"
+                f" {self.configure.pipeline_stages}"
+            )
+        if problems:
             raise ValueError("\n".join(problems))
         return self
 
@@ -473,25 +574,31 @@ def problems_across(
             " node only, so far; write 1"
         )
     ranks, micro = hardware.gpus_per_node, configure.micro_batch_size
+    stages = configure.pipeline_stages
     if ranks != "auto":
         ranks *= hardware.nodes
+        if ranks % stages:
+            problems.append(
+                f"configure.pipeline_stages: {stages}, but {ranks} ranks are not a"
+                " multiple of it"
+            )
+            return problems
+        ranks //= stages
         per_pass = ranks * (1 if micro == "auto" else micro)
         batch = configure.global_batch_size
         if batch % per_pass:
             nearest = max(1, round(batch / per_pass)) * per_pass
+            counted = "ranks" if stages == 1 else "ranks / pipeline_stages"
             problems.append(
-                f"configure.global_batch_size: {batch} is not a multiple of ranks x"
+                f"configure.global_batch_size: {batch} is not a multiple of {counted} x"
                 f" micro_batch_size ({ranks} x {micro}); {nearest} would be"
             )
-    if hardware.accelerator != "cpu":
-        return problems
     problems += [
-        f"configure.{key}: cpu, but hardware.accelerator is cpu: there is nothing to"
-        " offload from; write none"
+        f"configure.{key}: nvme needs hardware.nvme_path, a folder on a fast local disk"
         for key in ("offload_optimizer", "offload_param")
-        if getattr(configure, key) == "cpu"
+        if getattr(configure, key) == "nvme" and not hardware.nvme_path
     ]
-    if configure.precision == "fp16":
+    if hardware.accelerator == "cpu" and configure.precision == "fp16":
         problems.append(
             "configure.precision: fp16, but hardware.accelerator is cpu: DeepSpeed has"
             " no fp16 there; write fp32 or bf16"

@@ -1,19 +1,26 @@
 """Checkpoints under state/: complete or not there, verified before they are used."""
 
+import errno
 import logging
 import shutil
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import deepspeed
 import deepspeed.comm as dist
-import torch
-from deepspeed.accelerator import get_accelerator
-from safetensors.torch import load_file, save_file
 
-from retune.publishing import MANIFEST, read_json, sha256, sync, write_json
-from retune.training.checkpoint_files import WEIGHTS, find_checkpoints, newest_good
-from retune.training.tensor_hashes import tensor_sha256
+from retune.errors import RetuneError
+from retune.publishing import MANIFEST, sha256, sync, write_json
+from retune.training.checkpoint_files import (
+    GB,
+    UNFINISHED,
+    WEIGHTS,
+    best_of,
+    find_checkpoints,
+)
 
 log = logging.getLogger("retune")
 
@@ -21,134 +28,146 @@ log = logging.getLogger("retune")
 class Checkpoints:
     """The checkpoints of one run: `state/step-00000050/` and so on.
 
-    All ranks write into a temporary folder; each hashes a part of the files; rank 0
-    writes the manifest and renames the folder. DeepSpeed's own `latest` is not used:
-    it can point at a checkpoint that other ranks have not finished.
+    All ranks write into a folder with a dot before its name; each hashes a part of the
+    files, beside the training; then rank 0 writes the manifest and renames the folder.
+    The newest folder is the latest checkpoint: DeepSpeed's own file `latest` is not
+    written, as it can name one that other ranks have not finished.
     """
 
     def __init__(self, state: Path, keep: int) -> None:
         """Work in `state`, which exists; keep the newest `keep` checkpoints."""
         self.state = state
         self.keep = keep
+        self._hasher = ThreadPoolExecutor(max_workers=1)
+        self._hashes: Future[list[dict[str, Any]]] | None = None
+        self._manifest: dict[str, Any] = {}
 
     def save(
         self,
         engine: deepspeed.DeepSpeedEngine,
-        step: int,
-        weights: dict[str, Any] | None = None,
+        weights: dict[str, Any],
+        plan: dict[str, Any],
+        facts: dict[str, Any],
     ) -> None:
-        """Publish a checkpoint of this step and drop the oldest ones.
+        """Write a checkpoint; `publish` makes it one.
 
         Args:
-            engine: Its module, optimizer and this rank's random state are saved.
-            step: Optimizer steps done.
-            weights: What `weight_hashes` returned, for the last checkpoint.
+            engine: Its module and optimizer are saved.
+            weights: The live weights' hashes, and how to put them together.
+            plan: What `configure` resolved.
+            facts: For the manifest: `step`, the optimizer steps done; `skipped`; and
+                `validation_loss`, if there was a validation at this step.
+
+        Raises:
+            RetuneError: If the disk is full; earlier checkpoints stay.
         """
-        stage = self.state / f".step-{step:08d}"
-        published = self.state / f"step-{step:08d}"
+        self.publish()
+        stage = self.state / f"{UNFINISHED}{facts['step']:08d}"
         if dist.get_rank() == 0:
-            # What a killed try left half-written, or what was found damaged.
-            for leftover in (*self.state.glob(".step-*"), published):
-                shutil.rmtree(leftover, ignore_errors=True)
+            # What a killed try left half-written.
+            for leftover in self.state.glob(f"{UNFINISHED}*"):
+                shutil.rmtree(leftover)
         dist.barrier()
-        engine.save_checkpoint(str(self.state), tag=stage.name, save_latest=False)
-        save_random_state(stage)
-        if weights is not None and dist.get_rank() == 0:
-            write_json(stage / WEIGHTS, weights)
+        with full_disk_told(stage):
+            engine.save_checkpoint(
+                str(self.state),
+                tag=stage.name,
+                save_latest=False,
+                exclude_frozen_parameters="lora" in weights,
+            )
+            if dist.get_rank() == 0:
+                write_json(stage / WEIGHTS, weights)
         dist.barrier()
-        files = hash_together(stage)
-        if dist.get_rank() == 0:
-            manifest = {"step": step, "world_size": dist.get_world_size()}
-            write_json(stage / MANIFEST, {**manifest, "files": files})
-            stage.rename(published)
-            sync(self.state)
-            for old in find_checkpoints(self.state)[: -self.keep]:
+        layout = ("world_size", "zero_stage", "pipeline_stages", "precision")
+        self._manifest = {
+            "run": self.state.name,
+            **facts,
+            **{key: plan[key] for key in layout},
+        }
+        self._hashes = self._hasher.submit(
+            hash_share, stage, dist.get_rank(), dist.get_world_size()
+        )
+
+    @property
+    def is_hashing(self) -> bool:
+        """Whether this rank still reads what was saved."""
+        return self._hashes is not None and not self._hashes.done()
+
+    @property
+    def is_unpublished(self) -> bool:
+        """Whether there is something to publish; the same on all ranks."""
+        return self._hashes is not None
+
+    def publish(self) -> None:
+        """Publish what was saved, if anything, and drop the oldest checkpoints.
+
+        All ranks must call this; it waits for the last one's hashes.
+        """
+        if self._hashes is None:
+            return
+        step = self._manifest["step"]
+        stage = self.state / f"{UNFINISHED}{step:08d}"
+        with full_disk_told(stage):
+            parts: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(parts, self._hashes.result())
+            self._hashes = None
+            if dist.get_rank() == 0:
+                files = sorted(sum(parts, []), key=lambda file: file["path"])
+                write_json(stage / MANIFEST, {**self._manifest, "files": files})
+                self._replace(stage, self.state / f"step-{step:08d}")
+        dist.barrier()
+
+    def _replace(self, stage: Path, published: Path) -> None:
+        # One that was found damaged may be in the way.
+        shutil.rmtree(published, ignore_errors=True)
+        stage.rename(published)
+        sync(self.state)
+        folders = find_checkpoints(self.state)
+        for old in folders[: -self.keep]:
+            if old != best_of(folders):
                 shutil.rmtree(old)
-        dist.barrier()
-
-    def resume(self, engine: deepspeed.DeepSpeedEngine) -> int:
-        """Load the newest good checkpoint; return the steps done, 0 without one."""
-        choice: list[str | None] = [None]
-        if dist.get_rank() == 0:
-            good = newest_good(self.state)
-            choice = [good.name if good else None]
-        dist.broadcast_object_list(choice, src=0)
-        if choice[0] is None:
-            return 0
-        folder = self.state / choice[0]
-        path, _ = engine.load_checkpoint(str(self.state), tag=folder.name)
-        assert path is not None, f"DeepSpeed did not load {folder}"
-        load_random_state(folder)
-        log.info("resumed from %s", folder)
-        return read_json(folder / MANIFEST)["step"]
 
 
-def hash_together(folder: Path) -> list[dict[str, Any]]:
-    """Return path, size and sha256 of every file; the ranks share the work."""
+def hash_share(folder: Path, rank: int, world_size: int) -> list[dict[str, Any]]:
+    """Return path, size and sha256 of a rank's share of a folder's files."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    mine = []
-    for path in paths[dist.get_rank() :: dist.get_world_size()]:
+    described = []
+    for path in paths[rank::world_size]:
         sync(path)
-        mine.append(
+        described.append(
             {
                 "path": path.relative_to(folder).as_posix(),
                 "size": path.stat().st_size,
                 "sha256": sha256(path),
             }
         )
-    parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, mine)
-    return sorted((f for part in parts for f in part), key=lambda f: f["path"])
+    return described
 
 
-def save_random_state(folder: Path) -> None:
-    """Write this rank's random states, which DeepSpeed does not save."""
-    states = {"cpu": torch.get_rng_state()}
-    if on_gpu():
-        states["cuda"] = torch.cuda.get_rng_state()
-    save_file(states, folder / f"random-rank{dist.get_rank()}.safetensors")
+@contextmanager
+def full_disk_told(stage: Path) -> Iterator[None]:
+    """Turn what DeepSpeed and torch say of a full disk into a sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if not is_full_disk(error):
+            raise
+        free = shutil.disk_usage(stage.parent).free / GB
+        shutil.rmtree(stage, ignore_errors=True)
+        raise RetuneError(
+            f"{stage.parent}: the disk is full ({free:,.1f} GB free), so the checkpoint"
+            f" of step {int(stage.name.removeprefix(UNFINISHED))} could not be written;"
+            " earlier ones are intact: make room and run again to resume"
+        ) from error
 
 
-def load_random_state(folder: Path) -> None:
-    """Restore this rank's random states."""
-    states = load_file(folder / f"random-rank{dist.get_rank()}.safetensors")
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"])
-
-
-def on_gpu() -> bool:
-    """Return whether DeepSpeed computes on a GPU; one may be there and not be used."""
-    return get_accelerator().device_name() == "cuda"
-
-
-def weight_hashes(engine: deepspeed.DeepSpeedEngine) -> dict[str, Any]:
-    """Return the live weights' dtype, shape and sha256, and which are tied to which.
-
-    Under ZeRO-3 every rank must call this: parameters are gathered one at a time.
-    """
-    tensors, tied = {}, {}
-    first_name: dict[int, str] = {}
-    for name, parameter in engine.module.named_parameters(remove_duplicate=False):
-        if id(parameter) in first_name:
-            tied[name] = first_name[id(parameter)]
-            continue
-        first_name[id(parameter)] = name
-        with deepspeed.zero.GatheredParameters(
-            [parameter], enabled=hasattr(parameter, "ds_id")
-        ):
-            tensors[name] = describe_tensor(parameter)
-    persistent = engine.module.state_dict().keys()
-    for name, buffer in engine.module.named_buffers():
-        if name in persistent:
-            tensors[name] = describe_tensor(buffer)
-    return {"tensors": tensors, "tied": tied}
-
-
-def describe_tensor(tensor: torch.Tensor) -> dict[str, Any]:
-    """Return a tensor's dtype, shape and sha256."""
-    return {
-        "dtype": str(tensor.dtype).removeprefix("torch."),
-        "shape": list(tensor.shape),
-        "sha256": tensor_sha256(tensor),
-    }
+def is_full_disk(error: BaseException) -> bool:
+    """Return whether an error, or what led to it, says that no more can be written."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if isinstance(error, OSError) and error.errno in full:
+        return True
+    # torch.save's own error has no errno.
+    if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
+        return True
+    cause = error.__cause__ or error.__context__
+    return cause is not None and is_full_disk(cause)

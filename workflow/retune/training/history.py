@@ -24,6 +24,8 @@ VALIDATIONS = ("step", "validation_loss")
 FILE = "history.jsonl"
 # Beside it: the step that the last try resumed at, 0 for a new run.
 STARTED = "started.json"
+# At the end: what was measured once (see History.finish).
+MEASURED = "measured.json"
 
 
 class History:
@@ -31,6 +33,7 @@ class History:
 
     def __init__(self, state: Path, first: int, rank: int) -> None:
         """Open the file, keeping the steps before step `first` of a resumed run."""
+        self._state = state
         self._file = None
         if rank != 0:
             return
@@ -43,6 +46,11 @@ class History:
         """Add one step's values."""
         if self._file:
             self._file.write(json.dumps(record) + "\n")
+
+    def finish(self, **measured: Any) -> None:
+        """Leave what was measured of the whole run."""
+        if self._file:
+            write_json(self._state / MEASURED, measured)
 
     def sync(self) -> None:
         """Force what is written to disk: a checkpoint must not outlive its history."""
@@ -60,12 +68,15 @@ def read_history(state: Path) -> list[dict[str, Any]]:
 
 
 def as_csv(records: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
-    """Return the records that have all these columns, as CSV."""
+    """Return the records that have all these columns, as CSV.
+
+    A step that was skipped has no training loss, and no line.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for record in records:
-        if all(column in record for column in columns):
-            values = [record[column] for column in columns]
+        values = [record.get(column) for column in columns]
+        if None not in values:
             writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in values)
     return text.getvalue()

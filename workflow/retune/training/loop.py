@@ -1,332 +1,372 @@
-"""The training loop: what each rank runs, from top to bottom.
+"""The training loop: what each rank does, from top to bottom."""
 
-The `finetune` step starts it through the DeepSpeed launcher, once per rank, as
-`python -m retune.training.loop --settings JSON --base PATH --tokens PATH ...`.
-"""
-
-import argparse
 import logging
 import math
 import os
-import sys
-import threading
 import time
-import traceback
-from functools import partial
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import deepspeed
 import deepspeed.comm as dist
+import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.integrations import HfDeepSpeedConfig
+from torch.distributed import is_initialized
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from retune.errors import RetuneError
-from retune.finetune import STEP_PID
-from retune.publishing import read_json, write_json
+from retune.publishing import read_json
 from retune.settings import FinetuneSettings
-from retune.training.checkpoints import Checkpoints, weight_hashes
+from retune.training.checkpoint_files import check_disk, checkpoint_bytes
+from retune.training.checkpoints import Checkpoints
+from retune.training.data_parallel import DataParallel
+from retune.training.heartbeat import Heartbeat
 from retune.training.history import History
-from retune.training.packing import (
-    IGNORE_INDEX,
-    Batch,
-    PackedBlocks,
-    blocks_of_step,
-    share_of_rank,
-)
+from retune.training.live_weights import describe_weights
+from retune.training.models import check_isolation, load_model
+from retune.training.optimizers import build_optimizer
+from retune.training.order import blocks_of_step, share_of_rank
+from retune.training.packing import IGNORE_INDEX, Batch, PackedBlocks
+from retune.training.pipeline import Pipeline, load_pipeline
+from retune.training.pipeline_layers import layer_files
+from retune.training.prefetch import Prefetcher
+from retune.training.resume import Resume, find_resume, load
 from retune.training.schedules import learning_rate, num_steps
+from retune.training.speed import (
+    Stopwatch,
+    model_flops_per_token,
+    multiplying_weights,
+    peak_flops,
+    peak_memory_gb,
+)
+from retune.training.stopping import StopRequest
 
 log = logging.getLogger("retune")
 
-# A larger difference, as a share of the largest logit, is no rounding error in bf16.
-LEAK = 1e-2
+Trainer = DataParallel | Pipeline
+
+
+@dataclass(frozen=True)
+class StepData:
+    """What one optimizer step trains on.
+
+    Attributes:
+        step: Optimizer steps done before it.
+        blocks: Block numbers of the global batch, int64 [global_batch_size].
+        num_labels: Predicted tokens of the global batch.
+        micro_batches: This rank's share, one per accumulation step.
+    """
+
+    step: int
+    blocks: np.ndarray
+    num_labels: int
+    micro_batches: list[Batch]
 
 
 def train(
-    settings: FinetuneSettings, base: Path, tokens: Path, plan_folder: Path, state: Path
-) -> None:
-    """Train until the last step; leave a checkpoint and a history under `state`."""
-    plan = read_json(plan_folder / "plan.json")
-    config = read_json(plan_folder / "deepspeed.json")
-    start_process_group(plan)
-    torch.manual_seed(settings.seed + dist.get_rank())
+    settings: FinetuneSettings,
+    base: Path,
+    tokens: Path,
+    plan_folder: Path,
+    state: Path,
+    stop: StopRequest,
+    heartbeat: Heartbeat,
+) -> bool:
+    """Train to the last step, or until asked to stop.
 
-    model = load_model(base, plan, config)
-    engine, *_ = deepspeed.initialize(
-        model=model, optimizer=build_optimizer(model, settings, plan), config=config
-    )
-    check_isolation(engine)
+    Leaves a checkpoint and a history under `state`; what an earlier try left there is
+    continued, bit for bit.
+
+    Returns:
+        Whether the last step is done.
+    """
+    plan = read_json(plan_folder / "plan.json")
     training = PackedBlocks(tokens, "train")
-    validation = PackedBlocks(tokens, "validation")
     batch_size = plan["global_batch_size"]
     total = num_steps(settings, len(training), batch_size)
 
+    heartbeat.beat(0, "joining the other ranks")
+    start_process_group(plan, settings.ddp_timeout)
+    heartbeat.beat(0, "loading")
+    stopwatch = Stopwatch()
+    resume = find_resume(state, plan)
+    trainer = build_trainer(settings, base, plan_folder, plan, resume, stopwatch)
+    engine = trainer.engine
+    if resume:
+        load(engine, resume)
+    first, skipped = (resume.step, resume.skipped) if resume else (0, 0)
+    if dist.get_rank() == 0:
+        size = checkpoint_bytes(plan, num_trained(engine))
+        check_disk(state, size, settings.save_total_limit)
+    dist.barrier()
+
+    validation = list(validation_batches(PackedBlocks(tokens, "validation"), trainer))
     checkpoints = Checkpoints(state, settings.save_total_limit)
-    first = checkpoints.resume(engine)
     history = History(state, first, dist.get_rank())
     log.info("%d steps of %d sequences, from step %d", total, batch_size, first)
     if first == 0:
-        history.write(step=0, validation_loss=validation_loss(engine, validation))
+        loss = trainer.mean_loss(beating(heartbeat, validation, 0, "validation"))
+        history.write(step=0, validation_loss=finite(loss, 0))
 
-    for step in range(first, total):
-        start = time.monotonic()
-        rate = learning_rate(settings, step, total)
+    def data_of_step(step: int) -> StepData:
         blocks = blocks_of_step(step, batch_size, len(training), settings.seed)
-        num_labels = training.num_labels(blocks)
-        loss = training_step(engine, training, blocks, num_labels, rate)
-        done = step + 1
-        record: dict[str, Any] = {
-            "step": done,
-            "epoch": round(done * batch_size / len(training), 4),
-            "train_loss": loss,
-            "learning_rate": rate,
-            "grad_norm": gradient_norm(engine),
-            "num_labels": num_labels,
-            "seconds": time.monotonic() - start,
-        }
-        last = done == total
-        if last or done % settings.eval_steps == 0:
-            record["validation_loss"] = validation_loss(engine, validation)
-            log.info(
-                "step %d of %d: training loss %.3f, validation loss %.3f",
-                *(done, total, loss, record["validation_loss"]),
-            )
-        history.write(**record)
-        if last or done % settings.save_steps == 0:
-            history.sync()
-            weights = weight_hashes(engine) if last else None
-            checkpoints.save(engine, done, weights)
-
-
-def training_step(
-    engine: deepspeed.DeepSpeedEngine,
-    data: PackedBlocks,
-    blocks: Any,
-    num_labels: int,
-    rate: float,
-) -> float:
-    """Take one optimizer step; return the mean loss per predicted token, nats.
-
-    The loss is the sum over all predicted tokens of the global batch divided by their
-    number. DeepSpeed averages over ranks and accumulation steps, so each part is
-    scaled up by both: every token weighs the same, however unevenly they are spread.
-    """
-    world_size = dist.get_world_size()
-    mine = share_of_rank(
-        blocks, dist.get_rank(), world_size, engine.train_micro_batch_size_per_gpu()
-    )
-    scale = world_size * len(mine) / num_labels
-    total = torch.zeros((), device=engine.device)
-    for group in engine.optimizer.param_groups:
-        group["lr"] = rate
-    for micro_batch in mine:
-        loss_sum = loss_of(engine, data.batch(micro_batch))
-        engine.backward(loss_sum * scale)
-        engine.step()
-        total += loss_sum.detach()
-    dist.all_reduce(total)
-    loss = total.item() / num_labels
-    where = f"step {engine.global_steps}, blocks {', '.join(map(str, blocks[:8]))}"
-    return finite(loss, f"the loss is {loss} in {where}")
-
-
-def finite(loss: float, what: str) -> float:
-    """Return a loss; raise RetuneError if it is no number."""
-    if not math.isfinite(loss):
-        raise RetuneError(f"{what}: lower finetune.learning_rate, or look at that data")
-    return loss
-
-
-def gradient_norm(engine: deepspeed.DeepSpeedEngine) -> float | None:
-    """Return the norm before clipping; DeepSpeed does not tell it at stage 0."""
-    norm = engine.get_global_grad_norm()
-    return None if norm is None else float(norm)
-
-
-@torch.no_grad()
-def validation_loss(engine: deepspeed.DeepSpeedEngine, data: PackedBlocks) -> float:
-    """Return the mean loss per predicted token of all validation blocks, nats.
-
-    Every rank makes the same number of forward passes, as ZeRO-3 needs; the places
-    that are left over predict nothing.
-    """
-    engine.eval()
-    world_size, rank = dist.get_world_size(), dist.get_rank()
-    micro = engine.train_micro_batch_size_per_gpu()
-    sums = torch.zeros(2, dtype=torch.float64, device=engine.device)
-    for start in range(0, len(data), world_size * micro):
-        places = range(start + rank * micro, start + (rank + 1) * micro)
-        batch = data.batch([place % len(data) for place in places])
-        for row, place in enumerate(places):
-            if place >= len(data):
-                batch.labels[row] = IGNORE_INDEX
-        sums[0] += loss_of(engine, batch)
-        sums[1] += int((batch.labels != IGNORE_INDEX).sum())
-    dist.all_reduce(sums)
-    engine.train()
-    loss = (sums[0] / sums[1]).item()
-    return finite(
-        loss, f"the validation loss is {loss} after step {engine.global_steps}"
-    )
-
-
-def loss_of(engine: deepspeed.DeepSpeedEngine, batch: Batch) -> torch.Tensor:
-    """Return the sum of the losses of a batch's predicted tokens, nats, scalar fp32."""
-    input_ids = torch.from_numpy(batch.input_ids).to(engine.device)
-    position_ids = torch.from_numpy(batch.position_ids).to(engine.device)
-    labels = torch.from_numpy(batch.labels).to(engine.device)
-    # No attention mask and no cache: only then does transformers read document
-    # boundaries off position_ids.
-    logits = engine(
-        input_ids=input_ids, position_ids=position_ids, use_cache=False
-    ).logits
-    return cross_entropy(
-        logits.float().flatten(0, 1),
-        labels.flatten(),
-        ignore_index=IGNORE_INDEX,
-        reduction="sum",
-    )
-
-
-def load_model(
-    base: Path, plan: dict[str, Any], config: dict[str, Any]
-) -> PreTrainedModel:
-    """Return the base model, in training mode; under ZeRO-3 already sharded."""
-    # While this object lives, from_pretrained loads straight into ZeRO-3 shards.
-    sharding = HfDeepSpeedConfig(config) if plan["zero_stage"] == 3 else None
-    load = partial(
-        AutoModelForCausalLM.from_pretrained,
-        base,
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-    )
-    try:
-        model = load(attn_implementation="sdpa")
-    except ValueError as error:
-        if "scaled_dot_product_attention" not in str(error):
-            raise
-        log.warning("this model has no sdpa attention: using eager, which is slower")
-        model = load(attn_implementation="eager")
-    del sharding
-    if plan["activation_checkpointing"]:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    return model.train()
-
-
-@torch.no_grad()
-def check_isolation(engine: deepspeed.DeepSpeedEngine) -> None:
-    """Raise RetuneError if the model lets packed documents see each other.
-
-    Some families ignore the mask that follows from position_ids. Two sequences that
-    differ only in their first document must give the second the same logits.
-    """
-    engine.eval()
-    second = torch.arange(10, 14)
-    sequences = [torch.cat([first, second]) for first in (second - 4, second + 4)]
-    positions = torch.arange(4).repeat(2, 2)
-    logits = engine(
-        input_ids=torch.stack(sequences).to(engine.device),
-        position_ids=positions.to(engine.device),
-        use_cache=False,
-    ).logits[:, 4:]
-    engine.train()
-    difference = (logits[0] - logits[1]).abs().max()
-    if difference > LEAK * logits.abs().max():
-        raise RetuneError(
-            f"model: {engine.module.config.model_type} models let packed documents see"
-            " each other in transformers; choose a model of another family"
+        mine = share_of_rank(
+            *(blocks, trainer.data_rank, trainer.data_world_size),
+            plan["micro_batch_size"],
         )
+        batches = [pinned(training.batch(b), engine.device) for b in mine]
+        return StepData(step, blocks, training.num_labels(blocks), batches)
+
+    save_seconds = 0.0
+    with Prefetcher(data_of_step, first, total) as steps:
+        for data in steps:
+            start = time.perf_counter()
+            done = data.step + 1
+            torch.manual_seed(seed_of(settings.seed, dist.get_rank(), data.step))
+            rate = learning_rate(settings, data.step, total)
+            skipped_before = engine.skipped_steps
+            loss = trainer.train_batch(
+                beating(heartbeat, data.micro_batches, done, "training"),
+                data.num_labels,
+                rate,
+            ).item()
+            was_skipped = engine.skipped_steps > skipped_before
+            record: dict[str, Any] = {
+                "step": done,
+                "epoch": round(done * batch_size / len(training), 4),
+                "train_loss": loss if math.isfinite(loss) else None,
+                "learning_rate": rate,
+                "grad_norm": gradient_norm(engine),
+                "num_labels": data.num_labels,
+                "num_tokens": batch_size * training.sequence_length,
+                "seconds": time.perf_counter() - start + steps.waited,
+                "data_seconds": steps.waited,
+                **stopwatch.read(),
+                "save_seconds": save_seconds,
+            }
+            save_seconds = 0.0
+            # Dynamic loss scaling skips steps to find its scale: those are no news.
+            if not math.isfinite(loss) or (was_skipped and plan["precision"] != "fp16"):
+                skipped += 1
+                tell_skipped(settings, training, data, loss, skipped)
+
+            must_stop, is_hashing = any_rank(
+                engine, stop.requested, checkpoints.is_hashing
+            )
+            facts: dict[str, Any] = {"step": done, "skipped": skipped}
+            last = done == total
+            if last or done % settings.eval_steps == 0:
+                loss = trainer.mean_loss(
+                    beating(heartbeat, validation, done, "validation")
+                )
+                facts["validation_loss"] = finite(loss, done)
+                record["validation_loss"] = loss
+                log.info(
+                    "step %d of %d: training loss %s, validation loss %.3f",
+                    *(done, total, record["train_loss"], loss),
+                )
+            history.write(**record)
+
+            start = time.perf_counter()
+            if last or must_stop or done % settings.save_steps == 0:
+                heartbeat.beat(done, "saving")
+                history.sync()
+                checkpoints.save(engine, weights_of(trainer, settings), plan, facts)
+            elif checkpoints.is_unpublished and not is_hashing:
+                checkpoints.publish()
+            save_seconds = time.perf_counter() - start
+            if must_stop and not last:
+                checkpoints.publish()
+                log.info("asked to stop: saved after step %d of %d", done, total)
+                return False
+    checkpoints.publish()
+    memory: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(memory, peak_memory_gb())
+    history.finish(
+        peak_memory_gb=memory,
+        flops_per_token=flops_per_token(trainer, base, training.sequence_length),
+        device_flops=device_flops(plan),
+    )
+    return True
 
 
-def build_optimizer(
-    model: PreTrainedModel, settings: FinetuneSettings, plan: dict[str, Any]
-) -> torch.optim.Optimizer:
-    """Return AdamW; weight decay on matrices only.
-
-    A client optimizer: the one DeepSpeed would make from its config compiles C++ at
-    the first start. Only offloading needs DeepSpeed's own.
-    """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    # Under ZeRO-3 a shard has lost its shape; ds_shape remembers it.
-    matrices = [p for p in parameters if len(getattr(p, "ds_shape", p.shape)) > 1]
-    others = [p for p in parameters if len(getattr(p, "ds_shape", p.shape)) <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    options = {
-        "lr": settings.learning_rate,
-        "betas": (settings.adam_beta1, settings.adam_beta2),
-        "eps": settings.adam_epsilon,
-    }
-    groups = [group for group in groups if group["params"]]
-    if plan["offload_optimizer"] == "cpu":
-        return deepspeed.ops.adam.DeepSpeedCPUAdam(groups, **options)
-    return torch.optim.AdamW(groups, **options)
-
-
-def start_process_group(plan: dict[str, Any]) -> None:
-    """Join the other ranks."""
+def start_process_group(plan: dict[str, Any], timeout: int) -> None:
+    """Join the other ranks; a collective that lasts longer than `timeout` s fails."""
+    if is_initialized():
+        return
     # On a CPU DeepSpeed would compile its shared-memory collectives now, for minutes;
     # gloo does without.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if plan["hardware"]["accelerator"] == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    deepspeed.init_distributed()
+    deepspeed.init_distributed(timeout=timedelta(seconds=timeout))
 
 
-def main() -> int:
-    """Run one rank; on an error leave what went wrong for the launching step."""
-    parser = argparse.ArgumentParser(prog="python -m retune.training.loop")
-    parser.add_argument(
-        "--settings", type=FinetuneSettings.model_validate_json, required=True
+def build_trainer(
+    settings: FinetuneSettings,
+    base: Path,
+    plan_folder: Path,
+    plan: dict[str, Any],
+    resume: Resume | None,
+    stopwatch: Stopwatch,
+) -> Trainer:
+    """Return the model in a DeepSpeed engine, ready to take steps."""
+    config = read_json(plan_folder / "deepspeed.json")
+    if resume and resume.is_universal:
+        config["checkpoint"] = {"load_universal": True}
+    # The same on all ranks: new adapters must be.
+    torch.manual_seed(settings.seed)
+    if plan["pipeline_stages"] > 1:
+        model = load_pipeline(base, plan)
+    else:
+        model = load_model(base, plan, config, settings.lora)
+    engine, *_ = deepspeed.initialize(
+        model=model, optimizer=build_optimizer(model, settings, plan), config=config
     )
-    for name in ("base", "tokens", "plan", "state"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    options = parser.parse_args()
-    rank = int(os.environ["RANK"])
-    logging.basicConfig(
-        level=logging.INFO if rank == 0 else logging.WARNING,
-        format=f"%(asctime)s rank {rank} %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
+    if plan["pipeline_stages"] > 1:
+        return Pipeline(engine)
+    check_isolation(engine)
+    return DataParallel(engine, stopwatch)
+
+
+def num_trained(engine: deepspeed.DeepSpeedEngine) -> int:
+    """Return this rank's trained parameters; under ZeRO-3 those of the whole model."""
+    return sum(
+        getattr(p, "ds_numel", p.numel())
+        for p in engine.module.parameters()
+        if p.requires_grad
     )
-    threading.Thread(target=end_with_the_step, daemon=True).start()
-    try:
-        train(
-            options.settings, options.base, options.tokens, options.plan, options.state
+
+
+def seed_of(seed: int, rank: int, step: int) -> int:
+    """Return the seed of a rank's random numbers in a step.
+
+    So a step's dropout depends on nothing that came before: a resumed run needs no
+    random states (which DeepSpeed does not save).
+    """
+    return int(np.random.SeedSequence([seed, rank, step]).generate_state(1, "u8")[0])
+
+
+def pinned(batch: Batch, device: torch.device) -> Batch:
+    """Return a batch whose way to a GPU nobody has to wait for."""
+    if device.type == "cpu":
+        return batch
+    arrays = (batch.input_ids, batch.position_ids, batch.labels)
+    return Batch(*(torch.from_numpy(array).pin_memory() for array in arrays))
+
+
+def validation_batches(data: PackedBlocks, trainer: Trainer) -> Iterator[Batch]:
+    """Yield this rank's share of all validation blocks.
+
+    Every rank gets equally many, as ZeRO-3 and pipelines need; the places that are
+    left over predict nothing.
+    """
+    micro = trainer.engine.train_micro_batch_size_per_gpu()
+    for start in range(0, len(data), trainer.data_world_size * micro):
+        first = start + trainer.data_rank * micro
+        places = range(first, first + micro)
+        batch = data.batch(np.array([place % len(data) for place in places]))
+        for row, place in enumerate(places):
+            if place >= len(data):
+                batch.labels[row] = IGNORE_INDEX
+        yield batch
+
+
+def beating(
+    heartbeat: Heartbeat, batches: Iterable[Batch], step: int, phase: str
+) -> Iterator[Batch]:
+    """Yield batches with a sign of life before each."""
+    for batch in batches:
+        heartbeat.beat(step, phase)
+        yield batch
+
+
+def gradient_norm(engine: deepspeed.DeepSpeedEngine) -> float | None:
+    """Return the norm before clipping; None at stage 0, and where it is not finite."""
+    norm = engine.get_global_grad_norm()
+    return float(norm) if norm is not None and math.isfinite(norm) else None
+
+
+def any_rank(engine: deepspeed.DeepSpeedEngine, *flags: bool) -> list[bool]:
+    """Return for each flag whether it is set on any rank; the same on all ranks."""
+    counts = torch.tensor([float(flag) for flag in flags], device=engine.device)
+    dist.all_reduce(counts)
+    return [count > 0 for count in counts.tolist()]
+
+
+def finite(loss: float, step: int) -> float:
+    """Return a validation loss; raise RetuneError if it is no number."""
+    if not math.isfinite(loss):
+        raise RetuneError(
+            f"the validation loss is {loss} after step {step}: lower"
+            " finetune.learning_rate, or look at the data"
         )
-    except Exception as error:
-        traceback.print_exc()
-        write_json(
-            options.state / f"failure-rank{rank}.json",
-            {
-                "time": time.time(),
-                "rank": rank,
-                "mendable": isinstance(error, RetuneError),
-                "error": f"{error}"
-                if isinstance(error, RetuneError)
-                else f"{type(error).__name__}: {error}",
-            },
+    return loss
+
+
+def tell_skipped(
+    settings: FinetuneSettings,
+    training: PackedBlocks,
+    data: StepData,
+    loss: float,
+    skipped: int,
+) -> None:
+    """Log a step that was not finite; raise RetuneError after too many of them."""
+    rows = training.documents_of(data.blocks)
+    shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
+    where = (
+        f"step {data.step + 1} (the loss is {loss}; documents {shown}, counted from 0,"
+        " of data/clean/train.parquet)"
+    )
+    if skipped > settings.max_skipped_steps:
+        raise RetuneError(
+            f"loss or gradients were not finite in {skipped} steps"
+            f" (finetune.max_skipped_steps: {settings.max_skipped_steps}), lately in"
+            f" {where}: lower finetune.learning_rate, or look at those documents"
         )
-        # Other ranks may wait for this one in a collective: leave without goodbye.
-        sys.stderr.flush()
-        os._exit(1)
-    dist.destroy_process_group()
-    return 0
+    log.warning("skipped %s: loss or gradients are not finite", where)
 
 
-def end_with_the_step() -> None:
-    """End this rank when the step that started it is gone, however it ended."""
-    step = os.environ.get(STEP_PID)
-    while step and Path(f"/proc/{step}").exists():
-        time.sleep(1)
-    if step:
-        os._exit(1)
+def flops_per_token(trainer: Trainer, base: Path, sequence_length: int) -> float | None:
+    """Return the FLOPs per token of the whole model, None if not known."""
+    config = AutoConfig.from_pretrained(
+        base, trust_remote_code=False, local_files_only=True
+    )
+    model = trainer.engine.module
+    if isinstance(trainer, Pipeline):
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    return model_flops_per_token(config, *multiplying_weights(model), sequence_length)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def device_flops(plan: dict[str, Any]) -> float | None:
+    """Return the FLOP/s of a rank's device in the run's precision, None if unknown."""
+    if plan["peak_tflops"]:
+        return plan["peak_tflops"] * 1e12
+    if plan["hardware"]["accelerator"] == "cpu":
+        return None
+    return peak_flops(torch.cuda.get_device_name(), plan["precision"])
+
+
+def weights_of(trainer: Trainer, settings: FinetuneSettings) -> dict[str, Any]:
+    """Return what a checkpoint says of the model: hashes, and how to put it together.
+
+    All ranks must call this.
+    """
+    weights: dict[str, Any] = {"tensors": describe_weights(trainer)}
+    if settings.lora:
+        (config,) = trainer.engine.module.peft_config.values()
+        weights["lora"] = {
+            key: sorted(value) if isinstance(value, set) else value
+            for key, value in config.to_dict().items()
+        }
+    if isinstance(trainer, Pipeline):
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, layer_files(trainer.engine.module))
+        weights["layers"] = {
+            file: names for part in parts for file, names in part.items()
+        }
+    return weights

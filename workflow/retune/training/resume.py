@@ -1,0 +1,108 @@
+"""Going on where an earlier try stopped, also on another number of ranks."""
+
+import logging
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import deepspeed.comm as dist
+
+from retune.errors import RetuneError
+from retune.publishing import MANIFEST, read_json
+from retune.training.checkpoint_files import newest_good
+
+log = logging.getLogger("retune")
+
+UNIVERSAL = ".universal-"
+
+
+@dataclass(frozen=True)
+class Resume:
+    """What to load.
+
+    Attributes:
+        folder: A checkpoint, or its universal form.
+        step: Optimizer steps done.
+        skipped: Steps that were skipped until then.
+        saved_on: Number of ranks that saved it.
+        is_universal: Whether it was converted for another number of ranks.
+    """
+
+    folder: Path
+    step: int
+    skipped: int
+    saved_on: int
+    is_universal: bool
+
+
+def find_resume(state: Path, plan: dict[str, Any]) -> Resume | None:
+    """Return what to resume from, None for a new run; the same on all ranks.
+
+    Rank 0 verifies and converts; the others wait for it.
+    """
+    answer: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            answer = [choose(state, plan), None]
+        except RetuneError as error:
+            answer = [None, str(error)]
+    dist.broadcast_object_list(answer, src=0)
+    resume, problem = answer
+    if problem:
+        raise RetuneError(problem)
+    return resume
+
+
+def choose(state: Path, plan: dict[str, Any]) -> Resume | None:
+    """Return the newest good checkpoint in a form that the ranks can load."""
+    for leftover in state.glob(f"{UNIVERSAL}*"):
+        shutil.rmtree(leftover)
+    folder = newest_good(state)
+    if folder is None:
+        return None
+    manifest = read_json(folder / MANIFEST)
+    step, saved_on = manifest["step"], manifest["world_size"]
+    skipped = manifest["skipped"]
+    if saved_on == plan["world_size"] or plan["zero_stage"] == 0:
+        log.info("resuming from %s", folder)
+        return Resume(folder, step, skipped, saved_on, False)
+    log.info(
+        "resuming from %s, saved on %d ranks: converting it for %d",
+        *(folder, saved_on, plan["world_size"]),
+    )
+    return Resume(convert(folder), step, skipped, saved_on, True)
+
+
+def convert(folder: Path) -> Path:
+    """Return a copy of a checkpoint in DeepSpeed's universal form, beside it."""
+    target = folder.with_name(f"{UNIVERSAL}{folder.name}")
+    command = [
+        *[sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal"],
+        *["--input_folder", str(folder), "--output_folder", str(target)],
+        *["--inject_missing_state", "--num_extract_workers", "2"],
+        *["--num_merge_workers", "2"],
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        log.error("%s", result.stderr)
+        raise RetuneError(
+            f"{folder}: DeepSpeed could not convert it for another number of ranks"
+            f" ({result.stderr.strip().splitlines()[-1]}); resume on the number that"
+            " saved it, or remove the folder to train from the first step"
+        )
+    return target
+
+
+def load(engine: deepspeed.DeepSpeedEngine, resume: Resume) -> None:
+    """Load weights, optimizer and counters into an engine."""
+    path, _ = engine.load_checkpoint(
+        str(resume.folder.parent), tag=resume.folder.name, load_module_strict=False
+    )
+    assert path is not None, f"DeepSpeed did not load {resume.folder}"
+    dist.barrier()
+    if resume.is_universal and dist.get_rank() == 0:
+        shutil.rmtree(resume.folder)
