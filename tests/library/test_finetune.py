@@ -6,16 +6,13 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
-from types import SimpleNamespace
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM
 
-from retune import consolidate, finetune
+from retune import finetune
 from retune.errors import RetuneError
 from retune.publishing import read_json
-from retune.settings import ConsolidateSettings, FinetuneSettings
+from retune.settings import FinetuneSettings
 from retune.training.checkpoint_files import find_checkpoints, find_damage, newest_good
 from retune.training.history import read_history
 from tiny_run import TinyRun
@@ -67,80 +64,6 @@ def test_the_model_learns_and_its_numbers_are_told(reference):
     metrics = read_json(reference.folder / "metrics.json")
     assert metrics["steps"] == 6
     assert metrics["tokens_per_second"] > 0
-
-
-def test_the_consolidated_model_is_the_trained_one(reference):
-    folder = reference.consolidate()
-    model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
-    assert not any(info.values())
-    assert model.lm_head.weight.data_ptr() == model.transformer.wte.weight.data_ptr()
-    base = AutoModelForCausalLM.from_pretrained(reference.run.folder / "base")
-    assert not torch.equal(model.lm_head.weight, base.lm_head.weight)
-
-
-def test_small_shards_hold_the_same_model(reference):
-    whole = AutoModelForCausalLM.from_pretrained(reference.consolidate()).state_dict()
-    folder = reference.consolidate(max_shard_size_gb=2e-5)
-    assert len(list(folder.glob("*.safetensors"))) > 1
-    parts = AutoModelForCausalLM.from_pretrained(folder).state_dict()
-    assert all(torch.equal(parts[name], whole[name]) for name in whole)
-
-
-def test_a_weight_that_differs_from_the_live_one_is_not_published(reference, tmp_path):
-    wrong = dict(reference.weights)
-    name = next(iter(wrong))
-    wrong[name] = {**wrong[name], "sha256": "0" * 64}
-    state = consolidate.read_weights(reference.folder / "checkpoint")
-    consolidate.write_shard(tmp_path / "a.safetensors", [name], state, wrong)
-    with pytest.raises(RetuneError, match=name):
-        consolidate.verify_shard(tmp_path / "a.safetensors", wrong)
-
-
-@pytest.fixture
-def keep_state(monkeypatch):
-    """Let a finished run leave its checkpoints under state/."""
-    monkeypatch.setattr(finetune, "shutil", SimpleNamespace(rmtree=lambda path: None))
-
-
-@pytest.mark.parametrize(
-    ("stage", "precision"), [(0, "fp32"), (1, "bf16"), (2, "fp32"), (3, "bf16")]
-)
-@pytest.mark.usefixtures("keep_state")
-def test_the_moments_can_be_left_out(still, stage, precision):
-    name = f"no-moments-{stage}"
-    plan = still.plan(f"plan-{name}", zero_stage=stage, precision=precision)
-    tuned = still.finetune(plan, name, max_steps=1, save_only_model=True)
-    published = tuned.folder / "checkpoint"
-    (whole,) = (still.folder / f"{name}-state").glob("*/step-*")
-    assert not holds_moments(published)
-    assert holds_moments(whole)
-    assert find_damage(whole) is None
-    saved = num_bytes(whole) - num_bytes(published)
-    assert saved == pytest.approx(8 * num_parameters(tuned), rel=0.2)
-
-    model = still.folder / name / "model-of-whole"
-    consolidate.run(ConsolidateSettings(), still.folder / "base", whole, model)
-    assert weights_file(model) == weights_file(tuned.consolidate())
-    with next(published.glob("*_states.pt")).open("ab") as file:
-        file.write(b"damage")
-    with pytest.raises(RetuneError, match=r"_states.pt has .* bytes instead of"):
-        tuned.consolidate()
-
-
-def holds_moments(checkpoint):
-    return any(b"exp_avg" in path.read_bytes() for path in checkpoint.glob("*.pt"))
-
-
-def num_bytes(folder):
-    return sum(path.stat().st_size for path in folder.rglob("*"))
-
-
-def num_parameters(tuned):
-    return sum(torch.Size(w["shape"]).numel() for w in tuned.weights.values())
-
-
-def weights_file(model):
-    return (model / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -229,6 +152,10 @@ def test_a_killed_run_resumes_bit_for_bit_past_a_damaged_checkpoint(run, caplog)
     metrics = read_json(resumed.folder / "metrics.json")
     assert metrics["resumed_from_step"] == int(older.name.removeprefix("step-"))
     assert not state.exists()
+
+
+def holds_moments(checkpoint):
+    return any(b"exp_avg" in path.read_bytes() for path in checkpoint.glob("*.pt"))
 
 
 def test_the_first_failing_rank_is_named(still):

@@ -9,6 +9,8 @@ from retune.publishing import MANIFEST, read_json, sha256, write_json
 
 # What torch's and DeepSpeed's Adam call them, in whatever file a ZeRO stage keeps them.
 MOMENTS = ("exp_avg", "exp_avg_sq")
+# Files of their own, with optimizer states on NVMe: exp_avg-0_15.tensor.swp.
+SWAPPED = tuple(f"{name}-" for name in MOMENTS)
 
 
 def leave_out_moments(source: Path, target: Path) -> None:
@@ -19,8 +21,11 @@ def leave_out_moments(source: Path, target: Path) -> None:
         target: Links to its files, or copies; afterwards with a manifest of its own.
     """
     manifest = read_json(source / MANIFEST)
-    for file in manifest["files"]:
+    for file in list(manifest["files"]):
         path = target / file["path"]
+        if path.name.startswith(SWAPPED):
+            path.unlink()
+            manifest["files"].remove(file)
         if path.suffix != ".pt":
             continue
         # Mapped, so that a shard need not fit into memory. A pickle, but one of ours.
@@ -34,8 +39,11 @@ def leave_out_moments(source: Path, target: Path) -> None:
     write_json(target / MANIFEST, manifest)
 
 
-def drop_moments(state: dict[Any, Any]) -> bool:
-    """Remove the moments from nested dictionaries; return whether there were any."""
+def drop_moments(state: Any) -> bool:
+    """Remove the moments from nested containers; return whether there were any."""
+    if isinstance(state, list | tuple):
+        return any([drop_moments(part) for part in state])
+    if not isinstance(state, dict):
+        return False
     found = [key for key in MOMENTS if state.pop(key, None) is not None]
-    inner = [drop_moments(part) for part in state.values() if isinstance(part, dict)]
-    return bool(found) or any(inner)
+    return any([drop_moments(part) for part in state.values()]) or bool(found)
