@@ -93,6 +93,14 @@ class Pipeline:
         # With a separate accumulator, DeepSpeed 0.19 drops the gradients of all stages
         # but the last.
         assert not engine.optimizer.use_grad_accum_attribute, "data_types must be unset"
+        # Of a batch of several sequences flash attention ignores where documents begin;
+        # one long sequence costs it no more.
+        self._flat = engine.module.config._attn_implementation.startswith("flash")
+        self._inputs: Iterator[Any] = iter(())
+        if not engine.is_first_stage() and not engine.is_last_stage():
+            # DeepSpeed asks these for no data. They take theirs all the same, so that
+            # whoever makes the batches sees every rank advance.
+            engine.module.register_forward_pre_hook(self._skip_inputs)
 
     def train_batch(
         self, micro_batches: Iterable[Batch], num_labels: int, rate: float
@@ -114,9 +122,8 @@ class Pipeline:
         scale = self.data_world_size * self.engine.micro_batches / num_labels
         for group in self.engine.optimizer.param_groups:
             group["lr"] = rate
-        # All at once: the stages in the middle would not take theirs.
-        inputs = [as_inputs(batch, scale) for batch in micro_batches]
-        return self.engine.train_batch(iter(inputs))
+        self._inputs = (self._as_inputs(batch, scale) for batch in micro_batches)
+        return self.engine.train_batch(self._inputs)
 
     def mean_loss(self, batches: Iterable[Batch]) -> float:
         """Return the mean loss per predicted token of all ranks' batches, nats.
@@ -126,8 +133,9 @@ class Pipeline:
         sums = torch.zeros(2, dtype=torch.float64, device=self.engine.device)
         batches = iter(batches)
         while part := list(islice(batches, self.engine.micro_batches)):
+            self._inputs = (self._as_inputs(batch, 1.0) for batch in part)
             losses = self.engine.eval_batch(
-                (as_inputs(batch) for batch in part),
+                self._inputs,
                 reduce_output=None,
                 bcast_loss=False,
                 num_micro_batches=len(part),
@@ -150,14 +158,17 @@ class Pipeline:
             if not is_copy:
                 yield names[name], parameter
 
+    def _skip_inputs(self, *_: Any) -> None:
+        """Take the next inputs; a hook that returned them would replace the stage's."""
+        next(self._inputs)
 
-def as_inputs(batch: Batch, scale: float = 1.0) -> tuple[Any, Any]:
-    """Return what the first stage takes and what scaled_loss takes beside logits."""
-    tensors = [
-        torch.as_tensor(values)
-        for values in (batch.input_ids, batch.position_ids, batch.labels)
-    ]
-    return tuple(tensors[:2]), (tensors[2], torch.tensor(scale))
+    def _as_inputs(self, batch: Batch, scale: float) -> tuple[Any, Any]:
+        """Return what the first stage takes, and the loss's labels and scale."""
+        arrays = (batch.input_ids, batch.position_ids, batch.labels)
+        tensors = [torch.as_tensor(array) for array in arrays]
+        if self._flat:
+            tensors = [tensor.reshape(1, -1) for tensor in tensors]
+        return tuple(tensors[:2]), (tensors[2], torch.tensor(scale))
 
 
 def scaled_loss(

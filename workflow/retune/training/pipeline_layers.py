@@ -89,7 +89,7 @@ class StagedModel(PipelineModule):
         weights[0] += sum(sizes[:first])
         weights[-1] += sum(sizes[stop:])
         cuts = partition_balanced(weights, self.num_stages)
-        self.parts = [0, *(first + place for place in cuts[1:-1]), len(sizes)]
+        self.parts = [0, *(first + int(place) for place in cuts[1:-1]), len(sizes)]
         self._set_bounds(*self.parts[self.stage_id : self.stage_id + 2])
 
     def _build(self) -> None:
