@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -92,14 +93,16 @@ class Run:
 
     Attributes:
         starts: Seconds.
+        cpu: CPU seconds of this rank until then.
         tokens: Tokens that this rank computed, padding included.
-        useful: Those that the loss counts and that are no padding.
+        useful: Those that are predicted from their own document.
         peak_memory_gb: Of this rank, before the last step.
     """
 
     starts: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
-    useful: list[int] = field(default_factory=list)
+    useful: list[float] = field(default_factory=list)
     peak_memory_gb: float = 0.0
 
     def begin_step(self) -> None:
@@ -111,6 +114,7 @@ class Run:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.starts.append(time.perf_counter())
+        self.cpu.append(time.process_time())
         self.peak_memory_gb = peak_memory_gb()
 
 
@@ -207,6 +211,7 @@ def run_retune(folder: Path, work: Path, steps: int) -> Run:
 
 def run_trainer(folder: Path, work: Path, steps: int) -> Run:
     """Train with Hugging Face's Trainer."""
+    import numpy as np
     import torch
     from datasets import Dataset
     from transformers import (
@@ -246,8 +251,7 @@ def run_trainer(folder: Path, work: Path, steps: int) -> Run:
         seed=SEED,
     )
     blocks = PackedBlocks(folder / "tokens", "train")
-    length = blocks.sequence_length
-    rows = blocks.batch(range(len(blocks))).input_ids
+    rows = blocks.batch(np.arange(len(blocks))).input_ids
     dataset = Dataset.from_dict({"input_ids": rows, "labels": rows})
     model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
     Trainer(
@@ -258,8 +262,10 @@ def run_trainer(folder: Path, work: Path, steps: int) -> Run:
         callbacks=[Clock()],
     ).train()
     share = plan["global_batch_size"] // plan["world_size"]
-    run.tokens = [share * length] * steps
-    run.useful = [share * (length - 1)] * steps
+    run.tokens = [share * blocks.sequence_length] * steps
+    # It also predicts each document's first token from the one before.
+    labels = blocks.num_labels(np.arange(len(blocks))) / len(blocks)
+    run.useful = [share * labels] * steps
     return run
 
 
@@ -357,9 +363,14 @@ def measure(way: str, folder: Path, setup: Setup, steps: int) -> dict[str, float
     kept = slice(DROPPED, steps - 1)
     starts = runs[0].starts
     seconds = starts[-1] - starts[DROPPED]
+    cpu_seconds = sum(run.cpu[-1] - run.cpu[DROPPED] for run in runs)
+    tokens = sum(sum(run.tokens[kept]) for run in runs)
+    useful = sum(sum(run.useful[kept]) for run in runs)
     return {
-        "tokens/s": sum(sum(run.tokens[kept]) for run in runs) / seconds,
-        "useful tokens/s": sum(sum(run.useful[kept]) for run in runs) / seconds,
+        "tokens/s": tokens / seconds,
+        "useful tokens/s": useful / seconds,
+        "tokens/CPU s": tokens / cpu_seconds,
+        "useful tokens/CPU s": useful / cpu_seconds,
         "s/step": seconds / (steps - 1 - DROPPED),
         "GB/rank": max(run.peak_memory_gb for run in runs),
     }
@@ -391,16 +402,21 @@ def flops_per_token(folder: Path, setup: Setup) -> float | None:
 
 def table(rows: dict[str, list[dict[str, float]]]) -> Iterator[str]:
     """Yield the lines of a Markdown table: median (min-max) of each column."""
-    columns = list(next(iter(rows.values()))[0])
+    columns = list(max((runs[0] for runs in rows.values()), key=len))
     yield f"| | {' | '.join(columns)} |"
     yield "| --- |" + " ---: |" * len(columns)
     for way, figures in rows.items():
-        cells = (spread([figure[column] for figure in figures]) for column in columns)
+        cells = (
+            spread([figure[column] for figure in figures if column in figure])
+            for column in columns
+        )
         yield f"| {way} | {' | '.join(cells)} |"
 
 
 def spread(values: list[float]) -> str:
-    """Return "median (min-max)"."""
+    """Return "median (min-max)", nothing of nothing."""
+    if not values:
+        return ""
     low, middle, high = (
         f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
         for value in (min(values), median(values), max(values))
@@ -439,6 +455,8 @@ def main() -> None:
     if options.rank_of:
         be_rank(options.rank_of, options.folder, options.work, options.steps)
         return
+    # Ended from outside, it ends the ranks as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     setup = SETUPS[options.model]
     rows: dict[str, list[dict[str, float]]] = {way: [] for way in options.ways}
     with tempfile.TemporaryDirectory(prefix="engine-") as scratch:
@@ -453,10 +471,10 @@ def main() -> None:
     if setup.accelerator == "cuda":
         device, peak = peak_of_device()
         print(f"{device}, bf16")
-        for way in rows.keys() - {"tutorial"}:
+        # The tutorial's tokens are mostly padding, whose FLOPs are of no use.
+        for way in rows.keys() - {"tutorial"} if flops and peak else ():
             for figure in rows[way]:
-                if flops and peak:
-                    figure["MFU %"] = 100 * flops * figure["tokens/s"] / peak
+                figure["MFU %"] = 100 * flops * figure["tokens/s"] / peak
     print(f"\n`{options.model}`, {options.rounds} rounds of {options.steps} steps:\n")
     print("\n".join(table(rows)))
 
