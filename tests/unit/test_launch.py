@@ -96,14 +96,15 @@ def test_a_rank_that_ends_without_a_word_is_named(tmp_path):
         follow(tmp_path, "rank == 0 and sys.exit(3)")
 
 
-def test_a_rank_without_a_sign_of_life_is_named_and_says_where_it_is(tmp_path, capfd):
+def test_a_rank_without_a_sign_of_life_is_named_and_says_where_it_is(tmp_path, caplog):
     what = (
-        "import faulthandler; faulthandler.register(signal.SIGUSR2)"
+        "import faulthandler; file = open(state / f'stack-rank{rank}', 'w');"
+        " faulthandler.register(signal.SIGUSR2, file)"
         "\n        rank == 1 and time.sleep(1000)"
     )
     with pytest.raises(RetuneError, match=r"rank 1 made no progress .* in step 3"):
         follow(tmp_path, what, timeout=3)
-    assert "Current thread" in capfd.readouterr().err
+    assert "Current thread" in caplog.text
 
 
 def test_ranks_of_a_larger_world(tmp_path):

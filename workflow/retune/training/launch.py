@@ -27,14 +27,20 @@ from retune.training.failures import (
 )
 from retune.training.heartbeat import Beat, furthest_behind, read_beats
 from retune.training.history import read_history
-from retune.training.rank import DUMP_STACKS, STEP_PID
+from retune.training.rank import DUMP_STACK, IMPORTING, STEP_PID, stack_file
 from retune.training.stopping import PASSED_ON, StopRequest
 
 log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 
+# Phases in which a rank has not imported its libraries yet.
+STARTING = ("starting", IMPORTING)
+
 POLL_S = 0.2
+# What a rank may take, at least, until it has imported its libraries: on a shared file
+# system that can be minutes, and says nothing of how long training may stand still.
+IMPORT_S = 600
 # How long ranks may take to leave what went wrong, once one has failed.
 GRACE_S = 5.0
 # How long a rank may take to write its stack.
@@ -157,8 +163,8 @@ def follow(
             raise explain_failure(ranks, state, beats, timeout)
         if not alive:
             return all(process.returncode == 0 for process in ranks.values())
-        if any(seconds_since(beats[number]) > timeout for number in alive):
-            raise explain_stall(alive, beats)
+        if any(is_late(beats[number], timeout) for number in alive):
+            raise explain_stall(alive, state, beats)
         if len(stop.received) > 1:
             number = stop.received[-1]
             raise Stopped(
@@ -189,8 +195,14 @@ def failed(ranks: Ranks) -> Ranks:
 
 def last_beats(ranks: Ranks, state: Path, start: float) -> dict[int, Beat]:
     """Return each rank's last sign of life; its start, if it has made none."""
-    beats = {number: Beat(number, 0, 0, "starting", start) for number in ranks}
+    beats = {number: Beat(number, 0, 0, STARTING[0], start) for number in ranks}
     return beats | {beat.rank: beat for beat in read_beats(state)}
+
+
+def is_late(beat: Beat, timeout: int) -> bool:
+    """Return whether a rank should have given another sign of life by now."""
+    allowed = max(timeout, IMPORT_S) if beat.phase in STARTING else timeout
+    return seconds_since(beat) > allowed
 
 
 def seconds_since(beat: Beat) -> float:
@@ -226,23 +238,32 @@ def explain_failure(
     waited = max((seconds_since(beats[number]) for number in alive), default=0)
     if first.fault != Fault.OWN and waited > timeout / 2:
         # The others gave up waiting for those that are left.
-        return explain_stall(alive, beats)
+        return explain_stall(alive, state, beats)
     return RetuneError(first.describe())
 
 
-def explain_stall(ranks: Ranks, beats: dict[int, Beat]) -> RetuneError:
+def explain_stall(ranks: Ranks, state: Path, beats: dict[int, Beat]) -> RetuneError:
     """Write the ranks' stacks into the log; return which of them is behind."""
     behind = furthest_behind([beats[number] for number in ranks])
-    # Ranks that wait for each other are level: one that is stopped is the cause.
-    behind = [b for b in behind if is_suspended(ranks[b.rank])] or behind
-    dump_stacks(ranks, beats)
+    suspended = [beat for beat in behind if is_suspended(ranks[beat.rank])]
+    stacks = {n: ask_for_stack(process, state, n) for n, process in ranks.items()}
+    for number, stack in stacks.items():
+        beat = beats[number]
+        log.error(
+            "rank %d, %.0f s in step %d (%s):\n%s",
+            *(number, seconds_since(beat), beat.step, beat.phase, stack),
+        )
+    # Ranks that are level wait for each other: the cause is one that does something
+    # else than that.
+    busy = [beat for beat in behind if not in_collective(stacks[beat.rank])]
+    behind = suspended or busy or behind
     numbers = " and ".join(str(beat.rank) for beat in behind)
     many = len(behind) > 1
     last = behind[0]
-    stacks = "their stacks are" if many else "its stack is"
+    where = "their stacks are" if many else "its stack is"
     return RetuneError(
         f"rank{'s' * many} {numbers} made no progress for {seconds_since(last):,.0f} s"
-        f" in step {last.step} ({last.phase}); {stacks} in the log. If that may take so"
+        f" in step {last.step} ({last.phase}); {where} in the log. If that may take so"
         " long, raise finetune.ddp_timeout"
     )
 
@@ -253,19 +274,20 @@ def is_suspended(process: subprocess.Popen) -> bool:
     return fields[0] == "T"
 
 
-def dump_stacks(ranks: Ranks, beats: dict[int, Beat]) -> None:
-    """Have each rank write its Python stack into the log, one after the other."""
-    for number, process in ranks.items():
-        beat = beats[number]
-        log.error(
-            "rank %d, %.0f s in step %d (%s):",
-            *(number, seconds_since(beat), beat.step, beat.phase),
-        )
-        if beat.beats == 0:  # the signal would only end it
-            continue
-        process.send_signal(DUMP_STACKS)
-        process.send_signal(signal.SIGCONT)
-        time.sleep(DUMP_S)
+def ask_for_stack(process: subprocess.Popen, state: Path, rank: int) -> str:
+    """Return the Python stacks of a rank's threads; empty if it does not answer."""
+    file = stack_file(state, rank)
+    if not file.exists():  # the signal would only end it
+        return ""
+    process.send_signal(DUMP_STACK)
+    process.send_signal(signal.SIGCONT)
+    time.sleep(DUMP_S)
+    return file.read_text()
+
+
+def in_collective(stack: str) -> bool:
+    """Return whether a stack is that of a rank that waits for the others."""
+    return "/torch/distributed/" in stack
 
 
 def kill(ranks: Ranks) -> None:
@@ -296,7 +318,7 @@ def show_progress(bar: Any, records: list[dict[str, Any]]) -> None:
 
 def remove_leftovers(state: Path) -> None:
     """Remove what an ended run left beside its checkpoints and its history."""
-    for pattern in ("heartbeat-rank*", "failure-rank*.json"):
+    for pattern in ("heartbeat-rank*", "failure-rank*.json", "stack-rank*"):
         for path in state.glob(pattern):
             path.unlink()
     for folder in state.glob(".step-*"):

@@ -24,8 +24,10 @@ from retune.training.stopping import StopRequest, leave_at_once
 
 # Tells a rank the step that started it, whose end is its own.
 STEP_PID = "RETUNE_STEP_PID"
-# Asks a rank for the Python stack of each of its threads.
-DUMP_STACKS = signal.SIGUSR2
+# Asks a rank to write the Python stack of each of its threads into its `stack_file`.
+DUMP_STACK = signal.SIGUSR2
+# Its first phase; the loop names the others.
+IMPORTING = "importing"
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -41,10 +43,13 @@ def main() -> int:
     )
     end_with_the_step()
     faulthandler.enable()
-    faulthandler.register(DUMP_STACKS)
-    with StopRequest(at_second=leave_at_once) as stop:
+    with (
+        stack_file(options.state, rank).open("w") as stack,
+        StopRequest(at_second=leave_at_once) as stop,
+    ):
+        faulthandler.register(DUMP_STACK, stack)
         heartbeat = Heartbeat(options.state, rank)
-        heartbeat.beat(0, "importing")
+        heartbeat.beat(0, IMPORTING)
         finished = train_or_leave(options, rank, stop, heartbeat)
     return 0 if finished else os.EX_TEMPFAIL
 
@@ -58,6 +63,11 @@ def parse_arguments() -> argparse.Namespace:
     for name in ("base", "tokens", "plan", "state"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     return parser.parse_args()
+
+
+def stack_file(state: Path, rank: int) -> Path:
+    """Return where a rank writes its stack when asked."""
+    return state / f"stack-rank{rank}"
 
 
 def train_or_leave(

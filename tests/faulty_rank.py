@@ -1,0 +1,52 @@
+"""A real rank in which rank 1 goes wrong at a step: `python faulty_rank.py FAULT ...`.
+
+The rest of the command line is that of `python -m retune.training.rank`.
+"""
+
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+from retune.training import rank
+
+AT_STEP = 3
+
+
+def fail():
+    raise ValueError("the data is on fire")
+
+
+def hang():
+    time.sleep(1000)
+
+
+def use_up_memory():
+    """Leave this process no address space for more than it has."""
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+FAULTS = {"fail": fail, "hang": hang, "use-up-memory": use_up_memory}
+
+
+def inject(fault):
+    """Make rank 1 go wrong in the forward pass of step 3."""
+    from retune.training.data_parallel import DataParallel
+
+    loss_sum = DataParallel.loss_sum
+
+    def faulty_loss_sum(self, batch):
+        if self.engine.global_steps == AT_STEP - 1 and self.data_rank == 1:
+            fault()
+        return loss_sum(self, batch)
+
+    DataParallel.loss_sum = faulty_loss_sum
+
+
+if __name__ == "__main__":
+    inject(FAULTS[sys.argv.pop(1)])
+    code = rank.main()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,219 @@
+"""Real DeepSpeed ranks that are stopped, killed, or go wrong: nothing is lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+import faulty_rank
+from retune.errors import RetuneError
+from retune.publishing import read_json
+from retune.training import launch
+from retune.training.checkpoint_files import find_checkpoints, find_damage
+from retune.training.history import read_history
+from tiny_run import TinyRun
+
+STEPS = {"max_steps": 200, "epochs": 1000, "learning_rate": 1e-2, "eval_steps": 1000}
+STEPS["save_steps"] = 1000
+HOURS = {**STEPS, "epochs": 10**5, "max_steps": 10**6}
+# Seconds in which ranks must be gone.
+SOON = 10
+# Seconds after which a rank counts as hanging.
+PATIENCE = {"ddp_timeout": 20}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run = TinyRun(tmp_path_factory.mktemp("run"))
+    run.make_inputs()  # with dropout: resuming must restore its random numbers
+    return run
+
+
+@pytest.fixture(scope="module")
+def plan(run):
+    return run.plan("plan", zero_stage=2)
+
+
+def ranks_of(state):
+    """Return the numbers of the processes that train into a state folder."""
+    result = subprocess.run(
+        ["pgrep", "-f", f"retune.training.rank.*{state}"],
+        capture_output=True,
+        check=False,
+    )
+    return [int(word) for word in result.stdout.split()]
+
+
+def gone(state):
+    """Return whether no rank is left, soon."""
+    deadline = time.monotonic() + SOON
+    while ranks_of(state) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not ranks_of(state)
+
+
+def rank_process(state, rank):
+    """Return the number of the process that is a rank."""
+    for pid in ranks_of(state):
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        if f"RANK={rank}".encode() in environment:
+            return pid
+    raise AssertionError(f"rank {rank} is not running")
+
+
+@contextmanager
+def started(run, plan, name, at_step, settings):
+    """Start the step and wait for a training step; leave nothing of it at the end."""
+    arguments = run.finetune_arguments(plan, name, **settings)
+    settings = arguments.pop("settings")
+    words = [word for k, v in arguments.items() for word in (f"--{k}", str(v))]
+    log = run.folder / f"{name}.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "retune", "finetune"]
+            + ["--settings", settings.model_dump_json(), *words],
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            states = [p for p in arguments["state"].glob("*") if p.is_dir()]
+            if states and any(r["step"] >= at_step for r in read_history(states[0])):
+                break
+            time.sleep(0.01)
+        assert process.poll() is None, log.read_text()
+        yield process, states[0], log
+    finally:
+        # Its ranks end with it.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert gone(states[0])
+
+
+def stopped(process, state, log, number):
+    """Check that the step ends as one that was stopped; return at which step."""
+    assert process.wait(timeout=60) == os.EX_TEMPFAIL, log.read_text()
+    checkpoint = find_checkpoints(state)[-1]
+    assert find_damage(checkpoint) is None
+    step = read_json(checkpoint / "manifest.json")["step"]
+    told = f"error: stopped at step {step} of 200 on {number} and saved; run the same"
+    assert told in log.read_text()
+    assert not list(state.glob("heartbeat-*"))
+    assert step == read_history(state)[-1]["step"]
+    return step
+
+
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(run, plan):
+    undisturbed = run.finetune(plan, "undisturbed", **STEPS)
+    with started(run, plan, "stopped", 5, STEPS) as (process, state, log):
+        process.terminate()
+        first = stopped(process, state, log, "SIGTERM")
+    # As SLURM, which signals the step and its ranks.
+    with started(run, plan, "stopped", first + 5, STEPS) as (process, state, log):
+        for pid in (*ranks_of(state), process.pid):
+            os.kill(pid, signal.SIGUSR1)
+        second = stopped(process, state, log, "SIGUSR1")
+    with started(run, plan, "stopped", second + 5, STEPS) as (process, state, log):
+        os.kill(rank_process(state, 1), signal.SIGTERM)
+        third = stopped(process, state, log, "a signal to a rank")
+    assert first < second < third < 200
+    resumed = run.finetune(plan, "stopped", **STEPS)
+    assert resumed.losses == undisturbed.losses
+    assert resumed.weights == undisturbed.weights
+    metrics = read_json(resumed.folder / "metrics.json")
+    assert metrics["resumed_from_step"] == third
+
+
+def test_a_second_signal_ends_all_at_once(run, plan):
+    with started(run, plan, "twice", 3, HOURS) as (process, state, log):
+        os.kill(rank_process(state, 1), signal.SIGSTOP)  # it will not answer the first
+        process.terminate()
+        time.sleep(1)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=SOON) == 128 + signal.SIGINT
+        assert gone(state)
+        assert "ended at once on a second signal, SIGINT" in log.read_text()
+
+
+def test_the_ranks_end_with_a_killed_step(run, plan):
+    with started(run, plan, "killed", 3, HOURS) as (process, state, _):
+        with pytest.raises(RetuneError, match="another run trains exactly this"):
+            run.finetune(plan, "killed", **HOURS)
+        assert len(ranks_of(state)) == 2
+        process.kill()
+        assert gone(state)
+
+
+def test_a_killed_rank_is_named(run, plan):
+    with started(run, plan, "rank-killed", 3, HOURS) as (process, state, log):
+        os.kill(rank_process(state, 1), signal.SIGKILL)
+        assert process.wait(timeout=SOON) == 1
+        assert gone(state)
+        told = log.read_text().splitlines()[-1]
+        assert told.startswith("error: rank 1 was killed by SIGKILL in step ")
+
+
+def test_a_suspended_rank_is_named_and_ends_the_run(run, plan):
+    settings = HOURS | PATIENCE
+    with started(run, plan, "suspended", 3, settings) as (process, state, log):
+        os.kill(rank_process(state, 1), signal.SIGSTOP)
+        assert process.wait(timeout=PATIENCE["ddp_timeout"] + SOON) == 1
+        assert gone(state)
+        assert "error: rank 1 made no progress for" in log.read_text()
+
+
+@pytest.fixture
+def finetune_with_fault(monkeypatch):
+    """Return a function that trains with ranks of which rank 1 goes wrong."""
+    rank_command = launch.rank_command
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+
+    def finetune(fault, run, plan, **settings):
+        def faulty_command(*arguments):
+            python, _, _, *rest = rank_command(*arguments)
+            return [python, faulty_rank.__file__, fault, *rest]
+
+        monkeypatch.setattr(launch, "rank_command", faulty_command)
+        run.finetune(plan, fault, **HOURS, **settings)
+
+    return finetune
+
+
+def test_the_rank_that_raises_is_named_and_not_its_victims(
+    finetune_with_fault, run, plan, capfd
+):
+    start = time.monotonic()
+    told = r"rank 1 failed first: ValueError: the data is on fire \(in step 3\)"
+    with pytest.raises(RetuneError, match=told):
+        finetune_with_fault("fail", run, plan)
+    assert time.monotonic() - start < 60
+    assert "faulty_rank.py" in capfd.readouterr().err  # the traceback
+
+
+def test_a_hanging_rank_is_named_with_its_stack(finetune_with_fault, run, plan, caplog):
+    told = r"rank 1 made no progress for 2\d s in step 3 .*finetune.ddp_timeout"
+    with pytest.raises(RetuneError, match=told):
+        finetune_with_fault("hang", run, plan, **PATIENCE)
+    assert "in hang\n" in caplog.text
+
+
+def test_memory_that_runs_out_names_the_setting(finetune_with_fault, tmp_path):
+    run = TinyRun(tmp_path)
+    # So many logits that malloc asks the kernel for their memory in each step.
+    run.make_inputs(vocab_size=30_000)
+    plan = run.plan("plan", micro_batch_size=16, global_batch_size=32)
+    told = (
+        r"^rank 1 ran out of memory in step 3 at configure.micro_batch_size: 16"
+        r" \(needs about [\d.]+ GB, [\d.]+ GB are there\): write micro_batch_size: 8 "
+    )
+    with pytest.raises(RetuneError, match=told) as raised:
+        finetune_with_fault("use-up-memory", run, plan)
+    print(raised.value)
