@@ -94,8 +94,8 @@ def test_the_summary_leaves_out_the_first_step_and_validations():
     assert summarize_speed(records, 2, 2e6, 1e9) == pytest.approx(
         {
             "step_seconds": 2.0,
-            "tokens_per_second": 500.0,
-            "predicted_tokens_per_second": 450.0,
+            "tokens_per_second": 450.0,
+            "computed_tokens_per_second": 500.0,
             "unpredicted_share": 0.1,
             "data_share": 0.1,
             "forward_share": 0.4,
@@ -110,5 +110,5 @@ def test_the_summary_leaves_out_the_first_step_and_validations():
 def test_the_summary_of_little():
     assert summarize_speed([], 2) == {}
     one = summarize_speed([step(2.0)], 2)
-    assert one["tokens_per_second"] == 500.0
+    assert one["tokens_per_second"] == 450.0
     assert one["mfu"] is None

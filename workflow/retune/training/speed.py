@@ -218,9 +218,9 @@ def summarize_speed(
 
     Returns:
         step_seconds: Median.
-        tokens_per_second: Tokens of all ranks.
-        predicted_tokens_per_second: Those that the loss counts.
-        unpredicted_share: Share of tokens that the loss does not count.
+        tokens_per_second: Predicted tokens, which the loss counts, of all ranks.
+        computed_tokens_per_second: All tokens that the model sees.
+        unpredicted_share: Share of those that the loss does not count.
         <part>_share: Share of the time, saving included, that the part took.
         mfu: Model FLOPs utilisation, the share of the devices' FLOP/s (PaLM, appendix
             B), or None where a FLOP count is not known.
@@ -242,8 +242,8 @@ def summarize_speed(
     with_saving = seconds + total("save_seconds")
     return {
         "step_seconds": median(step["seconds"] for step in steps),
-        "tokens_per_second": tokens / seconds,
-        "predicted_tokens_per_second": labels / seconds,
+        "tokens_per_second": labels / seconds,
+        "computed_tokens_per_second": tokens / seconds,
         "unpredicted_share": 1 - labels / tokens,
         **{f"{part}_share": total(f"{part}_seconds") / with_saving for part in PARTS},
         "mfu": mfu,

@@ -1,0 +1,33 @@
+"""The stopwatch and the peak of memory measure what the device does."""
+
+import pytest
+import torch
+
+from retune.training.speed import Stopwatch, peak_memory_gb
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+]
+
+
+def test_parts_are_the_time_of_the_device():
+    matrix = torch.ones(4096, 4096, device="cuda")
+    matrix @ matrix  # the first one loads the kernels
+    stopwatch = Stopwatch()
+    for part, times in (("forward", 5), ("backward", 20), ("backward", 20)):
+        with stopwatch.part(part):
+            for _ in range(times):
+                matrix @ matrix
+    seconds = stopwatch.read()
+    assert 4 < seconds["backward_seconds"] / seconds["forward_seconds"] < 16
+    assert stopwatch.read() == {}
+
+
+def test_peak_memory_is_that_of_the_device():
+    before = peak_memory_gb()
+    block = torch.ones(250_000_000, device="cuda")
+    during = peak_memory_gb()
+    assert during >= 1.0 > before
+    del block
+    assert peak_memory_gb() == during
