@@ -89,7 +89,7 @@ def main() -> None:
     for precision in ("fp32", "bf16"):
         name = f"resumed {precision}"
         results[name] = resume(folder, "gpt2-dropout", stages, precision)
-    results["not finite"] = spoil(folder / "llama", stages)
+        results[f"not finite {precision}"] = spoil(folder / "llama", stages, precision)
     if dist.get_rank() == 0:
         write_json(folder / "results.json", results)
     dist.barrier()
@@ -220,7 +220,8 @@ def train_cut(base: Path, stages: int, precision: str, checkpointing: bool) -> A
     module = pipeline.engine.module
     losses, norms, calls = [], [], []
     # Within a decoder layer: activation checkpointing calls it twice.
-    module.forward_funcs[2].mlp.register_forward_hook(lambda *_: calls.append(1))
+    decoder = next(layer for layer in module.forward_funcs if hasattr(layer, "mlp"))
+    decoder.mlp.register_forward_pre_hook(lambda *_: calls.append(1))
     for number in range(STEPS):
         losses.append(step(pipeline, number))
         norms.append(float(pipeline.engine.get_global_grad_norm()))
@@ -304,9 +305,9 @@ def resume(folder: Path, name: str, stages: int, precision: str) -> dict[str, An
     }
 
 
-def spoil(base: Path, stages: int) -> dict[str, Any]:
+def spoil(base: Path, stages: int, precision: str) -> dict[str, Any]:
     """Take a step with a gradient that is not finite on the last stage alone."""
-    pipeline = start(base, stages, "bf16", False)
+    pipeline = start(base, stages, precision, False)
     before = [p.detach().clone() for p in pipeline.engine.module.parameters()]
     if pipeline.engine.is_last_stage():
         norm = pipeline.engine.module.forward_funcs[-2].weight

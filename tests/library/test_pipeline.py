@@ -125,8 +125,9 @@ def test_a_checkpoint_continues_bit_for_bit_with_dropout_and_evaluation(
     assert result["same_weights"] == [True, True]
 
 
-def test_a_gradient_of_one_stage_that_is_not_finite_makes_all_skip(results):
-    for kept, moved, skipped in results["not finite"]["ranks"]:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gradient_of_one_stage_that_is_not_finite_makes_all_skip(results, precision):
+    for kept, moved, skipped in results[f"not finite {precision}"]["ranks"]:
         assert kept
         assert skipped == 1
         assert moved

@@ -88,8 +88,6 @@ class Pipeline:
         self.engine = engine
         self.data_rank = engine.grid.get_data_parallel_rank()
         self.data_world_size = engine.grid.get_data_parallel_world_size()
-        # In fp32 DeepSpeed looks for gradients that are not finite only if told to.
-        engine.optimizer.check_grad_overflow = True
         # With a separate accumulator, DeepSpeed 0.19 drops the gradients of all stages
         # but the last.
         assert not engine.optimizer.use_grad_accum_attribute, "data_types must be unset"
