@@ -136,7 +136,9 @@ def read_partitions(
 ) -> torch.Tensor:
     """Return a parameter joined from its flat partitions."""
     joined = torch.empty(sum(map(len, parts)), dtype=dtype)
-    torch.cat(parts, out=joined)  # Rounds to the dtype, too.
+    # copy_ rounds to the dtype, much faster than torch.cat does.
+    for part, place in zip(parts, joined.split(len(parts[0])), strict=True):
+        place.copy_(part)
     return joined[: shape.numel()].view(shape)
 
 

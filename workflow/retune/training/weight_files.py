@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +92,21 @@ def header_of(names: list[str], facts: Facts) -> bytes:
 
 def read_back(path: Path, hashes: dict[str, str]) -> None:
     """Raise RetuneError if a file does not hold the tensors of these hashes."""
-    with safe_open(path, framework="pt") as file, ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda name: tensor_sha256(file.get_tensor(name)), hashes)
-        wrong = [
-            n for n, sha256 in zip(hashes, found, strict=True) if hashes[n] != sha256
-        ]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(partial(hash_on_disk, path), hashes))
+    pairs = zip(hashes.items(), found, strict=True)
+    wrong = [name for (name, sha256), there in pairs if there != sha256]
     if wrong:
         raise RetuneError(
             f"{path.name}: {', '.join(wrong)} on disk differ from what was written: is"
             " the disk in order? Nothing was published"
         )
+
+
+def hash_on_disk(path: Path, name: str) -> str:
+    """Return the sha256 of one tensor of a file; only that tensor is mapped for it."""
+    with safe_open(path, framework="pt") as file:
+        return tensor_sha256(file.get_tensor(name))
 
 
 def check(name: str, sha256: str, facts: Facts) -> None:
