@@ -88,9 +88,6 @@ class Pipeline:
         self.engine = engine
         self.data_rank = engine.grid.get_data_parallel_rank()
         self.data_world_size = engine.grid.get_data_parallel_world_size()
-        # With a separate accumulator, DeepSpeed 0.19 drops the gradients of all stages
-        # but the last.
-        assert not engine.optimizer.use_grad_accum_attribute, "data_types must be unset"
         # Of a batch of several sequences flash attention ignores where documents begin;
         # one long sequence costs it no more.
         self._flat = engine.module.config._attn_implementation.startswith("flash")
