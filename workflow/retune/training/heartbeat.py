@@ -3,12 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-Item = TypeVar("Item")
 
 # Every record has this many bytes, so that a new one covers the last.
 LENGTH = 160
@@ -51,22 +47,23 @@ class Heartbeat:
         self._beats = self._beats + 1 if step == self.step else 1
         self.step = step
         beat = Beat(self._rank, step, self._beats, phase, time.monotonic())
-        os.pwrite(self._file, json.dumps(asdict(beat)).ljust(LENGTH).encode(), 0)
-
-    def beating(self, items: Iterable[Item], step: int, phase: str) -> Iterator[Item]:
-        """Yield the items, with a beat before each."""
-        for item in items:
-            self.beat(step, phase)
-            yield item
+        os.pwrite(self._file, json.dumps(vars(beat)).ljust(LENGTH).encode(), 0)
 
 
 def read_beats(state: Path) -> list[Beat]:
     """Return the last beat of each rank that has made one, by rank."""
     paths = state.glob("heartbeat-rank*")
-    texts = [path.read_text() for path in paths]
+    texts = [read_whole(path) for path in paths]
     # A file is empty until the first beat.
     beats = [Beat(**json.loads(text)) for text in texts if text]
     return sorted(beats, key=lambda beat: beat.rank)
+
+
+def read_whole(path: Path) -> str:
+    """Return what a file holds, even if it is written at the same moment."""
+    while (text := path.read_text()) != path.read_text():
+        pass
+    return text
 
 
 def furthest_behind(beats: list[Beat]) -> list[Beat]:

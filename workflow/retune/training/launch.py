@@ -244,8 +244,8 @@ def explain_failure(
 
 def explain_stall(ranks: Ranks, state: Path, beats: dict[int, Beat]) -> RetuneError:
     """Write the ranks' stacks into the log; return which of them is behind."""
-    behind = furthest_behind([beats[number] for number in ranks])
-    suspended = [beat for beat in behind if is_suspended(ranks[beat.rank])]
+    last = [beats[number] for number in ranks]
+    suspended = [beat for beat in last if is_suspended(ranks[beat.rank])]
     stacks = {n: ask_for_stack(process, state, n) for n, process in ranks.items()}
     for number, stack in stacks.items():
         beat = beats[number]
@@ -253,18 +253,18 @@ def explain_stall(ranks: Ranks, state: Path, beats: dict[int, Beat]) -> RetuneEr
             "rank %d, %.0f s in step %d (%s):\n%s",
             *(number, seconds_since(beat), beat.step, beat.phase, stack),
         )
-    # Ranks that are level wait for each other: the cause is one that does something
-    # else than that.
-    busy = [beat for beat in behind if not in_collective(stacks[beat.rank])]
-    behind = suspended or busy or behind
-    numbers = " and ".join(str(beat.rank) for beat in behind)
-    many = len(behind) > 1
-    last = behind[0]
+    # The cause is behind the others, but a rank can be behind because it waits for
+    # another one: level ranks, and the later stages of a pipeline.
+    busy = [beat for beat in last if not in_collective(stacks[beat.rank])]
+    named = suspended or furthest_behind(busy or last)
+    numbers = " and ".join(str(beat.rank) for beat in named)
+    many = len(named) > 1
     where = "their stacks are" if many else "its stack is"
     return RetuneError(
-        f"rank{'s' * many} {numbers} made no progress for {seconds_since(last):,.0f} s"
-        f" in step {last.step} ({last.phase}); {where} in the log. If that may take so"
-        " long, raise finetune.ddp_timeout"
+        f"rank{'s' * many} {numbers} made no progress for"
+        f" {seconds_since(named[0]):,.0f} s in step {named[0].step}"
+        f" ({named[0].phase}); {where} in the log. If that may take so long, raise"
+        " finetune.ddp_timeout"
     )
 
 

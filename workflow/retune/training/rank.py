@@ -20,7 +20,11 @@ from retune.settings import FinetuneSettings
 from retune.training.failures import record_failure
 from retune.training.heartbeat import Heartbeat
 from retune.training.out_of_memory import explain, is_out_of_memory, memory_in_use
-from retune.training.stopping import StopRequest, leave_at_once
+from retune.training.stopping import (
+    StopRequest,
+    ignore_stop_requests,
+    leave_at_once,
+)
 
 # Tells a rank the step that started it, whose end is its own.
 STEP_PID = "RETUNE_STEP_PID"
@@ -43,14 +47,14 @@ def main() -> int:
     )
     end_with_the_step()
     faulthandler.enable()
-    with (
-        stack_file(options.state, rank).open("w") as stack,
-        StopRequest(at_second=leave_at_once) as stop,
-    ):
+    stop = StopRequest(at_second=leave_at_once)
+    stop.listen()
+    with stack_file(options.state, rank).open("w") as stack:
         faulthandler.register(DUMP_STACK, stack)
         heartbeat = Heartbeat(options.state, rank)
         heartbeat.beat(0, IMPORTING)
         finished = train_or_leave(options, rank, stop, heartbeat)
+        ignore_stop_requests()
     return 0 if finished else os.EX_TEMPFAIL
 
 

@@ -17,7 +17,10 @@ PASSED_ON = signal.SIGRTMIN
 
 
 class StopRequest:
-    """Whether this process was asked to stop; a context that listens for it."""
+    """Whether this process was asked to stop.
+
+    `listen` begins to listen for good, `with` for a while.
+    """
 
     def __init__(self, at_second: Callable[[int], None] | None = None) -> None:
         """Do nothing yet.
@@ -30,10 +33,14 @@ class StopRequest:
         self._at_second = at_second
         self._earlier: dict[int, Callable[[int, FrameType | None], None] | int] = {}
 
-    def __enter__(self) -> "StopRequest":
-        """Listen from now on; only the main thread may."""
+    def listen(self) -> None:
+        """Listen from now on; only the main thread may call this."""
         for number in (*SIGNALS, PASSED_ON):
             self._earlier[number] = signal.signal(number, self._hear)
+
+    def __enter__(self) -> "StopRequest":
+        """Listen from now on."""
+        self.listen()
         return self
 
     def __exit__(
@@ -53,6 +60,12 @@ class StopRequest:
         self.received.append(signal.Signals(number))
         if len(self.received) > 1 and self._at_second:
             self._at_second(number)
+
+
+def ignore_stop_requests() -> None:
+    """Let a request that comes too late pass: all work is done already."""
+    for number in (*SIGNALS, PASSED_ON):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def leave_at_once(number: int) -> None:
