@@ -77,12 +77,19 @@ class TinyRun:
         )
 
     def plan(
-        self, name: str, ranks: int = 2, accelerator: str = "cpu", **settings: Any
+        self,
+        name: str,
+        ranks: int = 2,
+        accelerator: str = "cpu",
+        nvme_path: str | None = None,
+        **settings: Any,
     ) -> Path:
         """Write a plan and return its folder."""
         configure.run(
             ConfigureSettings(**settings),
-            HardwareSettings(accelerator=accelerator, gpus_per_node=ranks),
+            HardwareSettings(
+                accelerator=accelerator, gpus_per_node=ranks, nvme_path=nvme_path
+            ),
             self.folder / "base",
             self.folder / "tokens.json",
             self.folder / name,

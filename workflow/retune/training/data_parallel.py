@@ -8,7 +8,7 @@ import deepspeed.comm as dist
 import torch
 from torch.nn.functional import cross_entropy
 
-from retune.training.models import named_weights
+from retune.training.models import logits_of, named_weights
 from retune.training.packing import IGNORE_INDEX, Batch
 from retune.training.speed import Stopwatch
 
@@ -28,8 +28,6 @@ class DataParallel:
         self.stopwatch = stopwatch
         self.data_rank = dist.get_rank()
         self.data_world_size = dist.get_world_size()
-        # In fp32 DeepSpeed looks for gradients that are not finite only if told to.
-        engine.optimizer.check_grad_overflow = True
 
     def train_batch(
         self, micro_batches: Iterable[Batch], num_labels: int, rate: float
@@ -83,13 +81,11 @@ class DataParallel:
     def loss_sum(self, batch: Batch) -> torch.Tensor:
         """Return the sum of the losses of predicted tokens, nats, scalar fp32."""
         device = self.engine.device
-        # No attention mask and no cache: only then does transformers read document
-        # boundaries off position_ids.
-        logits = self.engine(
-            input_ids=to_device(batch.input_ids, device),
-            position_ids=to_device(batch.position_ids, device),
-            use_cache=False,
-        ).logits
+        logits = logits_of(
+            self.engine,
+            to_device(batch.input_ids, device),
+            to_device(batch.position_ids, device),
+        )
         return cross_entropy(
             logits.float().flatten(0, 1),
             to_device(batch.labels, device).flatten(),

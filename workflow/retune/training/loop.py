@@ -26,7 +26,8 @@ from retune.training.data_parallel import DataParallel
 from retune.training.heartbeat import Heartbeat
 from retune.training.history import History
 from retune.training.live_weights import describe_weights
-from retune.training.models import check_isolation, load_model
+from retune.training.models import add_adapters, check_isolation, load_model
+from retune.training.nvme import use_own_folder
 from retune.training.optimizers import build_optimizer
 from retune.training.order import blocks_of_step, share_of_rank
 from retune.training.packing import IGNORE_INDEX, Batch, PackedBlocks
@@ -93,7 +94,9 @@ def train(
     heartbeat.beat(0, "loading")
     stopwatch = Stopwatch()
     resume = find_resume(state, plan)
-    trainer = build_trainer(settings, base, plan_folder, plan, resume, stopwatch)
+    config = read_json(plan_folder / "deepspeed.json")
+    use_own_folder(config, state.name)
+    trainer = build_trainer(settings, base, plan, config, resume, stopwatch)
     engine = trainer.engine
     if resume:
         load(engine, resume)
@@ -208,21 +211,22 @@ def start_process_group(plan: dict[str, Any], timeout: int) -> None:
 def build_trainer(
     settings: FinetuneSettings,
     base: Path,
-    plan_folder: Path,
     plan: dict[str, Any],
+    config: dict[str, Any],
     resume: Resume | None,
     stopwatch: Stopwatch,
 ) -> Trainer:
     """Return the model in a DeepSpeed engine, ready to take steps."""
-    config = read_json(plan_folder / "deepspeed.json")
     if resume and resume.is_universal:
         config["checkpoint"] = {"load_universal": True}
-    # The same on all ranks: new adapters must be.
-    torch.manual_seed(settings.seed)
     if plan["pipeline_stages"] > 1:
         model = load_pipeline(base, plan)
     else:
-        model = load_model(base, plan, config, settings.lora)
+        model = load_model(base, plan, config)
+    if settings.lora:
+        # The same on all ranks, at every ZeRO stage.
+        torch.manual_seed(settings.seed)
+        model = add_adapters(model, settings.lora)
     engine, *_ = deepspeed.initialize(
         model=model, optimizer=build_optimizer(model, settings, plan), config=config
     )

@@ -25,8 +25,7 @@ def load_model(
     base: Path,
     plan: dict[str, Any],
     config: dict[str, Any],
-    lora: LoraSettings | None = None,
-) -> nn.Module:
+) -> PreTrainedModel:
     """Return the base model in fp32 and training mode.
 
     Under ZeRO-3 it is sharded while it is read, one tensor at a time: no rank ever
@@ -36,7 +35,6 @@ def load_model(
         base: Folder in the Hugging Face layout, safetensors.
         plan: What `configure` resolved.
         config: The DeepSpeed config.
-        lora: Adapters to add; the model itself is frozen then.
     """
     load = load_sharded if plan["zero_stage"] == 3 else load_whole
     kernels = plan["attn_implementation"]
@@ -52,8 +50,6 @@ def load_model(
         model = load(base, config, attn_implementation="eager")
     if plan["activation_checkpointing"]:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    if lora:
-        model = add_adapters(model, lora)
     return model.train()
 
 
@@ -145,7 +141,7 @@ def read_into_shards(
 
 
 def add_adapters(model: PreTrainedModel, lora: LoraSettings) -> nn.Module:
-    """Return the model with LoRA adapters, its own weights frozen."""
+    """Return the model with new LoRA adapters, its own weights frozen."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:
@@ -155,12 +151,37 @@ def add_adapters(model: PreTrainedModel, lora: LoraSettings) -> nn.Module:
         ) from None
     options = lora.model_dump()
     try:
-        return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **options))
+        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **options))
     except ValueError as error:
         raise RetuneError(
             f"finetune.lora.target_modules: {lora.target_modules}:"
             f" {str(error).splitlines()[0]}"
         ) from error
+    return model.train()
+
+
+def logits_of(
+    engine: deepspeed.DeepSpeedEngine,
+    input_ids: torch.Tensor,
+    position_ids: torch.Tensor,
+) -> torch.Tensor:
+    """Return the logits of packed sequences, [sequences, length, vocabulary].
+
+    Args:
+        engine: Around a model of `load_model`.
+        input_ids: [sequences, length].
+        position_ids: The same; a restart at 0 begins a document.
+    """
+    shape = input_ids.shape
+    if "flash" in engine.module.config._attn_implementation:
+        # transformers tells flash attention of documents in a single sequence only.
+        input_ids, position_ids = input_ids.view(1, -1), position_ids.view(1, -1)
+    # No attention mask and no cache: only then does transformers read document
+    # boundaries off position_ids.
+    logits = engine(
+        input_ids=input_ids, position_ids=position_ids, use_cache=False
+    ).logits
+    return logits.view(*shape, -1)
 
 
 @torch.no_grad()
@@ -173,12 +194,9 @@ def check_isolation(engine: deepspeed.DeepSpeedEngine) -> None:
     engine.eval()
     second = torch.arange(10, 14)
     sequences = [torch.cat([first, second]) for first in (second - 4, second + 4)]
-    positions = torch.arange(4).repeat(2, 2)
-    logits = engine(
-        input_ids=torch.stack(sequences).to(engine.device),
-        position_ids=positions.to(engine.device),
-        use_cache=False,
-    ).logits[:, 4:]
+    input_ids = torch.stack(sequences).to(engine.device)
+    position_ids = torch.arange(4).repeat(2, 2).to(engine.device)
+    logits = logits_of(engine, input_ids, position_ids)[:, 4:]
     engine.train()
     difference = (logits[0] - logits[1]).abs().max()
     if difference > LEAK * logits.abs().max():

@@ -10,10 +10,12 @@ from typing import Any
 
 import deepspeed
 import deepspeed.comm as dist
+import torch
 
 from retune.errors import RetuneError
 from retune.publishing import MANIFEST, read_json
 from retune.training.checkpoint_files import newest_good
+from retune.training.nvme import load_swapped
 
 log = logging.getLogger("retune")
 
@@ -70,6 +72,12 @@ def choose(state: Path, plan: dict[str, Any]) -> Resume | None:
     if saved_on == plan["world_size"] or plan["zero_stage"] == 0:
         log.info("resuming from %s", folder)
         return Resume(folder, step, skipped, saved_on, False)
+    if plan["offload_optimizer"] == "nvme":
+        raise RetuneError(
+            f"{folder} was saved on {saved_on} ranks, the plan is for"
+            f" {plan['world_size']}: with configure.offload_optimizer: nvme a run can"
+            " be resumed on the same number only"
+        )
     log.info(
         "resuming from %s, saved on %d ranks: converting it for %d",
         *(folder, saved_on, plan["world_size"]),
@@ -99,10 +107,42 @@ def convert(folder: Path) -> Path:
 
 def load(engine: deepspeed.DeepSpeedEngine, resume: Resume) -> None:
     """Load weights, optimizer and counters into an engine."""
+    options = [own_options(group) for group in engine.optimizer.param_groups]
     path, _ = engine.load_checkpoint(
         str(resume.folder.parent), tag=resume.folder.name, load_module_strict=False
     )
     assert path is not None, f"DeepSpeed did not load {resume.folder}"
-    dist.barrier()
-    if resume.is_universal and dist.get_rank() == 0:
-        shutil.rmtree(resume.folder)
+    if engine.zero_nvme_offload_optimizer():
+        load_swapped(engine, resume.folder)
+    if resume.is_universal:
+        mend_universal(engine, options)
+        dist.barrier()
+        if dist.get_rank() == 0:
+            shutil.rmtree(resume.folder)
+
+
+def own_options(group: dict[str, Any]) -> dict[str, Any]:
+    """Return a parameter group's options without its parameters."""
+    return {key: value for key, value in group.items() if key != "params"}
+
+
+def mend_universal(
+    engine: deepspeed.DeepSpeedEngine, options: list[dict[str, Any]]
+) -> None:
+    """Undo what DeepSpeed 0.19 gets wrong when it loads a universal ZeRO-3 checkpoint.
+
+    All parameter groups get the options of the first: weight decay for what should
+    have none. And they share one tensor that counts Adam's steps: with two groups it
+    counts twice as fast.
+
+    Args:
+        engine: After loading.
+        options: Of its parameter groups, from before.
+    """
+    for group, own in zip(engine.optimizer.param_groups, options, strict=True):
+        group.update(own)
+    for state in getattr(
+        engine.optimizer, "optimizer", engine.optimizer
+    ).state.values():
+        if torch.is_tensor(state.get("step")):
+            state["step"] = state["step"].clone()
