@@ -32,6 +32,8 @@ STRATEGIES = {
 }
 SHARD_GB = 5.0
 SEQUENCE = 64
+# Characters of an error in a table.
+ERROR_LENGTH = 80
 # How often memory is looked at, seconds.
 INTERVAL = 0.002
 
@@ -205,8 +207,8 @@ def measure(folder: Path, strategy: str, way: str) -> dict[str, Any]:
     whole = time.perf_counter() - start
     shutil.rmtree(folder / "target", ignore_errors=True)
     if result.returncode:
-        lines = result.stderr.strip().splitlines()
-        return {"error": next(line for line in lines if "Error: " in line)}
+        _, kind, sentence = result.stderr.rpartition("RuntimeError: ")
+        return {"error": " ".join((kind + sentence).split())[:ERROR_LENGTH]}
     return {**json.loads(result.stdout.splitlines()[-1]), "whole": whole}
 
 

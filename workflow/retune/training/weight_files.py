@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 
 from retune.errors import RetuneError
+from retune.publishing import sync
 from retune.training.tensor_hashes import tensor_sha256
 
 # Name -> what reads or computes that tensor.
@@ -71,7 +72,10 @@ def write_file(path: Path, names: list[str], tensors: Tensors, facts: Facts) -> 
             hashes[name] = hashlib.sha256(data).hexdigest()
             writing.result()
             check(name, hashes[name], facts)
-    read_back(path, hashes)
+    with ThreadPoolExecutor(1) as pool:
+        flushing = pool.submit(sync, path)  # The disk works while hashes are taken.
+        read_back(path, hashes)
+        flushing.result()
 
 
 def header_of(names: list[str], facts: Facts) -> bytes:
