@@ -1,6 +1,24 @@
-"""For all tests: what is slow on a busy machine is not wrong."""
+"""For all tests: patience on a busy machine; the table of losses at the end."""
 
 from hypothesis import settings
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests recorded as `losses`, a line each."""
+    rows = [
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        if report.when == "call"
+        for name, value in report.user_properties
+        if name == "losses"
+    ]
+    if rows:
+        terminalreporter.section("training losses, nats per token")
+    for strategy, precision, ranks, *losses in rows:
+        shown = "  ".join(f"{loss:.6f}" for loss in losses)
+        terminalreporter.write_line(
+            f"{strategy:<26} {precision}  {ranks} rank(s)  {shown}"
+        )

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import logging
 import shutil
 import time
@@ -24,20 +25,35 @@ from retune.publishing import (
 from retune.settings import FinetuneSettings
 from retune.steps import CODE
 from retune.training import launch
-from retune.training.checkpoint_files import find_checkpoints, link_folder
+from retune.training.checkpoint_files import best_of, find_checkpoints, link_folder
 from retune.training.history import (
+    MEASURED,
     STARTED,
     STEPS,
     VALIDATIONS,
     as_csv,
     read_history,
 )
+from retune.training.ops import build_ops
 from retune.training.packing import PackedBlocks
 from retune.training.provenance import record_provenance
 from retune.training.schedules import num_steps, resolve_learning_rate
+from retune.training.speed import summarize_speed
 from retune.training.stopping import StopRequest
+from retune.training.swap_folders import remove_swap_files
 
 log = logging.getLogger(__name__)
+
+# What of settings, plan and DeepSpeed config is, or is not, in the key of a run.
+NOT_IN_KEY = {
+    *("save_steps", "save_total_limit", "save_only_model", "load_best_model_at_end"),
+    *("ddp_timeout", "max_skipped_steps"),
+}
+PLAN_IN_KEY = (
+    *("global_batch_size", "sequence_length", "precision", "pipeline_stages"),
+    "attn_implementation",
+)
+PORTIONS = {"train_micro_batch_size_per_gpu", "gradient_accumulation_steps"}
 
 
 def run(
@@ -69,31 +85,46 @@ def run(
         settings, len(PackedBlocks(tokens, "train")), facts["global_batch_size"]
     )
     build_ops(facts)
+    config = read_json(plan / "deepspeed.json")
     start = time.monotonic()
     with only_run_in(run_state), progress_bar("finetune", total, "steps") as bar:
         run_ranks(settings, base, tokens, plan, run_state, facts, bar)
+        result = checkpoint_to_publish(run_state, settings)
         records = read_history(run_state)
-        summary = summarize(records, time.monotonic() - start)
+        summary = summarize(
+            records,
+            read_json(run_state / MEASURED),
+            read_json(result / MANIFEST),
+            time.monotonic() - start,
+        )
         if resumed := read_json(run_state / STARTED)["step"]:
             summary["resumed_from_step"] = resumed
         with published_folder(checkpoint) as stage:
-            last = find_checkpoints(run_state)[-1]
-            link_folder(last, stage)
+            link_folder(result, stage)
             if settings.save_only_model:
                 from retune.training.moments import leave_out_moments
 
-                leave_out_moments(last, stage)
-        write_text(history, as_csv(records, STEPS))
-        write_text(validation, as_csv(records, VALIDATIONS))
+                leave_out_moments(result, stage)
+        write_text(history, as_csv(records, STEPS, of="train_loss"))
+        write_text(validation, as_csv(records, VALIDATIONS, of="validation_loss"))
         write_json(provenance, vars(record_provenance(Path.cwd())))
         write_json(metrics, summary)
         shutil.rmtree(run_state)
+        remove_swap_files(config, run_state.name)
     return (
         f"{summary['steps']} steps, validation loss"
         f" {records[0]['validation_loss']:.3f} -> {summary['validation_loss']:.3f},"
         f" {summary['tokens_per_second']:,.0f} tokens/s"
+        + (f", MFU {summary['mfu']:.0%}" if summary["mfu"] else "")
         + (f" (resumed at step {resumed})" if resumed else "")
     )
+
+
+def checkpoint_to_publish(state: Path, settings: FinetuneSettings) -> Path:
+    """Return the last checkpoint, or the best one if that is wanted."""
+    folders = find_checkpoints(state)
+    best = best_of(folders) if settings.load_best_model_at_end else None
+    return best or folders[-1]
 
 
 def run_ranks(
@@ -162,53 +193,64 @@ def only_run_in(state: Path) -> Iterator[None]:
 
 
 def key_of_run(settings: FinetuneSettings, base: Path, tokens: Path, plan: Path) -> str:
-    """Return a name for all that the training depends on, 16 hex digits.
+    """Return a name for all that decides the result of the training, 16 hex digits.
 
-    How often to save, and what, is left out: it changes nothing but what is kept.
+    Left out is what may change between two tries of one run: what is kept of it, how
+    it is watched, and on how many ranks and in what portions a batch is computed.
     """
     library = Path(__file__).parent
-    only_saving = {"save_steps", "save_total_limit", "save_only_model"}
+    facts = read_json(plan / "plan.json")
+    config = read_json(plan / "deepspeed.json")
     parts = [
-        settings.model_dump_json(exclude=only_saving),
+        settings.model_dump_json(exclude=NOT_IN_KEY),
+        json.dumps({key: facts[key] for key in PLAN_IN_KEY}),
+        json.dumps({k: v for k, v in config.items() if k not in PORTIONS}),
         sha256(base / MANIFEST),
         sha256(tokens / MANIFEST),
-        sha256(plan / "plan.json"),
-        sha256(plan / "deepspeed.json"),
         *(sha256(library / f"{module}.py") for module in CODE["finetune"]),
         *(version(package) for package in ("torch", "deepspeed", "transformers")),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def build_ops(facts: dict[str, Any]) -> None:
-    """Compile what the plan needs before ranks start, and say so."""
-    if facts["offload_optimizer"] != "cpu":
-        return
-    log.info("building DeepSpeed's cpu_adam: about two minutes, the first time only")
-    from deepspeed.ops.op_builder import CPUAdamBuilder
+def summarize(
+    records: list[dict[str, Any]],
+    measured: dict[str, Any],
+    published: dict[str, Any],
+    seconds: float,
+) -> dict[str, Any]:
+    """Return the run's numbers, flat.
 
-    try:
-        CPUAdamBuilder().load(verbose=False)
-    except Exception as error:
-        raise RetuneError(
-            "configure.offload_optimizer: cpu needs DeepSpeed's cpu_adam, which could"
-            f" not be built ({str(error).splitlines()[0]}): install a C++ compiler,"
-            " ninja and the CUDA toolkit (nvcc), or write none"
-        ) from error
-
-
-def summarize(records: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
-    """Return the run's numbers, flat."""
+    Args:
+        records: The history.
+        measured: What the ranks measured once (see History.finish).
+        published: Manifest of the checkpoint that is published.
+        seconds: Of the step.
+    """
     steps = [record for record in records if "num_labels" in record]
     validations = [r["validation_loss"] for r in records if "validation_loss" in r]
-    tokens = sum(record["num_labels"] for record in steps)
+    losses = [r["train_loss"] for r in steps if r["train_loss"] is not None]
+    speed = summarize_speed(
+        steps,
+        len(measured["peak_memory_gb"]),
+        measured["flops_per_token"],
+        measured["device_flops"],
+    )
     return {
         "steps": len(steps),
+        "published_step": published["step"],
+        "skipped_steps": published["skipped"],
         "epochs": steps[-1]["epoch"],
-        "tokens": tokens,
-        "train_loss": steps[-1]["train_loss"],
-        "validation_loss": validations[-1],
+        "tokens": sum(record["num_labels"] for record in steps),
+        "train_loss": losses[-1],
+        "validation_loss": published["validation_loss"],
         "best_validation_loss": min(validations),
-        "tokens_per_second": round(tokens / sum(r["seconds"] for r in steps), 1),
+        **{key: rounded(value) for key, value in speed.items()},
+        "peak_memory_gb": [round(gb, 3) for gb in measured["peak_memory_gb"]],
         "seconds": round(seconds, 1),
     }
+
+
+def rounded(value: float | None) -> float | None:
+    """Return a measured number with the digits that mean something."""
+    return value and float(f"{value:.4g}")

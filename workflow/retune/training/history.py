@@ -18,7 +18,15 @@ STEPS = (
     "learning_rate",
     "grad_norm",
     "num_labels",
+    "num_tokens",
     "seconds",
+    "data_seconds",
+    "forward_seconds",
+    "backward_seconds",
+    "optimizer_seconds",
+    "save_seconds",
+    "mfu",
+    "peak_memory_gb",
 )
 VALIDATIONS = ("step", "validation_loss")
 FILE = "history.jsonl"
@@ -67,16 +75,17 @@ def read_history(state: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def as_csv(records: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
-    """Return the records that have all these columns, as CSV.
+def as_csv(records: list[dict[str, Any]], columns: tuple[str, ...], of: str) -> str:
+    """Return the records that have a value in column `of` as CSV.
 
-    A step that was skipped has no training loss, and no line.
+    A step that was skipped has no training loss, and no line. What was not measured
+    is empty: the parts of a pipeline's steps, the norm at ZeRO stage 0.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for record in records:
-        values = [record.get(column) for column in columns]
-        if None not in values:
+        if record.get(of) is not None:
+            values = [record.get(column) for column in columns]
             writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in values)
     return text.getvalue()

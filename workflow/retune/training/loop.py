@@ -27,7 +27,6 @@ from retune.training.heartbeat import Heartbeat
 from retune.training.history import History
 from retune.training.live_weights import describe_weights
 from retune.training.models import add_adapters, check_isolation, load_model
-from retune.training.nvme import use_own_folder
 from retune.training.optimizers import build_optimizer
 from retune.training.order import blocks_of_step, share_of_rank
 from retune.training.packing import IGNORE_INDEX, Batch, PackedBlocks
@@ -44,6 +43,7 @@ from retune.training.speed import (
     peak_memory_gb,
 )
 from retune.training.stopping import StopRequest
+from retune.training.swap_folders import use_own_folder
 
 log = logging.getLogger("retune")
 
@@ -123,6 +123,8 @@ def train(
         batches = [pinned(training.batch(b), engine.device) for b in mine]
         return StepData(step, blocks, training.num_labels(blocks), batches)
 
+    flops = flops_per_token(trainer, base, training.sequence_length)
+    peak = device_flops(plan)
     save_seconds = 0.0
     with Prefetcher(data_of_step, first, total) as steps:
         for data in steps:
@@ -148,9 +150,13 @@ def train(
                 "seconds": time.perf_counter() - start + steps.waited,
                 "data_seconds": steps.waited,
                 **stopwatch.read(),
+                # What the last step's saving held up, before this one.
                 "save_seconds": save_seconds,
+                "peak_memory_gb": peak_memory_gb(),
             }
-            save_seconds = 0.0
+            if flops and peak:
+                speed = record["num_tokens"] / record["seconds"] / plan["world_size"]
+                record["mfu"] = flops * speed / peak
             # Dynamic loss scaling skips steps to find its scale: those are no news.
             if not math.isfinite(loss) or (was_skipped and plan["precision"] != "fp16"):
                 skipped += 1
@@ -188,11 +194,7 @@ def train(
     checkpoints.publish()
     memory: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(memory, peak_memory_gb())
-    history.finish(
-        peak_memory_gb=memory,
-        flops_per_token=flops_per_token(trainer, base, training.sequence_length),
-        device_flops=device_flops(plan),
-    )
+    history.finish(peak_memory_gb=memory, flops_per_token=flops, device_flops=peak)
     return True
 
 

@@ -1,29 +1,10 @@
-"""Offloading to a local disk: a folder of the run's own, and loading from it."""
+"""Loading an optimizer that was offloaded to a local disk."""
 
 from pathlib import Path
-from typing import Any
 
 import deepspeed
 import deepspeed.comm as dist
 import torch
-
-
-def use_own_folder(config: dict[str, Any], run: str) -> None:
-    """Have a run swap to a folder of its own, in place: two would overwrite each other.
-
-    Args:
-        config: The DeepSpeed config.
-        run: Name of the run.
-    """
-    for offload in own_folders(config):
-        offload["nvme_path"] = str(Path(offload["nvme_path"]) / run)
-
-
-def own_folders(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the parts of a DeepSpeed config that name a folder to swap to."""
-    zero = config["zero_optimization"]
-    parts = [zero.get(key, {}) for key in ("offload_optimizer", "offload_param")]
-    return [part for part in parts if "nvme_path" in part]
 
 
 @torch.no_grad()
