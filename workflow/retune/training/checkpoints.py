@@ -15,10 +15,12 @@ import deepspeed.comm as dist
 from retune.errors import RetuneError
 from retune.publishing import MANIFEST, sha256, sync, write_json
 from retune.training.checkpoint_files import (
+    FACTS_SHA256,
     GB,
     UNFINISHED,
     WEIGHTS,
     best_of,
+    facts_sha256,
     find_checkpoints,
 )
 
@@ -113,19 +115,26 @@ class Checkpoints:
             self._hashes = None
             if dist.get_rank() == 0:
                 files = sorted(sum(parts, []), key=lambda file: file["path"])
-                write_json(stage / MANIFEST, {**self._manifest, "files": files})
+                seal = {FACTS_SHA256: facts_sha256(self._manifest)}
+                manifest = {**self._manifest, **seal, "files": files}
+                write_json(stage / MANIFEST, manifest)
                 self._replace(stage, self.state / f"step-{step:08d}")
         dist.barrier()
 
     def _replace(self, stage: Path, published: Path) -> None:
-        # One that was found damaged may be in the way.
-        shutil.rmtree(published, ignore_errors=True)
+        # Those of this step and later ones were found damaged, or it would have been
+        # resumed there: they must not count among those that are kept.
+        for damaged in find_checkpoints(self.state):
+            if damaged >= published:
+                shutil.rmtree(damaged)
         stage.rename(published)
         sync(self.state)
         folders = find_checkpoints(self.state)
         for old in folders[: -self.keep]:
             if old != best_of(folders):
-                shutil.rmtree(old)
+                # What a kill leaves of it is no checkpoint.
+                rest = old.rename(old.with_name(f".{old.name}"))
+                shutil.rmtree(rest)
 
 
 def hash_share(folder: Path, rank: int, world_size: int) -> list[dict[str, Any]]:
