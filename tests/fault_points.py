@@ -196,7 +196,7 @@ def full_disk(at: Place) -> None:
     """Have the kernel refuse more than a few kB per file from this save on."""
 
     def act(*_: Any) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
 
     at.before(Checkpoints, "save", act)
 

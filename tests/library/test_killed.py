@@ -130,15 +130,7 @@ def start(arguments, log):
     settings = ["--settings", arguments["settings"].model_dump_json()]
     with log.open("w") as file:
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "retune",
-                "finetune",
-                "--settings",
-                settings,
-                *words,
-            ],
+            [sys.executable, "-m", "retune", "finetune", *settings, *words],
             stderr=file,
             start_new_session=True,
         )

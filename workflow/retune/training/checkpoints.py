@@ -26,6 +26,9 @@ from retune.training.checkpoint_files import (
 
 log = logging.getLogger("retune")
 
+# What torch.save says when the disk is full: one of these, by the byte where it is.
+NOT_WRITTEN = ("PytorchStreamWriter", "iostream error", "inline_container")
+
 
 class Checkpoints:
     """The checkpoints of one run: `state/step-00000050/` and so on.
@@ -175,8 +178,8 @@ def is_full_disk(error: BaseException) -> bool:
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if isinstance(error, OSError) and error.errno in full:
         return True
-    # torch.save's own error has no errno.
-    if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
+    # torch.save's own errors have no errno.
+    if isinstance(error, RuntimeError) and any(t in str(error) for t in NOT_WRITTEN):
         return True
     cause = error.__cause__ or error.__context__
     return cause is not None and is_full_disk(cause)
