@@ -9,18 +9,21 @@ TORCH = $(shell grep '^torch==' requirements.txt)
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup train test lint format
+.PHONY: help setup train test test-long lint format
 
 help:  ## Show this list.
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: .venv/.installed  ## Make .venv with the versions of requirements.txt.
 
 train: .venv/.installed  ## The main job: fine-tune and evaluate as params.yaml says.
 	@$(IN_VENV) snakemake --cores all train
 
-test: .venv/.installed  ## Run the tests.
-	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile
+test: .venv/.installed  ## Run the tests, but for the long ones.
+	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile -m "not long"
+
+test-long: .venv/.installed  ## Run the long ones: runs that are killed, resumed, versioned.
+	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile -m long
 
 lint: .venv/.installed  ## Check code and workflow; changes nothing.
 	$(IN_VENV) ruff check .

@@ -18,6 +18,7 @@ from retune.steps import CODE
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 OWN_PACKAGES = {"retune", "retune_dvc", "snakemake_logger_plugin_retune"}
 
@@ -100,9 +101,7 @@ def test_the_lock_holds_the_versions_everything_was_measured_with():
     assert wanted.items() <= locked().items()
 
 
-@pytest.mark.parametrize(
-    "line", [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
-)
+@pytest.mark.parametrize("line", [*PROJECT["dependencies"], *sum(EXTRAS.values(), [])])
 def test_the_lock_satisfies_pyproject(line):
     requirement = Requirement(line)
     assert locked()[canonicalize_name(requirement.name)] in requirement.specifier
@@ -127,9 +126,8 @@ def test_the_conda_environment_of_a_step_has_all_that_the_step_imports(step):
 def test_pyproject_names_every_package_the_library_imports():
     sources = (ROOT / "workflow").rglob("*.py")
     imports = set().union(*(imported_packages(source) for source in sources))
-    named = {
-        canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]
-    }
+    lines = [*PROJECT["dependencies"], *EXTRAS["lora"]]
+    named = {canonicalize_name(Requirement(line).name) for line in lines}
     assert distributions(imports) <= named
 
 
@@ -153,7 +151,7 @@ def test_the_citation_has_the_version_of_the_package():
     assert citation["version"] == __version__
 
 
-@pytest.mark.parametrize("target", ["train", "test", "lint", "format"])
+@pytest.mark.parametrize("target", ["train", "test", "test-long", "lint", "format"])
 def test_make_offers_and_explains_a_target(target):
     assert re.search(rf"^{target}:.*## \w", (ROOT / "Makefile").read_text(), re.M)
 
@@ -169,4 +167,4 @@ def test_pytest_runs_every_folder_of_tests():
 def test_ci_runs_what_the_readme_runs():
     script = ROOT / ".ci/run"
     assert script.stat().st_mode & 0o111
-    assert re.search(r"^for target in .*\btest; do$", script.read_text(), re.M)
+    assert re.search(r"^for target in .*\btest .*; do$", script.read_text(), re.M)

@@ -10,7 +10,9 @@ import torch
 from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.initialization import no_init_weights
 from transformers.integrations import HfDeepSpeedConfig
+from transformers.integrations.deepspeed import prevent_arange_dtype_change
 
 from retune.errors import RetuneError
 from retune.settings import LoraSettings
@@ -68,24 +70,33 @@ def load_whole(base: Path, config: dict[str, Any], **options: Any) -> PreTrained
 def load_sharded(base: Path, config: dict[str, Any], **options: Any) -> PreTrainedModel:
     """Return the model, each parameter sharded over the ranks (ZeRO-3).
 
-    transformers' own way has rank 0 read all files into memory first.
+    transformers' own way has rank 0 read all files into memory first, and every rank
+    draw random weights that nobody wants.
     """
-    sharding = HfDeepSpeedConfig(config)
     model_config = AutoConfig.from_pretrained(
         base, trust_remote_code=False, local_files_only=True
     )
+    with (
+        no_init_weights(),
+        # Or the frequencies of rotary embeddings would be rounded to the precision of
+        # the weights.
+        prevent_arange_dtype_change(),
+        deepspeed.zero.Init(config_dict_or_path=config),
+    ):
+        model = AutoModelForCausalLM.from_config(
+            model_config, dtype=torch.float32, trust_remote_code=False, **options
+        )
+    model.tie_weights()
     files = find_tensors(base)
-    # While `sharding` lives, transformers builds a model straight into shards.
-    model = AutoModelForCausalLM.from_config(
-        model_config, dtype=torch.float32, trust_remote_code=False, **options
-    )
     names = names_on_disk(model, files)
     if names is None:
         log.warning("this model's tensors are stored under other names: reading it all")
+        # While this object lives, transformers loads into shards.
+        sharding = HfDeepSpeedConfig(config)
         model = load_whole(base, config, **options)
+        del sharding
     else:
         read_into_shards(model, names, files)
-    del sharding
     return model
 
 
