@@ -19,12 +19,8 @@ from retune.publishing import (
     write_manifest,
 )
 from retune.settings import ConsolidateSettings
-from retune.training.adapters import (
-    find_in_base,
-    is_adapter,
-    merge_adapters,
-    published_name,
-)
+from retune.training.adapter_names import is_adapter, published_name
+from retune.training.adapters import find_in_base, merge_adapters
 from retune.training.checkpoint_files import WEIGHTS, find_damage
 from retune.training.shards import find_weights
 from retune.training.tensor_hashes import tensor_sha256

@@ -56,11 +56,12 @@ rule finetune:
         plan=subpath(input.plan, parent=True),
     message:
         "Fine-tuning with DeepSpeed"
-    # state/ is nobody's output: Snakemake deletes the outputs of a failed job, and the
+    # exec: a signal to the job's processes must not end a shell around the step while
+    # that saves. state/ is nobody's output: Snakemake deletes the outputs of a failed job, and the
     # checkpoints in it are what the next try resumes from.
     shell:
         "brought_back finetune 2>{log:q} ||"
-        " python -m retune finetune --settings {params.settings:q}"
+        " exec python -m retune finetune --settings {params.settings:q}"
         " --base {input.base:q} --tokens {input.tokens:q} --plan {params.plan:q}"
         " --state state --checkpoint {output.checkpoint:q}"
         " --history {output.history:q} --validation {output.validation:q}"

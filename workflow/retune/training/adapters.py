@@ -10,33 +10,16 @@ import torch
 from safetensors import safe_open
 
 from retune.errors import RetuneError
+from retune.training.adapter_names import WRAPPED, is_adapter
 from retune.training.shards import Reader
 from retune.training.weight_files import Tensors
 
-# Where peft keeps the model that it wraps.
-WRAPPED = "base_model.model."
 A, B = ".lora_A.weight", ".lora_B.weight"
 # Options of peft's LoraConfig with which W + scaling * B @ A is not the whole truth.
 UNSUPPORTED = (
     *("use_dora", "lora_bias", "modules_to_save", "alpha_pattern"),
     *("trainable_token_indices", "target_parameters", "layer_replication"),
 )
-
-
-def is_adapter(name: str) -> bool:
-    """Return whether a tensor belongs to an adapter."""
-    return ".lora_" in name
-
-
-def published_name(name: str) -> str:
-    """Return the name without adapters of a wrapped model's weight.
-
-    Base weights get the name they have in the model before peft wraps it, adapters the
-    one in peft's adapter_model.safetensors.
-    """
-    if is_adapter(name):
-        return name.replace(".default.", ".")
-    return name.removeprefix(WRAPPED).replace(".base_layer.", ".")
 
 
 def find_in_base(base: Path, names: list[str]) -> dict[str, Reader]:

@@ -8,7 +8,7 @@ import deepspeed.comm as dist
 import torch
 from torch.nn.functional import cross_entropy
 
-from retune.training.adapters import published_name
+from retune.training.adapter_names import published_name
 from retune.training.models import logits_of, named_weights
 from retune.training.packing import IGNORE_INDEX, Batch
 from retune.training.speed import Stopwatch
@@ -107,4 +107,3 @@ class DataParallel:
 def to_device(values: Any, device: torch.device) -> torch.Tensor:
     """Return an array or tensor on the device; from pinned memory nobody waits."""
     return torch.as_tensor(values).to(device, non_blocking=True)
-
