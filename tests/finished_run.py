@@ -141,6 +141,8 @@ def plan() -> dict[str, Any]:
         "global_batch_size": 16,
         "micro_batch_size": 2,
         "gradient_accumulation_steps": 1,
+        "pipeline_stages": 1,
+        "attn_implementation": "sdpa",
         "activation_checkpointing": True,
         "gradient_clipping": 1.0,
         "world_size": 8,
@@ -162,10 +164,10 @@ def plan() -> dict[str, Any]:
 
 def history(steps: int) -> str:
     """Return history.csv."""
-    lines = ["step,epoch,train_loss,learning_rate,grad_norm,num_labels,seconds"]
+    lines = ["step,epoch,train_loss,learning_rate,grad_norm,num_labels,seconds,mfu"]
     for step in range(1, steps + 1):
         norm = "inf" if step == 2 else "1.5"
-        lines.append(f"{step},{step / steps},{8 - step / steps},0.002,{norm},500,2")
+        lines.append(f"{step},{step / steps},{8 - step / steps},0.002,{norm},500,2,")
     return "\n".join(lines) + "\n"
 
 
@@ -184,6 +186,8 @@ def finetune_metrics(steps: int) -> dict[str, Any]:
         "validation_loss": 6.0,
         "best_validation_loss": 6.0,
         "tokens_per_second": 250.0,
+        "mfu": 0.5,
+        "peak_memory_gb": [40.5, 41.25],
         "seconds": 4000.0,
     }
 

@@ -8,7 +8,7 @@ import yaml
 
 from versioned_run import edit, locked_dvc, steps_run, suspend_step
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PATIENCE_S = 120
 

@@ -10,7 +10,7 @@ import pytest
 
 from versioned_run import VersionedRun
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PATIENCE_S = 400
 RATES = {1e-4, 2e-4}

@@ -17,7 +17,7 @@ from versioned_run import (
     suspend_step,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PATIENCE_S = 180
 STOPPED = (

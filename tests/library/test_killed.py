@@ -66,7 +66,7 @@ CHAINS = {
 ON_RANK_1 = {"before a save", "between shards", "while hashing", "at a validation"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", CHAINS)
 def test_nothing_is_lost_wherever_a_rank_is_killed(run, name):
     plan = run.plan(f"plan-{name}", **CHAINS[name])
@@ -183,7 +183,7 @@ def kill(process, state, victims):
         time.sleep(0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_is_killed_at_random_ends_as_the_undisturbed_one(run):
     chance = random.Random(SEED)
     plan = run.plan("plan-random", zero_stage=2)

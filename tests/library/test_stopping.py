@@ -26,6 +26,8 @@ SOON = 10
 # Seconds after which a rank counts as hanging.
 PATIENCE = {"ddp_timeout": 20}
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -15,7 +15,11 @@ from retune.steps import CODE
 BIN = Path(sys.executable).parent
 PAGES = {
     name: (ROOT / name).read_text()
-    for name in ("README.md", "config/README.md", "docs/dvc.md", "docs/sweeps.md")
+    for name in (
+        "README.md",
+        "config/README.md",
+        *("docs/dvc.md", "docs/sweeps.md", "docs/training.md"),
+    )
 }
 
 

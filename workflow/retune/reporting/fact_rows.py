@@ -5,7 +5,13 @@ from typing import Any
 
 from retune.reporting.quantities import counted, duration, percent
 from retune.reporting.run_results import RunResults
-from retune.settings import SPLITS, DatasetSettings, ModelSettings
+from retune.settings import (
+    SPLITS,
+    DatasetSettings,
+    FinetuneSettings,
+    LoraSettings,
+    ModelSettings,
+)
 
 Row = tuple[str, ...]
 
@@ -42,15 +48,16 @@ def training_rows(run: RunResults) -> list[Row]:
         (
             "batch",
             f"{plan['global_batch_size']:,} sequences of {plan['sequence_length']:,}"
-            f" tokens: {counted(plan['world_size'], 'rank')} x"
+            f" tokens: {describe_shares(plan)} x"
             f" {plan['micro_batch_size']:,} per pass x"
             f" {plan['gradient_accumulation_steps']:,} accumulated",
         ),
         (
             "learning rate",
             f"{run.peak_learning_rate:g} at its peak, {settings.lr_scheduler_type},"
-            f" warm-up over {percent(settings.warmup_ratio)} of the steps",
+            f" warm-up over {describe_warmup(settings)}",
         ),
+        *([("LoRA", describe_adapters(settings.lora))] if settings.lora else []),
         (
             "AdamW",
             f"betas {settings.adam_beta1:g} and {settings.adam_beta2:g},"
@@ -66,7 +73,12 @@ def training_rows(run: RunResults) -> list[Row]:
             duration(measured["seconds"])
             + (f" since it resumed at step {resumed:,}" if resumed else ""),
         ),
-        ("speed", f"{measured['tokens_per_second']:,.0f} tokens/s"),
+        (
+            "speed",
+            f"{measured['tokens_per_second']:,.0f} tokens/s"
+            + (f", MFU {percent(measured['mfu'])}" if measured["mfu"] else ""),
+        ),
+        ("peak memory", f"{max(measured['peak_memory_gb']):.2f} GB on a rank"),
         ("last training loss", f"{measured['train_loss']:.3f} nats per token"),
         (
             "validation loss",
@@ -76,14 +88,40 @@ def training_rows(run: RunResults) -> list[Row]:
     ]
 
 
+def describe_shares(plan: dict[str, Any]) -> str:
+    """Return what computes a batch side by side."""
+    stages = plan["pipeline_stages"]
+    return counted(plan["world_size"] // stages, "rank" if stages == 1 else "pipeline")
+
+
+def describe_warmup(settings: FinetuneSettings) -> str:
+    """Return how long the learning rate rises."""
+    if settings.warmup_steps is None:
+        return f"{percent(settings.warmup_ratio)} of the steps"
+    return counted(settings.warmup_steps, "step")
+
+
+def describe_adapters(lora: LoraSettings) -> str:
+    """Return rank, scale and place of the adapters."""
+    targets = lora.target_modules
+    where = targets if isinstance(targets, str) else ", ".join(targets)
+    return (
+        f"r {lora.r}, lora_alpha {lora.lora_alpha:g}, dropout {lora.lora_dropout:g},"
+        f" on {where}; merged"
+    )
+
+
 def describe_strategy(plan: dict[str, Any]) -> str:
-    """Return ZeRO stage, offload and recomputation."""
+    """Return ZeRO stage, pipeline, offload, recomputation and attention."""
     parts = [f"ZeRO stage {plan['zero_stage']}"]
+    if plan["pipeline_stages"] > 1:
+        parts.append(f"pipeline of {plan['pipeline_stages']} stages")
     for what in ("optimizer", "param"):
         if plan[f"offload_{what}"] != "none":
             parts.append(f"offload_{what}: {plan[f'offload_{what}']}")
     if plan["activation_checkpointing"]:
         parts.append("activation checkpointing")
+    parts.append(f"{plan['attn_implementation']} attention")
     return ", ".join(parts)
 
 

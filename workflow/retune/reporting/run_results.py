@@ -113,7 +113,9 @@ def read_columns(path: Path) -> dict[str, np.ndarray]:
     """Return the columns of a CSV file of numbers, float64."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+    return {
+        name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]
+    }
 
 
 def bits_per_byte_of_test(scores: pa.Table) -> np.ndarray:
