@@ -189,7 +189,7 @@ def nan_weight(at: Place) -> None:
         with torch.no_grad():
             next(trainer.engine.module.parameters()).view(-1)[3] = float("nan")
 
-    at.before(loop, "weights_of", act)
+    at.before(loop, "describe_model", act)
 
 
 def full_disk(at: Place) -> None:

@@ -10,10 +10,10 @@ os.environ["DS_ACCELERATOR"] = "cpu"
 import deepspeed
 import torch
 
-from retune.training.loop import start_process_group
 from retune.training.models import load_model, named_weights
 from retune.training.speed import peak_memory_gb
 from retune.training.tensor_hashes import tensor_sha256
+from retune.training.trainers import start_process_group
 
 PLAN = {
     "zero_stage": 3,

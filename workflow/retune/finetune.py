@@ -97,7 +97,8 @@ def run(
             read_json(result / MANIFEST),
             time.monotonic() - start,
         )
-        if resumed := read_json(run_state / STARTED)["step"]:
+        started = read_json(run_state / STARTED)
+        if resumed := started["step"]:
             summary["resumed_from_step"] = resumed
         with published_folder(checkpoint) as stage:
             link_folder(result, stage)
@@ -116,8 +117,15 @@ def run(
         f" {records[0]['validation_loss']:.3f} -> {summary['validation_loss']:.3f},"
         f" {summary['tokens_per_second']:,.0f} tokens/s"
         + (f", MFU {summary['mfu']:.0%}" if summary["mfu"] else "")
-        + (f" (resumed at step {resumed})" if resumed else "")
+        + (describe_resume(started, facts) if resumed else "")
     )
+
+
+def describe_resume(started: dict[str, Any], facts: dict[str, Any]) -> str:
+    """Return where the run was resumed and, if it was another number, on what ranks."""
+    saved_on, now = started["saved_on"], facts["world_size"]
+    ranks = "" if saved_on == now else f", saved on {saved_on} ranks, now on {now}"
+    return f" (resumed at step {started['step']}{ranks})"
 
 
 def checkpoint_to_publish(state: Path, settings: FinetuneSettings) -> Path:

@@ -37,6 +37,8 @@ CODE: dict[str, tuple[str, ...]] = {
     "finetune": (
         "finetune",
         "training/loop",
+        "training/trainers",
+        "training/batches",
         "training/models",
         "training/adapter_names",
         "training/optimizers",

@@ -26,7 +26,7 @@ from retune.training.failures import (
     read_failure,
 )
 from retune.training.heartbeat import Beat, furthest_behind, read_beats
-from retune.training.history import read_history
+from retune.training.history import read_last_step
 from retune.training.rank import DUMP_STACK, IMPORTING, STEP_PID, stack_file
 from retune.training.stopping import PASSED_ON, StopRequest
 
@@ -178,7 +178,7 @@ def follow(
             if passed_on:
                 pass_on(stop.received[0], alive)
         if not bar.disable:
-            show_progress(bar, read_history(state))
+            show_progress(bar, read_last_step(state))
         time.sleep(POLL_S)
 
 
@@ -303,12 +303,10 @@ def kill(ranks: Ranks) -> None:
         process.wait()
 
 
-def show_progress(bar: Any, records: list[dict[str, Any]]) -> None:
+def show_progress(bar: Any, last: dict[str, Any] | None) -> None:
     """Move the bar to the last step, with loss and speed beside it."""
-    steps = [record for record in records if record.get("train_loss") is not None]
-    if not steps:
+    if last is None:
         return
-    last = steps[-1]
     speed = last["num_labels"] / last["seconds"]
     bar.set_postfix_str(
         f"loss {last['train_loss']:.3f}, {speed:,.0f} tokens/s", refresh=False
