@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -82,24 +83,25 @@ def train_all(folder: Path, jobs: list[Job], ranks: int) -> None:
         "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(ranks),
     }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(folder), describe(jobs)],
-            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(ranks)
-    ]
-    try:
-        outputs = [process.communicate(timeout=TIMEOUT_S)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    codes = [process.returncode for process in processes]
-    assert codes == [0] * ranks, "\n".join(outputs)[-8000:]
+    # A file: a pipe that is full would hold a rank up, and with it the others.
+    with tempfile.TemporaryFile("w+") as output:
+        processes = [
+            subprocess.Popen(
+                [sys.executable, __file__, str(folder), describe(jobs)],
+                env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            for rank in range(ranks)
+        ]
+        try:
+            codes = [process.wait(timeout=TIMEOUT_S) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+        output.seek(0)
+        assert codes == [0] * ranks, output.read()[-8000:]
 
 
 def environment_of_ranks() -> dict[str, str]:

@@ -11,11 +11,11 @@ from retune.configure import (
     count_parameters,
     decide,
     deepspeed_config,
-    model_states_bytes,
     resolve_hardware,
     run,
 )
 from retune.errors import RetuneError
+from retune.model_states import model_states_bytes
 from retune.publishing import read_json, write_json
 from retune.settings import ConfigureSettings, HardwareSettings
 
@@ -77,6 +77,14 @@ def test_model_states_are_those_of_the_zero_paper(stage, bytes_per_parameter):
     assert model_states_bytes(1, "bf16", stage, 8) == bytes_per_parameter
 
 
+def test_a_pipeline_and_offloading_leave_less_on_a_rank():
+    # 4 stages of 2 ranks: a quarter of weights and gradients, an eighth of the states.
+    assert model_states_bytes(8, "bf16", 1, 8, pipeline_stages=4) == 8 + 12
+    assert model_states_bytes(1, "bf16", 2, 1, offloaded=("optimizer",)) == 4
+    both = ("optimizer", "param")
+    assert model_states_bytes(1, "bf16", 3, 2, offloaded=both) == 1
+
+
 def test_auto_without_a_gpu_is_two_cpu_ranks():
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
@@ -97,7 +105,7 @@ def test_offloading_more_than_a_node_holds_is_refused():
     small = Hardware("cuda", 1, 8, 80.0, 64.0)
     values = values_of(settings, small)
     check_cpu_memory(values, small, 10**9)
-    with pytest.raises(RetuneError, match=r"hardware.cpu_memory_gb: 64, .* 840.0 GB"):
+    with pytest.raises(RetuneError, match=r"hardware.cpu_memory_gb: 64, .* 1,120.0 GB"):
         check_cpu_memory(values, small, 70 * 10**9)
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from retune.errors import RetuneError
+from retune.model_states import GB, model_states_bytes, offloaded_to_cpu_bytes
 from retune.publishing import read_json, write_json, write_text
 from retune.settings import ConfigureSettings, HardwareSettings, default_of
 
 Value = TypeVar("Value")
 
-GB = 1e9
 # Ranks on a node without GPUs, for `gpus_per_node: auto`.
 CPU_RANKS = 2
 # Tokens per rank and forward pass that `micro_batch_size: auto` does not exceed.
@@ -91,6 +91,8 @@ def run(
                 values["precision"],
                 values["zero_stage"],
                 resolved.world_size,
+                values["pipeline_stages"],
+                offloaded_parts(settings, resolved),
             )
             / GB,
             4,
@@ -235,7 +237,13 @@ def choose_zero_stage(
         return Decision("zero_stage", 1, "goes with pipeline_stages")
     if settings.offload_param != "none" or settings.offload_optimizer == "nvme":
         return Decision("zero_stage", 3, "what is offloaded needs it")
-    needed = model_states_bytes(num_parameters, precision, 2, hardware.world_size) / GB
+    needed = (
+        model_states_bytes(
+            *(num_parameters, precision, 2, hardware.world_size),
+            offloaded=offloaded_parts(settings, hardware),
+        )
+        / GB
+    )
     if hardware.gpu_memory_gb is None or hardware.accelerator == "cpu":
         return Decision(
             "zero_stage",
@@ -258,31 +266,19 @@ def choose_zero_stage(
     )
 
 
-def model_states_bytes(
-    num_parameters: int, precision: str, stage: int, world_size: int
-) -> float:
-    """Return the bytes of weights, gradients and Adam states per rank, unoffloaded.
-
-    fp32 takes 4 + 4 + 8 bytes per parameter, mixed precision 2 + 2 + 12 (an fp32 copy
-    of the weights is among the states); each stage shards one more part
-    (Rajbhandari et al., ZeRO, 2020, section 3).
-    """
-    weights, gradients, states = (4, 4, 8) if precision == "fp32" else (2, 2, 12)
-    shards = [world_size if stage >= least else 1 for least in (3, 2, 1)]
-    return num_parameters * (
-        weights / shards[0] + gradients / shards[1] + states / shards[2]
-    )
+def offloaded_parts(settings: ConfigureSettings, hardware: Hardware) -> tuple[str, ...]:
+    """Return what is not in a rank's own memory; on CPU ranks it all is."""
+    if hardware.accelerator == "cpu":
+        return ()
+    keys = {"optimizer": settings.offload_optimizer, "param": settings.offload_param}
+    return tuple(key for key, where in keys.items() if where != "none")
 
 
 def check_cpu_memory(
     values: dict[str, Any], hardware: Hardware, num_parameters: int
 ) -> None:
     """Raise RetuneError if what is offloaded is more than a node's main memory."""
-    offloaded = 0.0
-    if values["offload_optimizer"] == "cpu":
-        offloaded += 12 * num_parameters / hardware.nodes / GB
-    if values["offload_param"] == "cpu":
-        offloaded += 2 * num_parameters / hardware.nodes / GB
+    offloaded = offloaded_to_cpu_bytes(num_parameters, values) / hardware.nodes / GB
     if hardware.cpu_memory_gb is not None and offloaded > hardware.cpu_memory_gb:
         raise RetuneError(
             f"hardware.cpu_memory_gb: {hardware.cpu_memory_gb:g}, but offloading takes"

@@ -19,7 +19,6 @@ from retune.publishing import (
     write_manifest,
 )
 from retune.settings import ConsolidateSettings
-from retune.training.adapter_names import is_adapter, published_name
 from retune.training.adapters import find_in_base, merge_adapters
 from retune.training.checkpoint_files import WEIGHTS, find_damage
 from retune.training.shards import find_weights
@@ -32,6 +31,7 @@ from retune.training.weight_files import (
     size_of,
     write_file,
 )
+from retune.training.weight_names import is_adapter, published_name
 
 log = logging.getLogger(__name__)
 

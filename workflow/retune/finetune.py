@@ -192,9 +192,14 @@ def only_run_in(state: Path) -> Iterator[None]:
     with lock.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise RetuneError(
                 f"{state}: another run trains exactly this already; wait for it"
+            ) from None
+        except OSError as error:
+            raise RetuneError(
+                f"{state}: its file system has no locks ({error.strerror}), so two runs"
+                " could spoil each other; link state/ to a local disk"
             ) from None
         yield
         lock.unlink(missing_ok=True)
@@ -212,11 +217,13 @@ def key_of_run(settings: FinetuneSettings, base: Path, tokens: Path, plan: Path)
     parts = [
         settings.model_dump_json(exclude=NOT_IN_KEY),
         json.dumps({key: facts[key] for key in PLAN_IN_KEY}),
+        facts["hardware"]["accelerator"],
         json.dumps({k: v for k, v in config.items() if k not in PORTIONS}),
         sha256(base / MANIFEST),
         sha256(tokens / MANIFEST),
         *(sha256(library / f"{module}.py") for module in CODE["finetune"]),
         *(version(package) for package in ("torch", "deepspeed", "transformers")),
+        *([version("peft")] if settings.lora else []),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -7,7 +7,7 @@ They come from the settings models and, for what reruns, from the stages of dvc.
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -67,16 +67,26 @@ def build_tables() -> str:
         assert isinstance(model, type)
         assert issubclass(model, BaseModel)
         summary = " ".join((model.__doc__ or "").split())
-        rows = [
-            f"| `{key}` | {describe_values(key, model)} | {describe_default(setting)} |"
-            f" {setting.description} |"
-            for key, setting in model.model_fields.items()
-        ]
+        rows = build_rows(model)
         head = (
             "| setting | values | default | what it does |\n| --- | --- | --- | --- |"
         )
         parts.append(f"### `{name}`\n\n{summary}\n\n{head}\n" + "\n".join(rows))
     return "\n\n".join(parts)
+
+
+def build_rows(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return a row per setting; those of a mapping follow it as `mapping.key`."""
+    rows = []
+    for key, setting in model.model_fields.items():
+        rows.append(
+            f"| `{prefix}{key}` | {describe_values(key, model)} |"
+            f" {describe_default(setting)} | {setting.description} |"
+        )
+        for option in get_args(setting.annotation):
+            if isinstance(option, type) and issubclass(option, BaseModel):
+                rows += build_rows(option, f"{prefix}{key}.")
+    return rows
 
 
 def describe_default(setting: FieldInfo) -> str:
@@ -99,6 +109,8 @@ def describe_schema(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
         options = [describe_schema(option) for option in schema["anyOf"]]
         return ", ".join(option for option in options if option != "null")
+    if "$ref" in schema:
+        return "mapping"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if "const" in schema:

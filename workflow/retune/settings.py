@@ -424,8 +424,8 @@ class FinetuneSettings(Settings):
     )
     learning_rate: Rate | Auto = Field(
         "auto",
-        description="Peak learning rate; `auto`: 5e-5 for a pre-trained model, 1.5e-3"
-        " for the built-in one, whose weights are random.",
+        description="Peak learning rate; `auto`: 5e-5 for a pre-trained model, 2e-4"
+        " with `lora`, 1.5e-3 for the built-in model, whose weights are random.",
     )
     lora: LoraSettings | None = Field(
         None,
@@ -483,13 +483,14 @@ class FinetuneSettings(Settings):
         10,
         ge=0,
         description="A step whose loss or gradients are not finite is skipped and"
-        " counted; stop after more than this many.",
+        " counted; stop after more than this many. Not counted: with fp16, steps that"
+        " only look for the loss scale.",
     )
     ddp_timeout: int = Field(
         1800,
         ge=10,
         description="Seconds without any progress after which a rank counts as hanging"
-        " and the run is ended.",
+        " and the run is ended; at least 600 while it imports its libraries.",
     )
 
 

@@ -10,11 +10,10 @@ import torch
 from safetensors import safe_open
 
 from retune.errors import RetuneError
-from retune.training.adapter_names import WRAPPED, is_adapter
 from retune.training.shards import Reader
 from retune.training.weight_files import Tensors
+from retune.training.weight_names import A, B, adapted_weight, is_adapter, stored_name
 
-A, B = ".lora_A.weight", ".lora_B.weight"
 # Options of peft's LoraConfig with which W + scaling * B @ A is not the whole truth.
 UNSUPPORTED = (
     *("use_dora", "lora_bias", "modules_to_save", "alpha_pattern"),
@@ -23,18 +22,14 @@ UNSUPPORTED = (
 
 
 def find_in_base(base: Path, names: list[str]) -> dict[str, Reader]:
-    """Return readers of these weights of the base model, as far as it has them.
-
-    Files of a bare backbone lack its prefix, as the hub's gpt2 does.
-    """
+    """Return readers of these weights of the base model, as far as it has them."""
     readers: dict[str, Reader] = {}
     for path in sorted(base.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             stored = set(file.keys())
         for name in names:
-            for spelling in (name, name.partition(".")[2]):
-                if spelling in stored:
-                    readers.setdefault(name, partial(read_stored, path, spelling))
+            if spelling := stored_name(name, stored):
+                readers.setdefault(name, partial(read_stored, path, spelling))
     return readers
 
 
@@ -54,14 +49,8 @@ def merge_adapters(lora: dict[str, Any], weights: Tensors) -> Tensors:
     check_supported(lora)
     merged = {}
     for name in filter(is_adapter, weights):
+        target = adapted_weight(name, weights)
         layer = name.removesuffix(A).removesuffix(B)
-        target = f"{layer.removeprefix(WRAPPED)}.weight"
-        if layer == name or target not in weights:
-            raise RetuneError(
-                f"finetune.lora: {name} cannot be merged: it is no adapter of a linear"
-                " layer, or that layer's weight is tied to another; leave it out of"
-                " finetune.lora.target_modules"
-            )
         inputs = (weights[key] for key in (target, layer + A, layer + B))
         merged[target] = partial(merge, target, lora, *inputs)
     return merged

@@ -8,10 +8,10 @@ import deepspeed.comm as dist
 import torch
 from torch.nn.functional import cross_entropy
 
-from retune.training.adapter_names import published_name
 from retune.training.models import logits_of, named_weights
 from retune.training.packing import IGNORE_INDEX, Batch
 from retune.training.speed import Stopwatch
+from retune.training.weight_names import published_name
 
 
 class DataParallel:

@@ -102,14 +102,14 @@ def read_last_step(state: Path) -> dict[str, Any] | None:
 def as_csv(records: list[dict[str, Any]], columns: tuple[str, ...], of: str) -> str:
     """Return the records that have a value in column `of` as CSV.
 
-    A step that was skipped has no training loss, and no line. What was not measured
-    is empty: the parts of a pipeline's steps, the norm at ZeRO stage 0.
+    A step that was skipped has no line. What was not measured is empty: the parts of a
+    pipeline's steps, the norm at ZeRO stage 0.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for record in records:
-        if record.get(of) is not None:
+        if record.get(of) is not None and not record.get("was_skipped"):
             values = [record.get(column) for column in columns]
             writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in values)
     return text.getvalue()

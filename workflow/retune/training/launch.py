@@ -117,9 +117,11 @@ def rank_environment(
         "HF_HUB_OFFLINE": "1",
         STEP_PID: str(os.getpid()),
     }
-    if accelerator == "cpu":
+    if "OMP_NUM_THREADS" not in os.environ:
+        # On GPUs, too: an optimizer that is offloaded computes on the cores.
         cores = len(os.sched_getaffinity(0))
         environment["OMP_NUM_THREADS"] = str(max(1, cores // local_world_size))
+    if accelerator == "cpu":
         has_loopback = any(name == "lo" for _, name in socket.if_nameindex())
         if address == LOOPBACK and has_loopback:
             # They share one machine: talk over loopback, whatever its name means.

@@ -1,6 +1,6 @@
 """What the ranks' live weights are, tensor by tensor: the truth a model is held to."""
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import deepspeed
 import deepspeed.comm as dist
@@ -9,29 +9,30 @@ import torch
 from retune.errors import RetuneError
 from retune.training.tensor_hashes import tensor_sha256
 
-
-class Trainer(Protocol):
-    """DataParallel or Pipeline."""
-
-    data_rank: int
-    data_world_size: int
-
-    def named_weights(self) -> Any:
-        """Yield (name in transformers, live tensor), each weight of this stage once."""
+if TYPE_CHECKING:
+    from retune.training.trainers import Trainer
 
 
 @torch.no_grad()
-def describe_weights(trainer: Trainer) -> dict[str, dict[str, Any]]:
+def describe_weights(
+    trainer: "Trainer", earlier: dict[str, dict[str, Any]] | None = None
+) -> dict[str, dict[str, Any]]:
     """Return name -> dtype, shape and sha256 of every live weight of the model.
 
     All ranks must call this: under ZeRO-3 the parameters are gathered, one at a time.
     Ranks that hold the same weights share the hashing.
+
+    Args:
+        trainer: Holds them.
+        earlier: What this returned before: frozen weights are as they were.
 
     Raises:
         RetuneError: If weights are not finite.
     """
     mine = []
     for place, (name, weight) in enumerate(trainer.named_weights()):
+        if earlier and not weight.requires_grad:
+            continue
         sharded = [weight] if hasattr(weight, "ds_id") else []
         with deepspeed.zero.GatheredParameters(sharded):
             if place % trainer.data_world_size == trainer.data_rank:
@@ -53,7 +54,7 @@ def describe_weights(trainer: Trainer) -> dict[str, dict[str, Any]]:
             " first: nothing was saved; earlier checkpoints are intact. Lower"
             " finetune.learning_rate"
         )
-    return tensors
+    return {**(earlier or {}), **tensors}
 
 
 def describe_tensor(tensor: torch.Tensor) -> dict[str, Any]:

@@ -72,9 +72,9 @@ def train(
     stopwatch = Stopwatch()
     trainer = build_trainer(settings, base, plan, config, stopwatch)
     if resume:
-        load(trainer.engine, resume)
+        load(trainer, resume)
+    size = checkpoint_bytes(plan, num_trained(trainer))
     if rank == 0:
-        size = checkpoint_bytes(plan, num_trained(trainer.engine))
         check_disk(state, size, settings.save_total_limit)
     dist.barrier()
 
@@ -98,6 +98,7 @@ def train(
     if first == 0:
         history.write(step=0, validation_loss=validate(0))
 
+    model: dict[str, Any] | None = None
     save_seconds = 0.0
     with Prefetcher(share.of_step, first, total) as steps:
         for data in steps:
@@ -142,7 +143,8 @@ def train(
             if last or must_stop or done % settings.save_steps == 0:
                 heartbeat.beat(done, "saving")
                 history.sync()
-                checkpoints.save(trainer.engine, describe_model(trainer), plan, facts)
+                model = describe_model(trainer, model)
+                checkpoints.save(trainer.engine, model, plan, facts)
             elif checkpoints.is_unpublished and not is_hashing:
                 checkpoints.publish()
             save_seconds = time.perf_counter() - start

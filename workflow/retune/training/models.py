@@ -1,6 +1,7 @@
 """The base model as the ranks train it: loaded, sharded, with adapters."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ from transformers.integrations.deepspeed import prevent_arange_dtype_change
 
 from retune.errors import RetuneError
 from retune.settings import LoraSettings
+from retune.training.weight_names import (
+    adapted_weight,
+    is_adapter,
+    published_name,
+    stored_name,
+)
 
 log = logging.getLogger("retune")
 
@@ -44,9 +51,13 @@ def load_model(
         model = load(base, config, attn_implementation=kernels)
     except (ValueError, ImportError) as error:
         if kernels != "sdpa" or "scaled_dot_product_attention" not in str(error):
+            said = str(error).splitlines()[0]
+            is_about_kernels = re.search("attention|attn|flash", said, re.IGNORECASE)
             raise RetuneError(
                 f"configure.attn_implementation: {kernels} cannot be used with this"
-                f" model here: {str(error).splitlines()[0]}"
+                f" model here: {said}"
+                if is_about_kernels
+                else f"model: it cannot be loaded: {said}"
             ) from error
         log.warning("this model has no sdpa attention: using eager, which is slower")
         model = load(base, config, attn_implementation="eager")
@@ -111,20 +122,13 @@ def find_tensors(base: Path) -> dict[str, Path]:
 
 def names_on_disk(
     model: PreTrainedModel, files: dict[str, Path]
-) -> dict[str, str] | None:
+) -> dict[str, Any] | None:
     """Return each weight's name in the model -> its name in the files.
 
-    Files of a bare backbone lack its prefix, as the hub's gpt2 does. None if a weight
-    is stored under neither name.
+    None if they do not have all of them.
     """
-    prefix = f"{model.base_model_prefix}."
-    names = {}
-    for name, _ in named_weights(model):
-        found = [n for n in (name, name.removeprefix(prefix)) if n in files]
-        if not found:
-            return None
-        names[name] = found[0]
-    return names
+    names = {name: stored_name(name, files) for name, _ in named_weights(model)}
+    return None if None in names.values() else names
 
 
 def named_weights(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
@@ -168,6 +172,10 @@ def add_adapters(model: PreTrainedModel, lora: LoraSettings) -> nn.Module:
             f"finetune.lora.target_modules: {lora.target_modules}:"
             f" {str(error).splitlines()[0]}"
         ) from error
+    # Now, and not when all is trained and `consolidate` would find out.
+    names = [published_name(name) for name, _ in named_weights(model)]
+    for name in filter(is_adapter, names):
+        adapted_weight(name, names)
     return model.train()
 
 

@@ -93,7 +93,8 @@ def advise(plan: dict[str, Any], needed: float, there: float, before: float) -> 
     if plan["zero_stage"] < 3 and plan["world_size"] > 1 and not has_stages(plan):
         return f"{told}write configure.zero_stage: 3, which shards the weights too"
     on_gpu = plan["hardware"]["accelerator"] == "cuda"
-    if on_gpu and plan["offload_optimizer"] == "none" and plan["zero_stage"] > 0:
+    can_offload = plan["zero_stage"] > 0 and not has_stages(plan)
+    if on_gpu and plan["offload_optimizer"] == "none" and can_offload:
         return f"{told}write configure.offload_optimizer: cpu"
     what = "GPUs" if on_gpu else "memory"
     return (

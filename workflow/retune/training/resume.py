@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import deepspeed
 import deepspeed.comm as dist
@@ -14,8 +14,12 @@ import torch
 
 from retune.errors import RetuneError
 from retune.publishing import MANIFEST, read_json
-from retune.training.checkpoint_files import newest_good
+from retune.training.checkpoint_files import WEIGHTS, newest_good
+from retune.training.live_weights import describe_weights
 from retune.training.nvme import load_swapped
+
+if TYPE_CHECKING:
+    from retune.training.trainers import Trainer
 
 log = logging.getLogger("retune")
 
@@ -27,18 +31,23 @@ class Resume:
     """What to load.
 
     Attributes:
-        folder: A checkpoint, or its universal form.
+        checkpoint: The checkpoint.
+        folder: The same, or its universal form for another number of ranks.
         step: Optimizer steps done.
         skipped: Steps that were skipped until then.
         saved_on: Number of ranks that saved it.
-        is_universal: Whether it was converted for another number of ranks.
     """
 
+    checkpoint: Path
     folder: Path
     step: int
     skipped: int
     saved_on: int
-    is_universal: bool
+
+    @property
+    def is_universal(self) -> bool:
+        """Whether it was converted."""
+        return self.folder != self.checkpoint
 
 
 def find_resume(state: Path, plan: dict[str, Any]) -> Resume | None:
@@ -71,7 +80,7 @@ def choose(state: Path, plan: dict[str, Any]) -> Resume | None:
     skipped = manifest["skipped"]
     if saved_on == plan["world_size"] or plan["zero_stage"] == 0:
         log.info("resuming from %s", folder)
-        return Resume(folder, step, skipped, saved_on, False)
+        return Resume(folder, folder, step, skipped, saved_on)
     if plan["offload_optimizer"] == "nvme":
         raise RetuneError(
             f"{folder} was saved on {saved_on} ranks, the plan is for"
@@ -82,7 +91,7 @@ def choose(state: Path, plan: dict[str, Any]) -> Resume | None:
         "resuming from %s, saved on %d ranks: converting it for %d",
         *(folder, saved_on, plan["world_size"]),
     )
-    return Resume(convert(folder), step, skipped, saved_on, True)
+    return Resume(folder, convert(folder), step, skipped, saved_on)
 
 
 def convert(folder: Path) -> Path:
@@ -105,11 +114,20 @@ def convert(folder: Path) -> Path:
     return target
 
 
-def load(engine: deepspeed.DeepSpeedEngine, resume: Resume) -> None:
-    """Load weights, optimizer and counters into an engine."""
+def load(trainer: "Trainer", resume: Resume) -> None:
+    """Load weights, optimizer and counters into a trainer's engine.
+
+    Raises:
+        RetuneError: If the weights are not those that were saved, on all ranks.
+    """
+    engine = trainer.engine
     options = [own_options(group) for group in engine.optimizer.param_groups]
+    # With adapters a checkpoint leaves out what is frozen.
+    has_adapters = hasattr(engine.module, "peft_config")
     path, _ = engine.load_checkpoint(
-        str(resume.folder.parent), tag=resume.folder.name, load_module_strict=False
+        str(resume.folder.parent),
+        tag=resume.folder.name,
+        load_module_strict=not has_adapters,
     )
     assert path is not None, f"DeepSpeed did not load {resume.folder}"
     if engine.zero_nvme_offload_optimizer():
@@ -119,6 +137,14 @@ def load(engine: deepspeed.DeepSpeedEngine, resume: Resume) -> None:
         dist.barrier()
         if dist.get_rank() == 0:
             shutil.rmtree(resume.folder)
+    live = describe_weights(trainer)
+    saved = read_json(resume.checkpoint / WEIGHTS)["tensors"]
+    if wrong := [name for name, tensor in live.items() if tensor != saved[name]]:
+        raise RetuneError(
+            f"{resume.checkpoint}: after loading, {len(wrong)} weights are not those"
+            f" that were saved, {wrong[0]} the first; remove the folder to train from"
+            " the first step"
+        )
 
 
 def own_options(group: dict[str, Any]) -> dict[str, Any]:
@@ -132,8 +158,8 @@ def mend_universal(
     """Undo what DeepSpeed 0.19 gets wrong when it loads a universal ZeRO-3 checkpoint.
 
     All parameter groups get the options of the first: weight decay for what should
-    have none. And they share one tensor that counts Adam's steps: with two groups it
-    counts twice as fast.
+    have none. And they share one tensor that counts Adam's steps, on the CPU: with two
+    groups it counts twice as fast, and fused AdamW wants it beside its parameter.
 
     Args:
         engine: After loading.
@@ -141,8 +167,6 @@ def mend_universal(
     """
     for group, own in zip(engine.optimizer.param_groups, options, strict=True):
         group.update(own)
-    for state in getattr(
-        engine.optimizer, "optimizer", engine.optimizer
-    ).state.values():
+    for parameter, state in engine.optimizer.optimizer.state.items():
         if torch.is_tensor(state.get("step")):
-            state["step"] = state["step"].clone()
+            state["step"] = state["step"].to(parameter.device, copy=True)

@@ -14,6 +14,8 @@ def num_steps(settings: FinetuneSettings, num_blocks: int, batch_size: int) -> i
 # Peaks for `learning_rate: auto`: a pre-trained model must not forget, random weights
 # have nothing to lose.
 PRETRAINED_RATE, RANDOM_RATE = 5e-5, 1.5e-3
+# Adapters start as nothing, and can only go so far.
+ADAPTER_RATE = 2e-4
 
 
 def resolve_learning_rate(settings: FinetuneSettings, source: str) -> FinetuneSettings:
@@ -21,6 +23,8 @@ def resolve_learning_rate(settings: FinetuneSettings, source: str) -> FinetuneSe
     if settings.learning_rate != "auto":
         return settings
     rate = RANDOM_RATE if source == "builtin" else PRETRAINED_RATE
+    if settings.lora:
+        rate = ADAPTER_RATE
     return settings.model_copy(update={"learning_rate": rate})
 
 

@@ -88,13 +88,19 @@ def build_trainer(
     return DataParallel(engine, stopwatch)
 
 
-def num_trained(engine: deepspeed.DeepSpeedEngine) -> int:
-    """Return this rank's trained parameters; under ZeRO-3 those of the whole model."""
-    return sum(
+def num_trained(trainer: Trainer) -> int:
+    """Return the number of trained parameters of the whole model.
+
+    All ranks must call this: each stage of a pipeline counts its own.
+    """
+    mine = sum(
         getattr(p, "ds_numel", p.numel())
-        for p in engine.module.parameters()
+        for p in trainer.engine.module.parameters()
         if p.requires_grad
     )
+    counts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(counts, mine)
+    return sum(counts) // trainer.data_world_size
 
 
 def gradient_norm(engine: deepspeed.DeepSpeedEngine) -> float | None:
@@ -131,13 +137,18 @@ def device_flops(plan: dict[str, Any]) -> float | None:
     return peak_flops(torch.cuda.get_device_name(), plan["precision"])
 
 
-def describe_model(trainer: Trainer) -> dict[str, Any]:
+def describe_model(trainer: Trainer, earlier: dict[str, Any] | None) -> dict[str, Any]:
     """Return the live weights' hashes, and how a checkpoint's parts make the model.
 
     All ranks must call this.
+
+    Args:
+        trainer: Holds the weights.
+        earlier: What this returned before, if it was called before.
     """
     module = trainer.engine.module
-    described: dict[str, Any] = {"tensors": describe_weights(trainer)}
+    tensors = describe_weights(trainer, earlier and earlier["tensors"])
+    described: dict[str, Any] = {"tensors": tensors}
     if hasattr(module, "peft_config"):
         (config,) = module.peft_config.values()
         described["lora"] = {
