@@ -21,6 +21,7 @@ STRATEGIES = {
     "ZeRO-2": {"zero_stage": 2},
     "ZeRO-3": {"zero_stage": 3},
     "accumulation": {"zero_stage": 2, "micro_batch_size": 1},
+    "accumulation, ZeRO-3": {"zero_stage": 3, "micro_batch_size": 1},
     "optimizer on CPU": {"zero_stage": 2, "offload_optimizer": "cpu"},
     "all on CPU": {
         "zero_stage": 3,
@@ -38,7 +39,7 @@ WITH_ADAPTERS = {"LoRA, ZeRO-2": {"zero_stage": 2}, "LoRA, ZeRO-3": {"zero_stage
 PRECISIONS = ("fp32", "bf16")
 # Largest difference of a loss, nats; the losses are about 5. In bf16 the order of the
 # sums shows.
-TOLERANCE = {"fp32": 2e-5, "bf16": 5e-3}
+TOLERANCE = {"fp32": 2e-5, "bf16": 1e-3}
 
 
 def can_be(name, precision, ranks):

@@ -59,6 +59,18 @@ def test_the_config_is_complete():
 
 
 @pytest.mark.parametrize(
+    ("micro", "stage", "in_fp32"),
+    [(1, 2, True), (1, 3, True), (2, 2, False), (1, 1, False)],
+)
+def test_bf16_gradients_add_up_in_fp32(micro, stage, in_fp32):
+    settings = ConfigureSettings(
+        precision="bf16", zero_stage=stage, micro_batch_size=micro, global_batch_size=16
+    )
+    config = deepspeed_config(values_of(settings, GPUS))
+    assert ("data_types" in config) == in_fp32
+
+
+@pytest.mark.parametrize(
     ("num_parameters", "stage"), [(10**9, 2), (8 * 10**9, 2), (70 * 10**9, 3)]
 )
 def test_zero_3_is_chosen_where_stage_2_would_not_fit(num_parameters, stage):

@@ -308,6 +308,14 @@ def deepspeed_config(
         if values[key] == "nvme":
             zero[key]["nvme_path"] = nvme_path
     is_fp16 = values["precision"] == "fp16"
+    # DeepSpeed would add up gradients in bf16, where small ones vanish. At stage 1 it
+    # cannot do otherwise with this layout of checkpoints, and offloaded ones are fp32.
+    accumulates = values["gradient_accumulation_steps"] > 1
+    in_fp32 = values["precision"] == "bf16" and values["zero_stage"] > 1
+    if accumulates and in_fp32 and values["offload_optimizer"] == "none":
+        data_types = {"data_types": {"grad_accum_dtype": "fp32"}}
+    else:
+        data_types = {}
     return {
         "train_batch_size": values["global_batch_size"],
         "train_micro_batch_size_per_gpu": values["micro_batch_size"],
@@ -315,6 +323,7 @@ def deepspeed_config(
         "gradient_clipping": values["gradient_clipping"],
         "fp16": LOSS_SCALING if is_fp16 else {"enabled": False},
         "bf16": {"enabled": values["precision"] == "bf16"},
+        **data_types,
         "zero_optimization": zero,
         # The loop logs its own steps.
         "steps_per_print": 2**31,
