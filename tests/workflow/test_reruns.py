@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from both_tools import planned, stale
 from retune.explain_reruns import find_reruns
@@ -96,6 +96,8 @@ def other_values(annotation: Any, default: Any) -> Iterator[Any]:
         yield ["another"]
     elif get_origin(annotation) is dict:
         yield {"train": ["b.jsonl"]}
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield {}
     for part in get_args(annotation):
         yield from other_values(part, default)
 
