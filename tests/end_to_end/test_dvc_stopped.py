@@ -64,7 +64,7 @@ def test_an_interrupted_run_goes_on_where_it_was(changed):
         time.sleep(1)  # Snakemake is to hear of it before its step ends
         find_step(process, STOPPED).resume()
         shown = process.communicate(timeout=PATIENCE_S)[0]
-    assert process.returncode != 0
+    assert process.returncode != 0, shown
     assert "Traceback" not in shown
     goes_on(changed)
 
