@@ -64,12 +64,9 @@ def test_an_interrupted_run_goes_on_where_it_was(changed):
         time.sleep(1)  # Snakemake is to hear of it before its step ends
         find_step(process, STOPPED).resume()
         shown = process.communicate(timeout=PATIENCE_S)[0]
+    assert process.returncode != 0, shown
     assert "Traceback" not in shown
-    if process.returncode == 0:
-        # Seen on a busy machine: the interrupt came to nothing and all was finished.
-        assert {"prepare", STOPPED}.isdisjoint(changed.stale() | changed.planned())
-    else:
-        goes_on(changed)
+    goes_on(changed)
 
 
 def test_a_run_asked_to_end_lets_its_step_finish(changed):
