@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -87,6 +88,9 @@ class VersionedRun:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            # As in a terminal: what a shell starts in the background ignores SIGINT,
+            # and so would all that these tests start.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def environment(self, **more: str) -> dict[str, str]:
