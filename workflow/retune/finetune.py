@@ -24,8 +24,9 @@ from retune.publishing import (
 )
 from retune.settings import FinetuneSettings
 from retune.steps import CODE
-from retune.training import launch
+from retune.training import launch, nodes, slurm
 from retune.training.checkpoint_files import best_of, find_checkpoints, link_folder
+from retune.training.devices import check_devices
 from retune.training.history import (
     MEASURED,
     STARTED,
@@ -144,45 +145,49 @@ def run_ranks(
     facts: dict[str, Any],
     bar: Any,
 ) -> None:
-    """Run the ranks to the last step.
+    """Run the ranks to the last step, on this machine or on several.
 
     Raises:
         Stopped: If a signal asked for it, after a checkpoint.
         RetuneError: With the error of the rank that failed first, or that hangs.
     """
-    command = launch.rank_command(settings, base, tokens, plan, state)
-    accelerator = facts["hardware"]["accelerator"]
+    paths = base, tokens, plan, state
+    hardware = facts["hardware"]
+    before = newest_step(state)
     launch.remove_leftovers(state)
     try:
-        with (
-            StopRequest() as stop,
-            launch.started(command, accelerator, facts["world_size"]) as ranks,
-        ):
-            finished = launch.follow(ranks, state, bar, stop, settings.ddp_timeout)
+        with StopRequest() as stop:
+            if hardware["nodes"] > 1:
+                nodes.run_nodes(settings, *paths, facts, bar, stop)
+            else:
+                command = launch.rank_command(settings, *paths)
+                with launch.started(
+                    command, hardware["accelerator"], facts["world_size"]
+                ) as ranks:
+                    launch.follow(ranks, state, bar, stop, settings.ddp_timeout)
     finally:
         launch.remove_leftovers(state)
-    if not finished:
+    done = newest_step(state)
+    if done < bar.total:
         # None: the signal went to a rank, which told the others.
         on = stop.received[0].name if stop.received else "a signal to a rank"
-        done = read_json(find_checkpoints(state)[-1] / MANIFEST)["step"]
         raise Stopped(
-            f"stopped at step {done} of {bar.total} on {on} and saved; run the same"
-            " command to go on"
+            f"stopped at step {done} of {bar.total} on {on} and saved;"
+            f" {how_it_goes_on(done > before)}"
         )
 
 
-def check_devices(facts: dict[str, Any]) -> None:
-    """Raise RetuneError if this machine cannot hold the ranks of the plan."""
-    if facts["hardware"]["accelerator"] != "cuda":
-        return
-    import torch
+def newest_step(state: Path) -> int:
+    """Return the step of the newest checkpoint, 0 without one."""
+    folders = find_checkpoints(state)
+    return read_json(folders[-1] / MANIFEST)["step"] if folders else 0
 
-    there, wanted = torch.cuda.device_count(), facts["hardware"]["gpus_per_node"]
-    if there < wanted:
-        raise RetuneError(
-            f"hardware.gpus_per_node: the plan is for {wanted} GPUs, this machine shows"
-            f" {there}; change it, or run finetune where they are"
-        )
+
+def how_it_goes_on(has_advanced: bool) -> str:
+    """Return what becomes of a training that was stopped; in a SLURM job see to it."""
+    if has_advanced and slurm.requeue():
+        return "its SLURM job is queued again and goes on from there"
+    return "run the same command to go on"
 
 
 @contextmanager

@@ -569,11 +569,6 @@ def problems_across(
 ) -> list[str]:
     """Return what two sections make impossible together, a line each."""
     problems = []
-    if hardware.nodes > 1:
-        problems.append(
-            f"hardware.nodes: {hardware.nodes}, but finetune starts the ranks of one"
-            " node only, so far; write 1"
-        )
     ranks, micro = hardware.gpus_per_node, configure.micro_batch_size
     stages = configure.pipeline_stages
     if ranks != "auto":

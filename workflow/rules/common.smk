@@ -31,6 +31,8 @@ shell.prefix(
     # the environment of Snakemake.
     f" brought_back() {{{{ [ -e {CACHED}/$1 ] &&"
     f" {quote(sys.executable)} -m retune_dvc $1; }}}}; "
+    # In a job of a cluster: what is stopped goes on in the same job.
+    + ("export RETUNE_REQUEUE=1; " if workflow.remote_exec else "")
 )
 
 

@@ -13,6 +13,7 @@ rule download:
         "logs/download.log",
     benchmark:
         "benchmarks/download.tsv"
+    localrule: runs_here("download")
     conda:
         "../../envs/data.yaml"
     params:
@@ -35,6 +36,7 @@ rule fetch:
         "logs/fetch.log",
     benchmark:
         "benchmarks/fetch.tsv"
+    localrule: runs_here("fetch")
     conda:
         "../../envs/train.yaml"
     params:
@@ -60,6 +62,8 @@ rule prepare:
         "benchmarks/prepare.tsv"
     conda:
         "../../envs/data.yaml"
+    resources:
+        **estimates(lambda input: data_request(Path(input.raw))),
     params:
         settings=section("prepare"),
     message:
@@ -84,6 +88,8 @@ rule tokenize:
         "benchmarks/tokenize.tsv"
     conda:
         "../../envs/data.yaml"
+    resources:
+        **estimates(lambda input: data_request(Path(input.clean))),
     params:
         settings=section("tokenize"),
     message:

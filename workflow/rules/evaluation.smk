@@ -18,8 +18,8 @@ rule baseline:
     conda:
         "../../envs/evaluate.yaml"
     resources:
-        gpu=min(1, gpus_per_node()),
-        gpu_jobs=min(1, gpus_per_node()),
+        **gpus("baseline", min(1, gpus_per_node())),
+        **estimates(evaluation_request("base")),
     params:
         settings=section("evaluate"),
     message:
@@ -51,8 +51,8 @@ rule evaluate:
     conda:
         "../../envs/evaluate.yaml"
     resources:
-        gpu=min(1, gpus_per_node()),
-        gpu_jobs=min(1, gpus_per_node()),
+        **gpus("evaluate", min(1, gpus_per_node())),
+        **estimates(evaluation_request("consolidated")),
     params:
         settings=section("evaluate"),
     message:

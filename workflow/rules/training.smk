@@ -49,8 +49,7 @@ rule finetune:
         "../../envs/train.yaml"
     threads: ranks_per_node()
     resources:
-        gpu=gpus_per_node(),
-        gpu_jobs=min(1, gpus_per_node()),
+        **finetune_resources(),
     params:
         settings=section("finetune"),
         plan=subpath(input.plan, parent=True),
@@ -81,6 +80,8 @@ rule consolidate:
         "benchmarks/consolidate.tsv"
     conda:
         "../../envs/train.yaml"
+    resources:
+        **estimates(lambda input: model_request(Path(input.base), None, "cpu")),
     params:
         settings=section("consolidate"),
     message:

@@ -56,6 +56,15 @@ class Failure:
         return f"rank {self.rank} failed first: {summary}{where}"
 
 
+class RankError(RetuneError):
+    """A training that a rank has ended; the message describes its failure."""
+
+    def __init__(self, failure: Failure) -> None:
+        """Take the failure that is the cause of others."""
+        super().__init__(failure.describe())
+        self.failure = failure
+
+
 def record_failure(state: Path, rank: int, step: int, error: Exception) -> None:
     """Write `state/failure-rankN.json`."""
     mendable = isinstance(error, RetuneError)

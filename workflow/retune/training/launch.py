@@ -1,8 +1,8 @@
 """Start the ranks of a training run on this machine, follow them, end them.
 
-Each rank is a child process of the step. Other launchers (torchrun, deepspeed, srun)
-can start `retune.training.rank` as well: all it needs are the variables that
-`rank_environment` returns.
+Each rank is a child process of whoever calls this: the step, or on several machines a
+`retune.training.node` on each. Any other launcher can start `retune.training.rank` as
+well: all it needs are the variables that `rank_environment` returns.
 """
 
 import logging
@@ -18,10 +18,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from retune.errors import RetuneError, Stopped
+from retune.errors import Stopped
 from retune.settings import FinetuneSettings
+from retune.training.control import FILE as CONTROL
 from retune.training.failures import (
+    Failure,
     Fault,
+    RankError,
     first_failure,
     read_failure,
 )
@@ -152,7 +155,7 @@ def follow(
         True when the last step is done, False when the ranks stopped and have saved.
 
     Raises:
-        RetuneError: With the error of the rank that failed first, or that hangs.
+        RankError: With the failure of the rank that failed first, or that hangs.
         Stopped: On a second signal.
     """
     start = time.monotonic()
@@ -162,11 +165,11 @@ def follow(
         beats = last_beats(ranks, state, start)
         if failed(ranks):
             wait_for_the_others(ranks)
-            raise explain_failure(ranks, state, beats, timeout)
+            raise RankError(explain_failure(ranks, state, beats, timeout))
         if not alive:
             return all(process.returncode == 0 for process in ranks.values())
         if any(is_late(beats[number], timeout) for number in alive):
-            raise explain_stall(alive, state, beats)
+            raise RankError(explain_stall(alive, state, beats))
         if len(stop.received) > 1:
             number = stop.received[-1]
             raise Stopped(
@@ -196,9 +199,12 @@ def failed(ranks: Ranks) -> Ranks:
 
 
 def last_beats(ranks: Ranks, state: Path, start: float) -> dict[int, Beat]:
-    """Return each rank's last sign of life; its start, if it has made none."""
+    """Return each rank's last sign of life; its start, if it has made none.
+
+    Ranks of other machines, whose clocks are others, write into the same folder.
+    """
     beats = {number: Beat(number, 0, 0, STARTING[0], start) for number in ranks}
-    return beats | {beat.rank: beat for beat in read_beats(state)}
+    return beats | {beat.rank: beat for beat in read_beats(state) if beat.rank in ranks}
 
 
 def is_late(beat: Beat, timeout: int) -> bool:
@@ -228,8 +234,8 @@ def wait_for_the_others(ranks: Ranks) -> None:
 
 def explain_failure(
     ranks: Ranks, state: Path, beats: dict[int, Beat], timeout: int
-) -> RetuneError:
-    """Return the error of the rank that failed first."""
+) -> Failure:
+    """Return the failure of the rank that failed first."""
     first = first_failure(
         [
             read_failure(state, number, process.returncode, beats[number].step)
@@ -241,10 +247,10 @@ def explain_failure(
     if first.fault != Fault.OWN and waited > timeout / 2:
         # The others gave up waiting for those that are left.
         return explain_stall(alive, state, beats)
-    return RetuneError(first.describe())
+    return first
 
 
-def explain_stall(ranks: Ranks, state: Path, beats: dict[int, Beat]) -> RetuneError:
+def explain_stall(ranks: Ranks, state: Path, beats: dict[int, Beat]) -> Failure:
     """Write the ranks' stacks into the log; return which of them is behind."""
     last = [beats[number] for number in ranks]
     suspended = [beat for beat in last if is_suspended(ranks[beat.rank])]
@@ -262,11 +268,18 @@ def explain_stall(ranks: Ranks, state: Path, beats: dict[int, Beat]) -> RetuneEr
     numbers = " and ".join(str(beat.rank) for beat in named)
     many = len(named) > 1
     where = "their stacks are" if many else "its stack is"
-    return RetuneError(
+    # If all of them wait for others, those may be on another machine.
+    fault = Fault.OWN if suspended or busy else Fault.VICTIM
+    return Failure(
+        named[0].rank,
+        time.time(),
+        named[0].step,
         f"rank{'s' * many} {numbers} made no progress for"
         f" {seconds_since(named[0]):,.0f} s in step {named[0].step}"
         f" ({named[0].phase}); {where} in the log. If that may take so long, raise"
-        " finetune.ddp_timeout"
+        " finetune.ddp_timeout",
+        mendable=True,
+        fault=fault,
     )
 
 
@@ -318,7 +331,7 @@ def show_progress(bar: Any, last: dict[str, Any] | None) -> None:
 
 def remove_leftovers(state: Path) -> None:
     """Remove what an ended run left beside its checkpoints and its history."""
-    for pattern in ("heartbeat-rank*", "failure-rank*.json", "stack-rank*"):
+    for pattern in ("heartbeat-rank*", "failure-*.json", "stack-rank*", CONTROL):
         for path in state.glob(pattern):
             path.unlink()
     for folder in state.glob(".step-*"):

@@ -53,13 +53,18 @@ class StopRequest:
         for number, handler in self._earlier.items():
             signal.signal(number, handler)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def ask(self, number: signal.Signals) -> None:
+        """Ask for a stop, as that signal would."""
         self.requested = True
-        if number == PASSED_ON:
-            return
-        self.received.append(signal.Signals(number))
+        self.received.append(number)
         if len(self.received) > 1 and self._at_second:
             self._at_second(number)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if number == PASSED_ON:
+            self.requested = True
+        else:
+            self.ask(signal.Signals(number))
 
 
 def ignore_stop_requests() -> None:

@@ -1,0 +1,67 @@
+"""Several machines without a scheduler: DeepSpeed's hostfile and launcher."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from retune.errors import RetuneError
+
+# Names the hostfile of a training on several machines.
+HOSTFILE = "RETUNE_HOSTFILE"
+
+LINE = re.compile(r"(?P<host>\S+)\s+slots=(?P<slots>\d+)\s*$")
+
+
+def named_hostfile() -> Path | None:
+    """Return the hostfile that the environment names."""
+    name = os.environ.get(HOSTFILE)
+    return Path(name) if name else None
+
+
+def read_hosts(path: Path, nodes: int, gpus_per_node: int) -> list[str]:
+    """Return the hosts of the first `nodes` lines, `HOST slots=N` each.
+
+    Raises:
+        RetuneError: If there are fewer, or with fewer slots than the plan needs.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RetuneError(f"{HOSTFILE}: {path} does not exist") from None
+    lines = [line for line in text.splitlines() if line.strip() and line[0] != "#"]
+    hosts = []
+    for number, line in enumerate(lines, start=1):
+        match = LINE.match(line)
+        if not match:
+            raise RetuneError(f"{path}: entry {number} is {line!r}, not HOST slots=N")
+        if number <= nodes and int(match["slots"]) < gpus_per_node:
+            raise RetuneError(
+                f"{path}: {match['host']} has {match['slots']} slots,"
+                f" hardware.gpus_per_node is {gpus_per_node}"
+            )
+        hosts.append(match["host"])
+    if len(hosts) < nodes:
+        raise RetuneError(f"{path}: {len(hosts)} hosts, hardware.nodes is {nodes}")
+    return hosts[:nodes]
+
+
+def deepspeed_command(path: Path, nodes: int, host: str, port: int) -> list[str]:
+    """Return the command that starts one process on each of the first nodes.
+
+    What follows it is a Python module and its arguments.
+
+    Args:
+        path: The hostfile.
+        nodes: How many of its hosts.
+        host: Address of rank 0.
+        port: And its port.
+    """
+    return [
+        *[sys.executable, "-m", "deepspeed.launcher.runner"],
+        *["--hostfile", str(path), "--num_nodes", str(nodes)],
+        # One process a node, which starts the ranks.
+        *["--num_gpus", "1"],
+        *["--master_addr", host, "--master_port", str(port), "--no_local_rank"],
+        "--module",
+    ]

@@ -1,0 +1,111 @@
+# What each step's job asks a cluster for. Resources rerun nothing, and on one machine
+# they say what a step takes. A profile's set-resources go before all of it.
+import errno
+import signal
+
+from retune.job_requests import data_request, finetune_request, model_request
+
+# SLURM signals every process of a job step. This one waits for the step, which saves.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+# For finetune: one feeds a GPU, others prepare batches, hash and offload.
+CPUS_PER_GPU, CPUS_PER_CPU_RANK = 8, 4
+
+
+def site(step, resource):
+    """Return what the profile gives a step of a resource, None if nothing."""
+    given = workflow.resource_settings
+    for resources in (
+        given.overwrite_resources.get(step, {}),
+        given.default_resources or {},
+    ):
+        if resource in resources:
+            return resources[resource].raw
+    return None
+
+
+def runs_here(step):
+    """Return whether a step that needs a network runs beside Snakemake.
+
+    It does unless the profile names a partition that has one.
+    """
+    return "slurm_partition" not in workflow.resource_settings.overwrite_resources.get(
+        step, {}
+    )
+
+
+def gpus(step, number):
+    """Return the resources for GPUs of one node, of the profile's gpu_type."""
+    if not number:
+        return {}
+    kind = site(step, "gpu_type")
+    name = f"gpu:{kind}" if kind else "gpu"
+    # The executor would multiply GPUs by tasks. On one machine they are taken in turn.
+    return {"gres": f"{name}:{number}", "tasks_per_gpu": 0, "gpu_jobs": 1}
+
+
+def estimated(request, resource):
+    """Return a resource that is taken from a request, once the inputs exist."""
+
+    def value(wildcards, input):
+        for path in input:
+            if not os.path.exists(path):
+                # Snakemake shows <TBD> for it, and asks again later.
+                raise FileNotFoundError(errno.ENOENT, "not made yet", str(path))
+        return getattr(request(input), resource)
+
+    return value
+
+
+def estimates(request):
+    """Return memory and time as resources."""
+    return {name: estimated(request, name) for name in ("mem_mb", "runtime")}
+
+
+def request_of_finetune(input):
+    """Return what finetune's job asks for."""
+    return finetune_request(PARAMS.finetune, Path(input.plan), Path(input.tokens))
+
+
+def evaluation_request(model):
+    """Return a function from a step's inputs to what the step asks for."""
+
+    def request(input):
+        test = Path(input.clean) / "test.parquet"
+        accelerator = "cuda" if gpus_per_node() else "cpu"
+        return model_request(Path(input[model]), test, accelerator)
+
+    return request
+
+
+def finetune_resources():
+    """Return finetune's resources: on several nodes it starts a process on each."""
+    nodes, number = PARAMS.hardware.nodes, gpus_per_node()
+    cpus = number * CPUS_PER_GPU or ranks_per_node() * CPUS_PER_CPU_RANK
+    several = {"mpi": "srun", "tasks": nodes} if nodes > 1 else {}
+    check_notice()
+    notice = estimated(request_of_finetune, "notice_s")
+
+    def slurm_extra(wildcards, input):
+        extra = site("finetune", "slurm_extra") or ""
+        return f"--signal=USR1@{notice(wildcards, input)} {extra}".strip()
+
+    return {
+        "nodes": nodes,
+        "cpus_per_task": cpus,
+        **several,
+        **gpus("finetune", number),
+        **estimates(request_of_finetune),
+        "slurm_extra": slurm_extra,
+    }
+
+
+def check_notice():
+    """Stop if a profile takes from finetune the signal before its time limit."""
+    own = workflow.resource_settings.overwrite_resources.get("finetune", {})
+    if "slurm_extra" in own and "--signal=" not in str(own["slurm_extra"].raw):
+        raise WorkflowError(
+            "set-resources: finetune: slurm_extra: this replaces retune's own, which"
+            " asks for a signal before the time limit; add --signal=USR1@300, or write"
+            " it under default-resources"
+        )
