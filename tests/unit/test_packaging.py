@@ -20,7 +20,10 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
-OWN_PACKAGES = {"retune", "retune_dvc", "snakemake_logger_plugin_retune"}
+OWN_PACKAGES = {
+    *("retune", "retune_dvc", "retune_slurm"),
+    "snakemake_logger_plugin_retune",
+}
 
 
 def locked_lines() -> list[str]:

@@ -3,13 +3,19 @@
 import errno
 import signal
 
+from snakemake.logging import logger
+
 from retune.job_requests import data_request, finetune_request, model_request
+from retune.training.hostfile import named_hostfile
+from retune.training.slurm import is_job
+from retune_slurm.dry_run import ShowRequests
+from retune_slurm.watch import Watch
 
 # SLURM signals every process of a job step. This one waits for the step, which saves.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
-# For finetune: one feeds a GPU, others prepare batches, hash and offload.
-CPUS_PER_GPU, CPUS_PER_CPU_RANK = 8, 4
+# In finetune one feeds a GPU, others prepare batches, hash and offload.
+CPUS_PER_GPU, CPUS_PER_CPU_RANK, CPUS_PER_STEP = 8, 4, 4
 
 
 def site(step, resource):
@@ -58,8 +64,12 @@ def estimated(request, resource):
 
 
 def estimates(request):
-    """Return memory and time as resources."""
-    return {name: estimated(request, name) for name in ("mem_mb", "runtime")}
+    """Return memory, time and CPUs as resources."""
+    return {
+        "mem_mb": estimated(request, "mem_mb"),
+        "runtime": estimated(request, "runtime"),
+        "cpus_per_task": CPUS_PER_STEP,
+    }
 
 
 def request_of_finetune(input):
@@ -92,10 +102,10 @@ def finetune_resources():
 
     return {
         "nodes": nodes,
-        "cpus_per_task": cpus,
         **several,
         **gpus("finetune", number),
         **estimates(request_of_finetune),
+        "cpus_per_task": cpus,
         "slurm_extra": slurm_extra,
     }
 
@@ -109,3 +119,52 @@ def check_notice():
             " asks for a signal before the time limit; add --signal=USR1@300, or write"
             " it under default-resources"
         )
+
+
+def is_for_slurm():
+    """Return whether this run, or the run that this is the dry run of, uses SLURM."""
+    return "slurm_partition" in (workflow.resource_settings.default_resources or {})
+
+
+def find_submitted(jobid):
+    """Return a job of a dry run, None if it would run beside Snakemake."""
+    if not workflow.dryrun:
+        return None
+    job = next(job for job in workflow.dag.jobs if job.jobid == jobid)
+    is_local = job.rule.name in workflow._localrules or job.rule.norun
+    return None if is_local else job
+
+
+def check_machines():
+    """Stop before anything starts if finetune will not find its machines."""
+    hardware, executor = PARAMS.hardware, workflow.executor_plugin.name
+    unknown = [
+        name
+        for name in ("accelerator", "gpus_per_node")
+        if getattr(hardware, name) == "auto"
+    ]
+    if executor == "slurm" and unknown:
+        raise WorkflowError(
+            f"hardware.{unknown[0]}: auto asks the machine that configure runs on, which"
+            " on a cluster is not the one that trains; write what that one has"
+        )
+    if hardware.nodes > 1 and not (
+        executor == "slurm" or is_job() or named_hostfile()
+    ):
+        raise WorkflowError(
+            f"hardware.nodes: {hardware.nodes}: on a SLURM cluster run snakemake"
+            " --workflow-profile profiles/slurm train; elsewhere name a hostfile in"
+            " RETUNE_HOSTFILE (docs/cluster.md)"
+        )
+
+
+def watch_jobs():
+    """Look after this run's SLURM jobs."""
+    if workflow.executor_plugin.name == "slurm":
+        interval = workflow.executor_settings.init_seconds_before_status_checks
+        run_id = workflow.scheduler._executor.run_uuid
+        Watch(run_id, interval, logger.warning).start()
+
+
+if workflow.is_main_process and is_for_slurm():
+    logger.addHandler(ShowRequests(find_submitted))

@@ -33,6 +33,9 @@ def show_result():
 
 
 onstart:
+    if workflow.is_main_process:
+        check_machines()
+        watch_jobs()
     hold_outputs()
 
 

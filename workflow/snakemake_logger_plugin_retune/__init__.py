@@ -25,7 +25,11 @@ ROUTINE = re.compile(
     r"Assuming unrestricted|Building DAG|Using shell|Select jobs|Execute \d+ jobs"
     r"|Complete log|Elapsed time|Shutting down, this might|Exiting because a job"
     r"|Conda environments: ignored|None$|\s*$"
+    # Of its executor for SLURM.
+    r"|SLURM run ID|Cleaning up SLURM log|No SLURM account given|Guessed SLURM account"
+    r"|No account was given|Unable to guess SLURM account|Falling back to 'sacct'"
 )
+SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+)")
 # Says less than the failed step's own error, which is shown.
 ECHO_OF_A_FAILED_STEP = re.compile(
     r"RuleException:|.*\nAt least one job did not complete", re.DOTALL
@@ -96,6 +100,9 @@ class LogHandler(LogHandlerBase):
 
     def _message(self, record: LogRecord) -> Iterator[str]:
         text = record.getMessage()
+        if submitted := SUBMITTED.match(text):
+            rule, _, _ = self._running.get(int(submitted[1]), ("a step", [], 0.0))
+            text = f"  {rule:<12}   queued  SLURM job {submitted[2]}"
         if ROUTINE.match(text) or ECHO_OF_A_FAILED_STEP.match(text):
             return
         if text.startswith("Nothing to be done"):

@@ -1,0 +1,76 @@
+"""Shows in a dry run what sbatch would be asked for, without asking."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from snakemake_interface_logger_plugins.common import LogEvent
+
+# What the executor adds for itself: the name of the run, where the log goes, ...
+OWN = ("--parsable", "--job-name", "--output", "--export=ALL", "--comment")
+# What Snakemake writes for a resource that it cannot compute yet.
+TBD = "<TBD>"
+# The executor reads these two apart from the others.
+ACCOUNT, PARTITION = "slurm_account", "slurm_partition"
+
+
+class ShowRequests(logging.Handler):
+    """Prints a line after each job of a dry run."""
+
+    def __init__(self, find_job: Callable[[int], Any]) -> None:
+        """Take what finds a job by its number; None for those that run here."""
+        super().__init__()
+        self._find_job = find_job
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the request of a job that is shown."""
+        if getattr(record, "event", None) != LogEvent.JOB_INFO:
+            return
+        try:
+            if job := self._find_job(record.jobid):
+                print(f"    sbatch: {request(job)}", file=sys.stderr)
+        except Exception:
+            self.handleError(record)
+
+
+def request(job: Any) -> str:
+    """Return the options of sbatch for a job, by the executor's own function."""
+    from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+    from snakemake_executor_plugin_slurm.utils import set_gres_string
+
+    parameters = {
+        **{"run_uuid": "-", "slurm_logfile": "-", "comment_str": "-", "workdir": None},
+        "account": option("-A", job.resources.get(ACCOUNT)),
+        "partition": option("-p", job.resources.get(PARTITION)),
+    }
+    command = get_submit_command(job, parameters) + set_gres_string(job)
+    return shlex.join(without_own(shlex.split(command)[1:])) + not_known_yet(job)
+
+
+def not_known_yet(job: Any) -> str:
+    """Return what will be asked for, too, once the job's inputs are there."""
+    names = {"runtime": "time", "mem_mb": "memory"}
+    unknown = [
+        name for key, name in names.items() if str(job.resources.get(key)) == TBD
+    ]
+    return f" ({' and '.join(unknown)} follow from files not made yet)" * bool(unknown)
+
+
+def option(name: str, value: Any) -> str:
+    """Return an option of sbatch, nothing without a value."""
+    return f"{name} {shlex.quote(str(value))}" if value else ""
+
+
+def without_own(words: list[str]) -> list[str]:
+    """Return the options without those that say nothing of what is asked for."""
+    kept, skips = [], False
+    for word in words:
+        if skips:
+            skips = False
+        elif word in OWN:
+            skips = word.startswith(("--job", "--out", "--com"))
+        else:
+            kept.append(word)
+    return kept
