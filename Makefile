@@ -9,7 +9,7 @@ TORCH = $(shell grep '^torch==' requirements.txt)
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup train test test-long lint format
+.PHONY: help setup train test test-long test-slurm lint format
 
 help:  ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,10 +20,13 @@ train: .venv/.installed  ## The main job: fine-tune and evaluate as params.yaml 
 	@$(IN_VENV) snakemake --cores all train
 
 test: .venv/.installed  ## Run the tests, but for the long ones.
-	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile -m "not long"
+	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile -m "not long and not slurm"
 
 test-long: .venv/.installed  ## Run the long ones: runs that are killed, resumed, versioned.
 	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile -m long
+
+test-slurm: .venv/.installed  ## Run those on a SLURM that they start; as root.
+	@$(IN_VENV) pytest -m slurm
 
 lint: .venv/.installed  ## Check code and workflow; changes nothing.
 	$(IN_VENV) ruff check .

@@ -83,8 +83,8 @@ class Watch(threading.Thread):
             )
             return
         self._warn(
-            f"{job.step}: SLURM job {job.number} was preempted, and SLURM does not queue"
-            " it again; run the same command to go on"
+            f"{job.step}: SLURM job {job.number} was preempted, and SLURM does not"
+            " queue it again; run the same command to go on"
         )
         # The executor would wait for it: Ctrl-C makes Snakemake cancel all and end.
         os.kill(os.getpid(), signal.SIGINT)

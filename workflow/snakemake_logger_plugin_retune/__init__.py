@@ -29,6 +29,7 @@ ROUTINE = re.compile(
     r"|SLURM run ID|Cleaning up SLURM log|No SLURM account given|Guessed SLURM account"
     r"|No account was given|Unable to guess SLURM account|Falling back to 'sacct'"
 )
+EXCUSE = re.compile(r" ?Detailed failure reason unavailable.*")
 SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+)")
 # Says less than the failed step's own error, which is shown.
 ECHO_OF_A_FAILED_STEP = re.compile(
@@ -93,10 +94,16 @@ class LogHandler(LogHandlerBase):
 
     def _failed(self, record: LogRecord) -> Iterator[str]:
         yield f"{self._color('✗', RED)} {record.rule_name:<12}   failed"
-        for log in map(str, record.log):
-            log = log.split(" (")[0]
-            yield from (f"    {line}" for line in explain(read_lines(log)))
-            yield f"    log: {log}"
+        # What the cluster says of its job, without the whole command.
+        message = getattr(record, "rule_msg", None) or ""
+        for line in message.split("\n    sbatch call:")[0].splitlines():
+            yield f"    {EXCUSE.sub('', line)}"
+        logs = [str(log).split(" (")[0] for log in record.log]
+        # The step's own; the others are the cluster's.
+        yield from (
+            f"    {line}" for log in logs[:1] for line in explain(read_lines(log))
+        )
+        yield from (f"    log: {log}" for log in logs if Path(log).exists())
 
     def _message(self, record: LogRecord) -> Iterator[str]:
         text = record.getMessage()

@@ -1,7 +1,7 @@
 """One node of a training on several: starts its ranks, follows them, ends them.
 
-`python -m retune.training.node --launcher srun --master HOST:PORT --state PATH ...`, once
-on each node. Exit codes: 0 the ranks have done the last step, or stopped and saved;
+`python -m retune.training.node --launcher srun --master HOST:PORT --state PATH ...` on
+each node. Exit codes: 0 the ranks have done the last step, or stopped and saved;
 1 one failed, see failure-nodeN.json.
 """
 

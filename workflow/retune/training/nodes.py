@@ -20,7 +20,12 @@ from retune.training import slurm
 from retune.training.control import Control
 from retune.training.failures import Failure, Fault, RankError, first_failure
 from retune.training.history import read_last_step
-from retune.training.hostfile import deepspeed_command, named_hostfile, read_hosts
+from retune.training.hostfile import (
+    HOSTFILE,
+    deepspeed_command,
+    named_hostfile,
+    read_hosts,
+)
 from retune.training.launch import POLL_S, free_port, show_progress
 from retune.training.stopping import StopRequest
 
@@ -59,8 +64,8 @@ def find_launcher(nodes: int, gpus_per_node: int) -> Launcher:
     if not slurm.is_job():
         raise RetuneError(
             f"hardware.nodes: {nodes}, but this is no SLURM job (snakemake"
-            " --workflow-profile profiles/slurm train makes it one), and RETUNE_HOSTFILE"
-            " names no hostfile"
+            " --workflow-profile profiles/slurm train makes it one), and"
+            f" {HOSTFILE} names no hostfile"
         )
     allocation = slurm.read_allocation()
     if allocation.nodes != nodes:

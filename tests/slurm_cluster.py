@@ -18,6 +18,7 @@ DAEMONS = "slurmctld", "slurmd", "munged"
 PACKAGES = (
     "slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins openssh-server pdsh"
 )
+MUNGE_FILES = "key", "seed", "pid", "log"
 NODES = "node1", "node2"
 UP_S = 30.0
 
@@ -57,12 +58,14 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 GresTypes=gpu
 SlurmdParameters=config_overrides
-NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 RealMemory=64000 Gres=gpu:a100:2 State=UNKNOWN
-NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[3]} CPUs=8 RealMemory=64000 Gres=gpu:a100:2 State=UNKNOWN
-PartitionName=cpu Nodes=node1,node2 Default=YES MaxTime=UNLIMITED PriorityTier=5 PreemptMode=off
-PartitionName=gpu Nodes=node1,node2 MaxTime=120 PriorityTier=5 PreemptMode=off
-PartitionName=low Nodes=node1,node2 MaxTime=UNLIMITED PriorityTier=1 PreemptMode=CANCEL
-PartitionName=high Nodes=node1,node2 MaxTime=UNLIMITED PriorityTier=10 PreemptMode=off
+NodeName=DEFAULT CPUs=8 RealMemory=64000
+NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} Gres=gpu:a100:2
+NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[3]} Gres=gpu:a100:2
+PartitionName=DEFAULT Nodes=node1,node2 MaxTime=UNLIMITED PreemptMode=off
+PartitionName=cpu Default=YES PriorityTier=5
+PartitionName=gpu PriorityTier=5 MaxTime=120
+PartitionName=low PriorityTier=1 PreemptMode=CANCEL
+PartitionName=high PriorityTier=10
 """
 # Two fake GPUs a node: SLURM wants a character device for each.
 GRES = """\
@@ -115,16 +118,14 @@ class Cluster:
     def start(self) -> None:
         """Start the daemons; return when both nodes are idle."""
         environment = {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf")}
-        munge = [
-            *[find("munged"), "--force", f"--key-file={self.folder}/munge.key"],
-            *[f"--socket={self.folder}/munge.socket", f"--seed-file={self.folder}/seed"],
-            *[f"--pid-file={self.folder}/munged.pid", f"--log-file={self.folder}/munge.log"],
-        ]
+        files = (f"--{kind}-file={self.folder}/munge.{kind}" for kind in MUNGE_FILES)
+        socket = f"--socket={self.folder}/munge.socket"
+        munge = [find("munged"), "--force", socket, *files]
         daemons = [[find("slurmd"), "-N", node] for node in NODES]
         for command in (munge, [find("slurmctld")], *daemons):
             subprocess.run(command, env=environment, check=True)
         deadline = time.monotonic() + UP_S
-        while len(self.call("sinfo", "-h", "-N", "-p", "cpu", "-t", "idle").split("\n")) < 2:
+        while self.call("sinfo", "-h", "-p", "cpu", "-t", "idle", "-o", "%D") != "2":
             assert time.monotonic() < deadline, self.call("sinfo", "-N", "-l")
             time.sleep(0.1)
 
@@ -136,9 +137,12 @@ class Cluster:
             deadline = time.monotonic() + UP_S
             while self.call("squeue", "-h") and time.monotonic() < deadline:
                 time.sleep(0.2)
-        names = *(f"slurmd-{node}" for node in NODES), "slurmctld", "munged"
-        pids = [int((self.folder / f"{name}.pid").read_text()) for name in names
-                if (self.folder / f"{name}.pid").exists()]
+        names = *(f"slurmd-{node}" for node in NODES), "slurmctld", "munge"
+        pids = [
+            int((self.folder / f"{name}.pid").read_text())
+            for name in names
+            if (self.folder / f"{name}.pid").exists()
+        ]
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -153,7 +157,9 @@ class Cluster:
         """Return what a SLURM command prints."""
         done = subprocess.run(
             [self.bin / command[0], *command[1:]],
-            capture_output=True, text=True, check=True,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return done.stdout.strip()
 
