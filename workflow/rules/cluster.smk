@@ -46,8 +46,8 @@ def gpus(step, number):
         return {}
     kind = site(step, "gpu_type")
     name = f"gpu:{kind}" if kind else "gpu"
-    # The executor would multiply GPUs by tasks. On one machine they are taken in turn.
-    return {"gres": f"{name}:{number}", "tasks_per_gpu": 0, "gpu_jobs": 1}
+    # On one machine they are taken in turn.
+    return {"gres": f"{name}:{number}", "gpu_jobs": 1}
 
 
 def estimated(request, resource):
@@ -92,7 +92,8 @@ def finetune_resources():
     """Return finetune's resources: on several nodes it starts a process on each."""
     nodes, number = PARAMS.hardware.nodes, gpus_per_node()
     cpus = number * CPUS_PER_GPU or ranks_per_node() * CPUS_PER_CPU_RANK
-    several = {"mpi": "srun", "tasks": nodes} if nodes > 1 else {}
+    # Without the last of them the executor would have GPUs and tasks multiplied.
+    several = {"mpi": "srun", "tasks": nodes, "tasks_per_gpu": 0} if nodes > 1 else {}
     check_notice()
     notice = estimated(request_of_finetune, "notice_s")
 

@@ -1,0 +1,202 @@
+"""What a step's job asks a cluster for: it grows with what makes it take more."""
+
+import pytest
+
+from retune.configure import Hardware, decide
+from retune.job_requests import (
+    data_request,
+    finetune_memory_gb,
+    finetune_request,
+    model_request,
+    step_seconds,
+)
+from retune.publishing import write_json
+from retune.settings import ConfigureSettings, FinetuneSettings
+
+SETTINGS = FinetuneSettings(learning_rate=1e-5)
+LENGTH = 4096
+# Options for which `configure` knows what to do with a large model.
+STRATEGY = {"global_batch_size": 128, "micro_batch_size": 1, "precision": "bf16"}
+
+
+def plan_of(num_parameters, nodes=1, ranks=8, accelerator="cuda", **strategy):
+    """Return of a plan what requests depend on, as `configure` writes it."""
+    hardware = Hardware(accelerator, nodes, ranks, 80, None)
+    settings = ConfigureSettings(**STRATEGY | strategy)
+    decisions = decide(settings, hardware, num_parameters, LENGTH)
+    values = {decision.setting: decision.value for decision in decisions}
+    return {
+        **values,
+        "world_size": hardware.world_size,
+        "num_parameters": num_parameters,
+        "tokens_per_step": values["global_batch_size"] * LENGTH,
+        "hardware": vars(hardware),
+    }
+
+
+@pytest.fixture
+def request_of(tmp_path):
+    """Return a function from a plan to what `finetune` asks for."""
+
+    def request(plan, blocks=12_800, settings=SETTINGS):
+        tokens = tmp_path / "tokens"
+        write_json(tmp_path / "plan.json", plan)
+        write_json(
+            tokens / "tokens.json", {"dtype": "uint16", "sequence_length": LENGTH}
+        )
+        with (tokens / "train.tokens.bin").open("wb") as file:
+            file.truncate(blocks * LENGTH * 2)  # takes no disk
+        return finetune_request(settings, tmp_path / "plan.json", tokens)
+
+    return request
+
+
+def test_more_parameters_take_more_of_everything(request_of):
+    small, large = (request_of(plan_of(size, zero_stage=3)) for size in (10**9, 10**10))
+    assert small.mem_mb < large.mem_mb
+    assert small.runtime < large.runtime
+    assert small.notice_s < large.notice_s
+
+
+def test_more_steps_take_more_time_and_nothing_else(request_of):
+    plan = plan_of(10**9, zero_stage=3)
+    short, long = request_of(plan, 1280), request_of(plan, 128_000)
+    assert short.runtime < long.runtime
+    assert (short.mem_mb, short.notice_s) == (long.mem_mb, long.notice_s)
+
+
+def test_frequent_checkpoints_take_time(request_of):
+    plan = plan_of(7 * 10**9, zero_stage=3)
+    seldom, often = (
+        request_of(plan, settings=SETTINGS.model_copy(update={"save_steps": steps}))
+        for steps in (100, 1)
+    )
+    # 99 more of 84 GB at 0.5 GB/s, twice for safety.
+    assert often.runtime - seldom.runtime == pytest.approx(554, abs=10)
+
+
+def test_time_is_at_least_what_starting_takes_and_twice_the_training(request_of):
+    plan = plan_of(10**9, zero_stage=3)
+    asked = request_of(plan, 12_800)
+    trains = 100 * step_seconds(plan) / 60
+    assert 20 + 2 * trains <= asked.runtime <= 20 + 2 * trains + 11
+
+
+def test_the_notice_is_enough_to_write_a_checkpoint(request_of):
+    request = request_of(plan_of(10**10, zero_stage=3))
+    assert request.notice_s > 12 * 10**10 / 0.5e9 + 60
+    # Each node writes its share.
+    assert request_of(plan_of(10**10, nodes=4, zero_stage=3)).notice_s < (
+        request.notice_s / 2
+    )
+
+
+def test_a_tiny_model_gets_the_least_notice(request_of):
+    assert request_of(plan_of(10**6, ranks=1, zero_stage=2)).notice_s == 130
+
+
+def test_the_stage_that_shards_the_weights_loads_no_whole_model_in_each_rank():
+    third, second = (
+        finetune_memory_gb(plan_of(10**10, zero_stage=stage)) for stage in (3, 2)
+    )
+    # 10 G parameters in fp32 in each of 8 ranks, and bf16 weights in the checkpoint.
+    assert second - third == pytest.approx(8 * 40 + 20)
+
+
+def test_offloading_takes_main_memory_of_each_node():
+    kept = plan_of(10**10, nodes=2, zero_stage=3)
+    offloaded = plan_of(10**10, nodes=2, zero_stage=3, offload_optimizer="cpu")
+    both = plan_of(
+        *(10**10, 2), zero_stage=3, offload_optimizer="cpu", offload_param="cpu"
+    )
+    memory = [finetune_memory_gb(plan) for plan in (kept, offloaded, both)]
+    # Half of all: 16 bytes a parameter of Adam, 2 of the weights.
+    assert memory[1] - memory[0] == pytest.approx(80)
+    assert memory[2] - memory[1] == pytest.approx(10)
+
+
+def test_on_cpus_the_model_states_are_in_main_memory():
+    strategy = {"zero_stage": 2, "precision": "fp32"}
+    on_gpus = finetune_memory_gb(plan_of(10**9, ranks=2, **strategy))
+    on_cpus = finetune_memory_gb(plan_of(10**9, ranks=2, accelerator="cpu", **strategy))
+    assert on_cpus - on_gpus > 2 * (4 + (4 + 8) / 2)
+
+
+def test_recomputed_activations_take_time():
+    plain, recomputed = (
+        step_seconds(plan_of(10**9, zero_stage=2, activation_checkpointing=on))
+        for on in (False, True)
+    )
+    assert recomputed == pytest.approx(plain * 4 / 3)
+
+
+def test_requests_are_whole_gigabytes_and_tens_of_minutes(request_of):
+    request = request_of(plan_of(123_456_789, zero_stage=2))
+    assert request.mem_mb % 1000 == 0
+    assert request.runtime % 10 == 0
+    assert request.notice_s % 10 == 0
+
+
+def test_seventy_billion_parameters_on_eight_nodes_of_eight(request_of):
+    plan = plan_of(*(70_553_706_496, 8), zero_stage=3, activation_checkpointing=True)
+    request = request_of(plan, blocks=28_000)
+    # A node writes 106 GB and takes as much while it does: 138 GB and a quarter.
+    assert request.mem_mb == 173_000
+    # 212 s for that, 154 s for a step, and two minutes.
+    assert request.notice_s == 490
+    # 218 steps of 154 s and two checkpoints: nine hours and a half, twice.
+    assert request.runtime == pytest.approx(19 * 60, abs=30)
+
+
+def test_without_a_plan_or_tokens_nothing_is_known(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        finetune_request(SETTINGS, tmp_path / "plan.json", tmp_path / "tokens")
+    write_json(tmp_path / "plan.json", plan_of(10**6, zero_stage=2))
+    with pytest.raises(FileNotFoundError):
+        finetune_request(SETTINGS, tmp_path / "plan.json", tmp_path / "tokens")
+
+
+def sized(path, gigabytes):
+    """Make a file that says it is so large, and takes no disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(int(gigabytes * 1e9))
+    return path
+
+
+def test_text_is_held_in_memory_several_times_its_size(tmp_path):
+    small, large = (sized(tmp_path / f"{gb}/a/b.parquet", gb) for gb in (0.1, 10))
+    small, large = data_request(small.parents[1]), data_request(large.parents[1])
+    # 4 GB and twenty times the files, and a quarter.
+    assert (small.mem_mb, large.mem_mb) == (8_000, 255_000)
+    assert small.runtime < large.runtime
+    # What is cut short begins anew: there is nothing to save.
+    assert large.notice_s == 0
+
+
+def test_all_folders_count_and_must_be_there(tmp_path):
+    one, two = (sized(tmp_path / name / "file", 1).parent for name in ("one", "two"))
+    assert data_request(one, two).mem_mb == data_request(one).mem_mb + 25_000
+    with pytest.raises(FileNotFoundError):
+        data_request(one, tmp_path / "three")
+
+
+def test_evaluation_takes_more_time_for_more_text_or_without_a_gpu(tmp_path):
+    model = sized(tmp_path / "model/model.safetensors", 2).parent
+    short, long = (sized(tmp_path / f"{mb}.parquet", mb / 1e3) for mb in (1, 100))
+    joined = model_request(model, None, "cpu")
+    times = [
+        joined.runtime,
+        model_request(model, short, "cuda").runtime,
+        model_request(model, long, "cuda").runtime,
+        model_request(model, long, "cpu").runtime,
+    ]
+    assert times == sorted(times)
+    assert times[1] < times[2] < times[3]
+    # 4 GB, four times the files, and a quarter.
+    assert joined.mem_mb == model_request(model, long, "cpu").mem_mb == 15_000
+
+
+def test_a_model_that_is_not_there_yet_has_no_request(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        model_request(tmp_path / "model", None, "cpu")
