@@ -26,7 +26,7 @@ test-long: .venv/.installed  ## Run the long ones: runs that are killed, resumed
 	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile -m long
 
 test-slurm: .venv/.installed  ## Run those on a SLURM that they start; as root.
-	@$(IN_VENV) pytest -m slurm
+	@$(IN_VENV) pytest -m slurm tests/slurm
 
 lint: .venv/.installed  ## Check code and workflow; changes nothing.
 	$(IN_VENV) ruff check .

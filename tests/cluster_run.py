@@ -50,8 +50,13 @@ class ClusterRun:
 
     def start(self, *targets: str) -> subprocess.Popen[str]:
         """Start a run on the cluster."""
-        command = ("snakemake", "--workflow-profile", PROFILE, "--", *targets)
-        return self._run.start(*command, **self._environment)
+        return self.start_command(
+            *("snakemake", "--workflow-profile", PROFILE, "--", *targets)
+        )
+
+    def start_command(self, *command: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a command."""
+        return self._run.start(*command, **self._environment, **environment)
 
     def commit(self, message: str) -> str:
         """Commit everything."""
@@ -68,10 +73,11 @@ class ClusterRun:
         change(profile)
         path.write_text(yaml.safe_dump(profile))
 
-    def copy(self, target: Path) -> "ClusterRun":
-        """Copy the workspace; without DVC."""
+    def copy(self, target: Path, with_dvc: bool = False) -> "ClusterRun":
+        """Copy the workspace; unless asked for, DVC is left out."""
         copy = self._run.copy(target)
-        return ClusterRun(copy, self.cluster, RETUNE_NO_DVC="1")
+        without = {} if with_dvc else {"RETUNE_NO_DVC": "1"}
+        return ClusterRun(copy, self.cluster, **without)
 
     def read(self, path: str) -> Any:
         """Return what a JSON file holds."""
@@ -122,6 +128,11 @@ def make_cluster_run(folder: Path, cluster: Cluster) -> ClusterRun:
 
     run.adapt(change)
     return run
+
+
+def use_one_gpu(run: ClusterRun) -> None:
+    """Leave the other GPU of each node to another run."""
+    run.adapt(lambda profile: profile["set-resources"]["finetune"].update(gres="gpu:1"))
 
 
 def wait_until(happened: Callable[[], Any], process: subprocess.Popen[str]) -> Any:

@@ -123,7 +123,7 @@ def test_an_experiment_in_place_leaves_nothing_to_do_and_minds_the_profile(
     (profile / "config.yaml").write_text("printshellcmds: true\n")
     shown = run(
         *["dvc", "exp", "run", "-S", "evaluate.max_new_tokens=3"],
-        SNAKEMAKE_PROFILE=str(profile),
+        RETUNE_PROFILE=str(profile),
     )
     assert "Running stage 'evaluate'" in shown
     assert "python -m retune evaluate" in shown

@@ -49,37 +49,46 @@ def bytes_of(checkpoint):
     return {file["path"]: file["sha256"] for file in files}
 
 
-# A chain: each try dies at the next point, two steps after the last; two at the end.
-# Every second step has a checkpoint and a validation.
-STEPS = [2 * number + 4 for number in range(len(FATAL) - 1)]
-STEPS.append(STEPS[-1])
-CHAINED = {
-    **{"max_steps": STEPS[-1], "epochs": 50, "learning_rate": 1e-2, "eval_steps": 2},
-    **{"save_steps": 2, "save_total_limit": 2},
-}
+# A chain: each try dies at the next point. Where files are published does not depend on
+# the strategy; how shards are written does.
+OF_SHARDS = ("between shards", "half a shard", "while hashing", "before the rename")
 CHAINS = {
-    "ZeRO-2": {"zero_stage": 2},
-    "ZeRO-3-bf16": {"zero_stage": 3, "precision": "bf16"},
-    "pipeline": {"pipeline_stages": 2},
+    "ZeRO-2": (tuple(FATAL), {"zero_stage": 2}),
+    "ZeRO-3-bf16": (OF_SHARDS, {"zero_stage": 3, "precision": "bf16"}),
+    "pipeline": (OF_SHARDS, {"pipeline_stages": 2}),
+}
+# Every second step has a checkpoint and a validation.
+OFTEN = {
+    **{"epochs": 50, "learning_rate": 1e-2, "eval_steps": 2},
+    **{"save_steps": 2, "save_total_limit": 2},
 }
 # The other points are those of rank 0, which publishes.
 ON_RANK_1 = {"before a save", "between shards", "while hashing", "at a validation"}
 
 
+def steps_of(points):
+    """Return the step of each point: two after the last; both of the end's together."""
+    steps = [2 * number + 4 for number in range(len(points))]
+    return [*steps[:-1], steps[-2]] if points[-1] == "after everything" else steps
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", CHAINS)
 def test_nothing_is_lost_wherever_a_rank_is_killed(run, name):
-    plan = run.plan(f"plan-{name}", **CHAINS[name])
-    whole = Job(plan, run.folder / "whole" / name, CHAINED)
+    points, strategy = CHAINS[name]
+    steps = steps_of(points)
+    settings = {**OFTEN, "max_steps": steps[-1]}
+    plan = run.plan(f"plan-{name}", **strategy)
+    whole = Job(plan, run.folder / "whole" / name, settings)
     state = run.folder / "chained" / name
     with forked_ranks() as ranks:
         outcome = ranks.train(run.folder, [whole])
         assert outcome.codes == [0, 0], outcome.output
-        for point, step in zip(FATAL, STEPS, strict=True):
+        for point, step in zip(points, steps, strict=True):
             before = newest_step(state)
             fault = {"name": point, "rank": int(point in ON_RANK_1), "step": step}
             start = time.monotonic()
-            outcome = ranks.train(run.folder, [Job(plan, state, CHAINED, fault)])
+            outcome = ranks.train(run.folder, [Job(plan, state, settings, fault)])
             told = f"{point} at step {step}: {outcome.output}"
             assert outcome.codes[fault["rank"]] == -signal.SIGKILL, told
             assert read_json(state / STARTED)["step"] == before, told
@@ -88,12 +97,13 @@ def test_nothing_is_lost_wherever_a_rank_is_killed(run, name):
                 f"{point}: step {step}, resumed at {before}, newest"
                 f" {newest_step(state)}, {time.monotonic() - start:.1f} s"
             )
-        assert newest_step(state) == CHAINED["max_steps"]
-        chained = Job(plan, state, CHAINED)
+        if points[-1] == "after everything":
+            assert newest_step(state) == steps[-1]
+        chained = Job(plan, state, settings)
         outcome = ranks.train(run.folder, [chained])
         assert outcome.codes == [0, 0], outcome.output
     assert chained.losses == whole.losses
-    assert len(chained.losses) == CHAINED["max_steps"]
+    assert len(chained.losses) == steps[-1]
     assert validations(chained) == validations(whole)
     assert chained.weights == whole.weights
     assert bytes_of(chained.checkpoint) == bytes_of(whole.checkpoint)

@@ -1,12 +1,11 @@
 """What goes wrong on a cluster is told, and Snakemake ends."""
 
-import signal
 import time
 
 import psutil
 import pytest
 
-from cluster_run import CHECKPOINT, wait_until
+from cluster_run import CHECKPOINT, use_one_gpu, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -15,18 +14,36 @@ LONG = {"max_steps": 5000, "epochs": 10000, "save_steps": 5, "eval_steps": 1000}
 NOTICED_S = 150
 
 
-@pytest.fixture
-def training(run):
-    """A run whose training is going on, and its Snakemake."""
-    run.change("finetune", **LONG)
-    process = run.start(CHECKPOINT)
+@pytest.fixture(scope="module")
+def ended(finished, tmp_path_factory):
+    """Two runs at once: a rank of the one is killed, the other's job is cancelled.
+
+    Returns for each the run, its job, the exit code and what was shown.
+    """
+    folder = tmp_path_factory.mktemp("ended")
+    runs = {name: finished.copy(folder / name) for name in ("killed", "cancelled")}
+    for run in runs.values():
+        run.change("finetune", **LONG)
+        use_one_gpu(run)
+    processes = {name: run.start(CHECKPOINT) for name, run in runs.items()}
     try:
-        wait_until(run.newest_step, process)
-        yield run, process
+        for name, run in runs.items():
+            wait_until(run.newest_step, processes[name])
+        jobs = {name: run.job() for name, run in runs.items()}
+        rank_of(runs["killed"], 3).kill()
+        finished.cluster.call("scancel", jobs["cancelled"])
+        shown = {
+            name: process.communicate(timeout=NOTICED_S)[0]
+            for name, process in processes.items()
+        }
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=NOTICED_S)
+        for process in processes.values():
+            process.kill()
+            process.wait()
+    return {
+        name: (run, jobs[name], processes[name].returncode, shown[name])
+        for name, run in runs.items()
+    }
 
 
 def rank_of(run, number):
@@ -40,21 +57,16 @@ def rank_of(run, number):
     raise AssertionError(f"no rank {number}")
 
 
-def test_a_rank_that_dies_on_the_second_node_is_named(training):
-    run, process = training
-    rank_of(run, 3).kill()
-    shown, _ = process.communicate(timeout=NOTICED_S)
-    assert process.returncode == 1
+def test_a_rank_that_dies_on_the_second_node_is_named(ended):
+    run, _, code, shown = ended["killed"]
+    assert code == 1
     assert "rank 3 was killed by SIGKILL in step" in shown, shown
     assert run.newest_step()
 
 
-def test_a_job_that_is_cancelled_ends_the_run(training):
-    run, process = training
-    job = run.job()
-    run.cluster.call("scancel", job)
-    shown, _ = process.communicate(timeout=NOTICED_S)
-    assert process.returncode == 1, shown
+def test_a_job_that_is_cancelled_ends_the_run(ended):
+    run, job, code, shown = ended["cancelled"]
+    assert code == 1, shown
     assert "CANCELLED" in shown
     assert run.state_of(job) == "CANCELLED"
     assert "stopped at step" in run.log()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster_run import CHECKPOINT
+from cluster_run import CHECKPOINT, PROFILE
 from versioned_run import steps_run
 
 pytestmark = pytest.mark.slurm
@@ -36,3 +36,21 @@ def test_a_training_on_two_nodes_is_that_of_as_many_ranks_here(finished, tmp_pat
 def test_both_tools_agree_on_what_the_cluster_made(finished):
     assert "Nothing to be done" in finished.snakemake("train")
     assert "up to date" in finished("dvc", "status")
+
+
+def test_an_experiment_of_dvc_runs_on_the_cluster(finished, tmp_path):
+    run = finished.copy(tmp_path / "experiment", with_dvc=True)
+    run.commit("first run")
+    command = (
+        "dvc",
+        "exp",
+        "run",
+        "-S",
+        "configure.gradient_clipping=0.5",
+        "configure",
+    )
+    shown = run(*command, RETUNE_PROFILE=PROFILE)
+    assert "Running stage 'configure'" in shown
+    assert "configure      queued  SLURM job" in shown
+    assert run.read("plan/plan.json")["gradient_clipping"] == 0.5
+    assert "Ran experiment" in shown

@@ -1,15 +1,18 @@
 """A training whose job is preempted, requeued and timed out ends as an undisturbed one.
 
-Another one runs beside it, of the same settings: they must not disturb each other.
+Another run goes on beside it: they must not disturb each other.
 """
+
+import shutil
 
 import pytest
 
-from cluster_run import CHECKPOINT, no_waiting_after_requeue, wait_until
+from cluster_run import CHECKPOINT, no_waiting_after_requeue, use_one_gpu, wait_until
 
 pytestmark = pytest.mark.slurm
 
-STEPS = {"max_steps": 400, "epochs": 1000, "save_steps": 5, "eval_steps": 100}
+# As many as take SLURM longer than the half minute between two looks at time limits.
+STEPS = {"max_steps": 800, "epochs": 1000, "save_steps": 5, "eval_steps": 400}
 
 
 def restarted(run, process, before):
@@ -24,20 +27,20 @@ def state_name(run):
     return folder.name
 
 
-def preempt(run, process):
-    """Have a job of more weight take both nodes for a moment."""
+def preempt(run):
+    """Have a job of more weight take CPUs of both nodes for a moment."""
     run.cluster.call(
-        *("sbatch", "-p", "high", "--nodes=2", "--exclusive", "--wrap", "sleep 1"),
+        *("sbatch", "-p", "high", "--nodes=2", "--wrap", "sleep 1"),
         *("--output", "/dev/null"),
     )
 
 
-def requeue(run, process):
+def requeue(run):
     """Queue the job again, as an administrator does."""
     run.cluster.call("scontrol", "requeue", run.job())
 
 
-def shorten(run, process):
+def shorten(run):
     """Give the job a time limit of less than two minutes from now."""
     job = run.job()
     minutes = run.cluster.call("squeue", "-h", "-j", job, "-o", "%M").split(":")[0]
@@ -47,38 +50,36 @@ def shorten(run, process):
 
 def test_it_ends_as_the_undisturbed_one(finished, tmp_path):
     disturbed, other = (finished.copy(tmp_path / name) for name in ("one", "other"))
-    here = finished.copy(tmp_path / "here")
-    for run in (disturbed, other, here):
-        run.change("finetune", **STEPS)
+    disturbed.change("finetune", **STEPS)
     for run in (disturbed, other):
-        run.adapt(
-            lambda profile: profile["set-resources"]["finetune"].update(gres="gpu:1")
-        )
+        use_one_gpu(run)
     disturbed.adapt(
         lambda profile: profile["set-resources"]["finetune"].update(
-            slurm_partition="low", slurm_extra="--signal=USR1@30"
+            slurm_partition="low", slurm_extra="--signal=USR1@90"
         )
     )
-    here.change("hardware", nodes=1, gpus_per_node=4)
-    processes = []
+    shutil.rmtree(other.folder / "results/finetune")
+    processes = [disturbed.start(CHECKPOINT), other.start(CHECKPOINT)]
     try:
         with no_waiting_after_requeue(finished.cluster):
-            process = disturbed.start(CHECKPOINT)
-            processes.append(process)
             at = []
             for disturb in (preempt, requeue, shorten):
                 before = disturbed.newest_step()
-                wait_until(lambda b=before: disturbed.newest_step() > b, process)
-                disturb(disturbed, process)
-                at.append(restarted(disturbed, process, max(at, default=0)))
+                wait_until(lambda b=before: disturbed.newest_step() > b, processes[0])
+                disturb(disturbed)
+                at.append(restarted(disturbed, processes[0], max(at, default=0)))
             print(f"went on at steps {at}")
-            processes.append(other.start(CHECKPOINT))
             shown = [process.communicate()[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], shown
-    here("snakemake", "--cores", "4", "--", CHECKPOINT)
-    for run in (disturbed, other):
-        assert run.history() == here.history()
-        assert run.weights() == here.weights()
+    assert other.history() == finished.history()
+    assert other.weights() == finished.weights()
+
+    undisturbed = disturbed.copy(tmp_path / "undisturbed")
+    shutil.rmtree(undisturbed.folder / "results/finetune")
+    undisturbed.change("hardware", nodes=1, gpus_per_node=4)
+    undisturbed("snakemake", "--cores", "4", "--", CHECKPOINT)
+    assert disturbed.history() == undisturbed.history()
+    assert disturbed.weights() == undisturbed.weights()

@@ -10,15 +10,18 @@ import pytest
 
 from retune.errors import RetuneError, Stopped
 from retune.training import launch
+from retune.training.control import FILE as CONTROL
 from retune.training.failures import (
     Failure,
     Fault,
+    RankError,
     first_failure,
     is_victim,
     read_failure,
     record_failure,
 )
 from retune.training.heartbeat import Heartbeat, furthest_behind, read_beats
+from retune.training.nodes import TRAINING
 from retune.training.out_of_memory import advise, is_out_of_memory, requested
 from retune.training.stopping import StopRequest
 
@@ -122,8 +125,35 @@ def test_ranks_of_a_larger_world(tmp_path):
     assert (tmp_path / "rank5").read_text() == "5 1 8 2 node-a 29500\n"
 
 
+def test_beats_of_ranks_on_other_machines_count_for_nothing(tmp_path):
+    # Their clocks are others, so they may look late here.
+    Heartbeat(tmp_path, 0).beat(3, "training")
+    Heartbeat(tmp_path, 4).beat(3, "training")
+    beats = launch.last_beats({4: None, 5: None}, tmp_path, 7.0)
+    assert sorted(beats) == [4, 5]
+    assert (beats[4].step, beats[5].step, beats[5].time) == (3, 0, 7.0)
+
+
+def test_a_failed_rank_is_told_with_what_is_known_of_it(tmp_path):
+    with pytest.raises(RankError) as raised:
+        follow(tmp_path, "rank == 1 and os.kill(os.getpid(), signal.SIGKILL)")
+    failure = raised.value.failure
+    assert (failure.rank, failure.step, failure.fault) == (1, 3, Fault.OWN)
+    assert str(raised.value) == failure.describe()
+
+
 def test_the_visible_devices_are_left_as_they_are():
     assert "CUDA_VISIBLE_DEVICES" not in launch.rank_environment("cuda", 2, "node-a")
+
+
+@pytest.mark.parametrize(("given", "each"), [("8", "4"), ("1", "1")])
+def test_the_threads_are_those_of_all_ranks_together(monkeypatch, given, each):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    environment = launch.rank_environment("cpu", 2, "node-a")
+    assert environment["OMP_NUM_THREADS"] == each
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert environment["MKL_NUM_THREADS"] == str(share)
 
 
 def test_beats_tell_who_is_behind(tmp_path):
@@ -152,6 +182,9 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path):
     for name in (".step-00000004", "step-00000002"):
         (tmp_path / name).mkdir()
     (tmp_path / "history.jsonl").touch()
+    # Of nodes, too: an earlier failure or request to stop must not end the next try.
+    for name in ("failure-node1.json", CONTROL, TRAINING):
+        (tmp_path / name).touch()
     launch.remove_leftovers(tmp_path)
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ["history.jsonl", "step-00000002"]

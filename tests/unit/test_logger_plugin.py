@@ -76,6 +76,63 @@ def test_snakemakes_own_workings_are_left_out(show, message):
     assert show(message) == ""
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "SLURM run ID: 0e8b83df-b230-45b9-bfdf-97b4d3b02069",
+        "Cleaning up SLURM log files older than 10 day(s).",
+        "No SLURM account given, trying to guess.",
+        "Guessed SLURM account: mine",
+        "Unable to guess SLURM account. Trying to proceed without.",
+        "Falling back to 'sacct' for status queries (MinJobAge=5; threshold=45s).",
+    ],
+)
+def test_the_workings_of_the_executor_for_slurm_are_left_out(show, message):
+    assert show(message) == ""
+
+
+def test_a_job_in_the_queue_of_slurm_shows_its_step(show, tmp_path):
+    start(show, tmp_path / "tokenize.log")
+    shown = show("Job 3 has been submitted with SLURM jobid 12 (log: x/12.log).")
+    assert shown == "  tokenize       queued  SLURM job 12\n"
+
+
+def test_a_failed_job_of_slurm_shows_what_slurm_says_and_the_error_of_the_step(
+    show, tmp_path
+):
+    log, of_slurm = tmp_path / "tokenize.log", tmp_path / "12.log"
+    log.write_text("noise\nerror: no column txt\n")
+    of_slurm.write_text("chatter\n")
+    shown = show(
+        event=LogEvent.JOB_ERROR,
+        rule_name="tokenize",
+        rule_msg="SLURM-job '12' failed, SLURM status is: 'TIMEOUT'. Detailed failure"
+        " reason unavailable (status command is not 'sacct').",
+        log=[f"{log} (check log file(s) for error details)", str(of_slurm)],
+    )
+    assert shown.splitlines() == [
+        "✗ tokenize       failed",
+        "    SLURM-job '12' failed, SLURM status is: 'TIMEOUT'.",
+        "    error: no column txt",
+        f"    log: {log}",
+        f"    log: {of_slurm}",
+    ]
+
+
+def test_a_refused_job_shows_the_words_of_sbatch_without_the_command(show):
+    shown = show(
+        event=LogEvent.JOB_ERROR,
+        rule_name="tokenize",
+        rule_msg="SLURM sbatch failed. The error message was 'sbatch: error: no'.\n"
+        "    sbatch call:\n        sbatch --parsable --comment x",
+        log=["logs/nowhere.log"],
+    )
+    assert shown.splitlines() == [
+        "✗ tokenize       failed",
+        "    SLURM sbatch failed. The error message was 'sbatch: error: no'.",
+    ]
+
+
 def test_anything_else_is_passed_on(show):
     assert show("Creating conda environment envs/data.yaml...") == (
         "Creating conda environment envs/data.yaml...\n"

@@ -129,7 +129,7 @@ def test_the_conda_environment_of_a_step_has_all_that_the_step_imports(step):
 def test_pyproject_names_every_package_the_library_imports():
     sources = (ROOT / "workflow").rglob("*.py")
     imports = set().union(*(imported_packages(source) for source in sources))
-    lines = [*PROJECT["dependencies"], *EXTRAS["lora"]]
+    lines = [*PROJECT["dependencies"], *EXTRAS["lora"], *EXTRAS["slurm"]]
     named = {canonicalize_name(Requirement(line).name) for line in lines}
     assert distributions(imports) <= named
 
@@ -154,7 +154,9 @@ def test_the_citation_has_the_version_of_the_package():
     assert citation["version"] == __version__
 
 
-@pytest.mark.parametrize("target", ["train", "test", "test-long", "lint", "format"])
+@pytest.mark.parametrize(
+    "target", ["train", "test", "test-long", "test-slurm", "lint", "format"]
+)
 def test_make_offers_and_explains_a_target(target):
     assert re.search(rf"^{target}:.*## \w", (ROOT / "Makefile").read_text(), re.M)
 
@@ -170,4 +172,5 @@ def test_pytest_runs_every_folder_of_tests():
 def test_ci_runs_what_the_readme_runs():
     script = ROOT / ".ci/run"
     assert script.stat().st_mode & 0o111
-    assert re.search(r"^for target in .*\btest; do$", script.read_text(), re.M)
+    [targets] = re.findall(r"^for target in (.*); do$", script.read_text(), re.M)
+    assert {"setup", "test", "test-long", "test-slurm"} <= set(targets.split())

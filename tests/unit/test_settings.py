@@ -77,7 +77,6 @@ def test_problems_across_sections_are_named_together():
         ("configure", {"zero_stage": 0, "precision": "bf16"}, "one Adam step too many"),
         ("finetune", {"epochs": float("inf")}, "finite number"),
         ("finetune", None, "mapping of keys"),
-        ("hardware", {"nodes": 2}, "one node only"),
         ("dataset", {"source": "builtin", "document_start": "("}, "no regular"),
         ("model", {"source": "hub", "name": "a/b", "revision": "v1"}, "40 hex digits"),
         ("configure", {"offload_param": "cpu", "zero_stage": 2}, "zero_stage: 3"),
@@ -100,6 +99,11 @@ def test_impossible_combinations_say_what_would_be_right(section, values, messag
     assert len(lines) == 1
     assert section in lines[0]
     assert message in lines[0]
+
+
+def test_several_nodes_are_possible():
+    params = read_params({**MINIMAL, "hardware": {"nodes": 2, "gpus_per_node": 4}})
+    assert (params.hardware.nodes, params.hardware.gpus_per_node) == (2, 4)
 
 
 def test_a_wrong_key_does_not_hide_what_is_impossible_across_sections():

@@ -26,7 +26,7 @@ SHOWN = "JobId=12 JobName=x JobState={state} Reason=None PreemptTime={preempted}
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """Return a function that makes a SLURM command; each call of one is written down."""
+    """Return a function that makes a SLURM command; it writes its calls down."""
     calls = tmp_path / "calls"
     calls.touch()
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")

@@ -13,10 +13,13 @@ from retune.steps import CODE
 LIBRARY = Path(retune.__file__).parent
 # What only checks, shows or carries values: it cannot change a step's result.
 NOT_CODE = {"settings", "params", "errors", "progress", "cli", "steps", "__init__"}
-# What starts the ranks, watches and stops them.
+# What starts the ranks, watches and stops them, here or on other machines.
 NOT_CODE |= {
     f"training/{module}"
-    for module in ("launch", "rank", "stopping", "heartbeat", "failures")
+    for module in (
+        *("launch", "rank", "stopping", "heartbeat", "failures"),
+        *("nodes", "node", "control", "devices", "hostfile", "slurm"),
+    )
 }
 NOT_CODE |= {"training/out_of_memory", "training/ops"}
 

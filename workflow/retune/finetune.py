@@ -204,7 +204,7 @@ def only_run_in(state: Path) -> Iterator[None]:
         except OSError as error:
             raise RetuneError(
                 f"{state}: its file system has no locks ({error.strerror}), so two runs"
-                " could spoil each other; link state/ to a local disk"
+                " could spoil each other; link state/ to one that has them"
             ) from None
         yield
         lock.unlink(missing_ok=True)

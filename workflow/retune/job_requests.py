@@ -28,6 +28,8 @@ SLOW_FLOPS = {"cuda": 3e13, "cpu": 1e10}
 SLOW_EVALUATION_FLOPS = {"cuda": 3e12, "cpu": 1e10}
 # To one file system, from each node.
 DISK_BYTES_PER_S = 5e8
+# Of live weights, one rank after the other.
+HASHED_BYTES_PER_S = 1e9
 # Imports, rendezvous, loading, the first validation.
 START_MINUTES = 20
 # The least notice before a time limit; SLURM may be a minute early.
@@ -59,15 +61,19 @@ def finetune_request(
     """
     plan = read_json(plan_file)
     facts = read_json(tokens / "tokens.json")
-    nodes = plan["hardware"]["nodes"]
+    nodes, parameters = plan["hardware"]["nodes"], plan["num_parameters"]
     blocks = count_blocks(tokens, facts)
     steps = num_steps(settings, blocks, plan["global_batch_size"])
-    saving = checkpoint_bytes(plan, plan["num_parameters"]) / nodes / DISK_BYTES_PER_S
+    # Written, and read back before it counts.
+    saving = 2 * checkpoint_bytes(plan, parameters) / nodes / DISK_BYTES_PER_S
+    hashing = 2 * parameters / HASHED_BYTES_PER_S
     seconds = steps * step_seconds(plan) + steps / settings.save_steps * saving
     return JobRequest(
         mem_mb=in_mb(finetune_memory_gb(plan)),
         runtime=round_up(START_MINUTES + 2 * seconds / 60, 10),
-        notice_s=round_up(LEAST_NOTICE_S + saving + step_seconds(plan), 10),
+        notice_s=round_up(
+            LEAST_NOTICE_S + saving + hashing + 2 * step_seconds(plan), 10
+        ),
     )
 
 
@@ -124,8 +130,8 @@ def model_request(model: Path, test: Path | None, accelerator: str) -> JobReques
         # A compressed byte is about a token; a weight at least two bytes.
         flops = 2 * size * GB / 2 * test.stat().st_size
         seconds += 2 * flops / SLOW_EVALUATION_FLOPS[accelerator]
-    # In fp32, and twice while it is loaded.
-    memory = PROCESS_GB + 4 * size
+    # Evaluated in fp32, and twice there while it is loaded; joined piece by piece.
+    memory = PROCESS_GB + size * (4 if test else 0.25)
     return JobRequest(in_mb(memory), round_up(START_MINUTES + seconds / 60, 10), 0)
 
 

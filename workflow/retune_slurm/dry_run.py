@@ -2,7 +2,6 @@
 
 import logging
 import shlex
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 OWN = ("--parsable", "--job-name", "--output", "--export=ALL", "--comment")
 # What Snakemake writes for a resource that it cannot compute yet.
 TBD = "<TBD>"
+LATER = {"runtime": "time", "mem_mb": "memory", "slurm_extra": "signal"}
 # The executor reads these two apart from the others.
 ACCOUNT, PARTITION = "slurm_account", "slurm_partition"
 
@@ -19,10 +19,18 @@ ACCOUNT, PARTITION = "slurm_account", "slurm_partition"
 class ShowRequests(logging.Handler):
     """Prints a line after each job of a dry run."""
 
-    def __init__(self, find_job: Callable[[int], Any]) -> None:
-        """Take what finds a job by its number; None for those that run here."""
+    def __init__(
+        self, find_job: Callable[[int], Any], show: Callable[[str], None]
+    ) -> None:
+        """Prepare to print.
+
+        Args:
+            find_job: Returns a job by its number; None for those that run here.
+            show: Prints a line after those that were shown before.
+        """
         super().__init__()
         self._find_job = find_job
+        self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the request of a job that is shown."""
@@ -30,7 +38,7 @@ class ShowRequests(logging.Handler):
             return
         try:
             if job := self._find_job(record.jobid):
-                print(f"    sbatch: {request(job)}", file=sys.stderr)
+                self._show(f"    sbatch: {request(job)}")
         except Exception:
             self.handleError(record)
 
@@ -51,11 +59,12 @@ def request(job: Any) -> str:
 
 def not_known_yet(job: Any) -> str:
     """Return what will be asked for, too, once the job's inputs are there."""
-    names = {"runtime": "time", "mem_mb": "memory"}
     unknown = [
-        name for key, name in names.items() if str(job.resources.get(key)) == TBD
+        name for key, name in LATER.items() if str(job.resources.get(key)) == TBD
     ]
-    return f" ({' and '.join(unknown)} follow from files not made yet)" * bool(unknown)
+    return (
+        f" (to come, from files not made yet: {', '.join(unknown)})" if unknown else ""
+    )
 
 
 def option(name: str, value: Any) -> str:

@@ -88,10 +88,14 @@ def evaluation_request(model):
     return request
 
 
+def cpus_of_finetune():
+    """Return the CPUs of one node that finetune's ranks share."""
+    return gpus_per_node() * CPUS_PER_GPU or ranks_per_node() * CPUS_PER_CPU_RANK
+
+
 def finetune_resources():
     """Return finetune's resources: on several nodes it starts a process on each."""
     nodes, number = PARAMS.hardware.nodes, gpus_per_node()
-    cpus = number * CPUS_PER_GPU or ranks_per_node() * CPUS_PER_CPU_RANK
     # Without the last of them the executor would have GPUs and tasks multiplied.
     several = {"mpi": "srun", "tasks": nodes, "tasks_per_gpu": 0} if nodes > 1 else {}
     check_notice()
@@ -106,7 +110,7 @@ def finetune_resources():
         **several,
         **gpus("finetune", number),
         **estimates(request_of_finetune),
-        "cpus_per_task": cpus,
+        "cpus_per_task": cpus_of_finetune(),
         "slurm_extra": slurm_extra,
     }
 
@@ -136,24 +140,23 @@ def find_submitted(jobid):
     return None if is_local else job
 
 
-def check_machines():
-    """Stop before anything starts if finetune will not find its machines."""
-    hardware, executor = PARAMS.hardware, workflow.executor_plugin.name
-    unknown = [
-        name
-        for name in ("accelerator", "gpus_per_node")
-        if getattr(hardware, name) == "auto"
-    ]
-    if executor == "slurm" and unknown:
+def check_auto():
+    """Stop if the plan for a cluster would be made from what this machine has."""
+    for name in ("accelerator", "gpus_per_node"):
+        if getattr(PARAMS.hardware, name) == "auto":
+            raise WorkflowError(
+                f"hardware.{name}: auto asks the machine that configure runs on, which"
+                " on a cluster is not the one that trains; write what that one has"
+            )
+
+
+def check_nodes():
+    """Stop before anything starts if finetune will not find its nodes."""
+    nodes = PARAMS.hardware.nodes
+    on_slurm = workflow.executor_plugin.name == "slurm" or is_job()
+    if nodes > 1 and not (on_slurm or named_hostfile()):
         raise WorkflowError(
-            f"hardware.{unknown[0]}: auto asks the machine that configure runs on, which"
-            " on a cluster is not the one that trains; write what that one has"
-        )
-    if hardware.nodes > 1 and not (
-        executor == "slurm" or is_job() or named_hostfile()
-    ):
-        raise WorkflowError(
-            f"hardware.nodes: {hardware.nodes}: on a SLURM cluster run snakemake"
+            f"hardware.nodes: {nodes}: on a SLURM cluster run snakemake"
             " --workflow-profile profiles/slurm train; elsewhere name a hostfile in"
             " RETUNE_HOSTFILE (docs/cluster.md)"
         )
@@ -168,4 +171,5 @@ def watch_jobs():
 
 
 if workflow.is_main_process and is_for_slurm():
-    logger.addHandler(ShowRequests(find_submitted))
+    check_auto()
+    logger.addHandler(ShowRequests(find_submitted, logger.info))

@@ -34,7 +34,7 @@ def show_result():
 
 onstart:
     if workflow.is_main_process:
-        check_machines()
+        check_nodes()
         watch_jobs()
     hold_outputs()
 

@@ -47,7 +47,7 @@ rule finetune:
         "benchmarks/finetune.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: ranks_per_node()
+    threads: cpus_of_finetune()
     resources:
         **finetune_resources(),
     params:

@@ -62,6 +62,8 @@ def deepspeed_command(path: Path, nodes: int, host: str, port: int) -> list[str]
         *["--hostfile", str(path), "--num_nodes", str(nodes)],
         # One process a node, which starts the ranks.
         *["--num_gpus", "1"],
-        *["--master_addr", host, "--master_port", str(port), "--no_local_rank"],
+        *["--master_addr", host, "--master_port", str(port)],
+        # pdsh says itself which host it cannot reach, and knows its ssh's options.
+        *["--no_ssh_check", "--no_local_rank"],
         "--module",
     ]

@@ -120,10 +120,12 @@ def rank_environment(
         "HF_HUB_OFFLINE": "1",
         STEP_PID: str(os.getpid()),
     }
-    if "OMP_NUM_THREADS" not in os.environ:
-        # On GPUs, too: an optimizer that is offloaded computes on the cores.
-        cores = len(os.sched_getaffinity(0))
-        environment["OMP_NUM_THREADS"] = str(max(1, cores // local_world_size))
+    # On GPUs, too: an optimizer that is offloaded computes on the cores.
+    for library in ("OMP", "MKL"):
+        name = f"{library}_NUM_THREADS"
+        # Where it is set, by Snakemake for one, it is for all ranks together.
+        threads = int(os.environ.get(name) or len(os.sched_getaffinity(0)))
+        environment[name] = str(max(1, threads // local_world_size))
     if accelerator == "cpu":
         has_loopback = any(name == "lo" for _, name in socket.if_nameindex())
         if address == LOOPBACK and has_loopback:
@@ -331,7 +333,8 @@ def show_progress(bar: Any, last: dict[str, Any] | None) -> None:
 
 def remove_leftovers(state: Path) -> None:
     """Remove what an ended run left beside its checkpoints and its history."""
-    for pattern in ("heartbeat-rank*", "failure-*.json", "stack-rank*", CONTROL):
+    patterns = "heartbeat-rank*", "failure-*.json", "stack-rank*", "training.json"
+    for pattern in (*patterns, CONTROL):
         for path in state.glob(pattern):
             path.unlink()
     for folder in state.glob(".step-*"):

@@ -1,6 +1,6 @@
 """One node of a training on several: starts its ranks, follows them, ends them.
 
-`python -m retune.training.node --launcher srun --master HOST:PORT --state PATH ...` on
+`python -m retune.training.node --started-by srun --rank0 HOST:PORT --state PATH ...` on
 each node. Exit codes: 0 the ranks have done the last step, or stopped and saved;
 1 one failed, see failure-nodeN.json.
 """
@@ -20,6 +20,7 @@ from retune.training import launch
 from retune.training.control import ControlReader
 from retune.training.devices import check_devices
 from retune.training.failures import Failure, Fault, RankError
+from retune.training.nodes import TRAINING
 from retune.training.ops import build_ops
 from retune.training.stopping import StopRequest
 
@@ -38,13 +39,13 @@ class Silent:
 def main() -> int:
     """Run this node's ranks; return the exit code."""
     options = parse_arguments()
-    number = int(os.environ[NUMBER[options.launcher]])
+    number = int(os.environ[NUMBER[options.started_by]])
     logging.basicConfig(
         level=logging.INFO,
         format=f"%(asctime)s node {number} %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
     )
-    if options.launcher == "deepspeed":
+    if options.started_by == "deepspeed":
         # It shows its one process one GPU; the ranks share them all.
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     try:
@@ -62,38 +63,35 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's values."""
+    # Other names than those of DeepSpeed's launcher, which takes these for its own.
     parser = argparse.ArgumentParser(prog="python -m retune.training.node")
-    parser.add_argument("--launcher", choices=NUMBER, required=True)
-    parser.add_argument("--master", required=True, metavar="HOST:PORT")
-    parser.add_argument(
-        "--settings", type=FinetuneSettings.model_validate_json, required=True
-    )
-    for name in ("base", "tokens", "plan", "state"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--started-by", choices=NUMBER, required=True)
+    parser.add_argument("--rank0", required=True, metavar="HOST:PORT")
+    parser.add_argument("--state", type=Path, required=True)
     return parser.parse_args()
 
 
 def run_ranks(options: argparse.Namespace, number: int) -> None:
     """Run this node's ranks to their end."""
-    paths = options.base, options.tokens, options.plan, options.state
-    facts: dict[str, Any] = read_json(options.plan / "plan.json")
+    training = read_json(options.state / TRAINING)
+    settings = FinetuneSettings(**training["settings"])
+    base, tokens, plan = (Path(training[name]) for name in ("base", "tokens", "plan"))
+    facts: dict[str, Any] = read_json(plan / "plan.json")
     here = facts["hardware"]["gpus_per_node"]
-    host, _, port = options.master.rpartition(":")
+    host, _, port = options.rank0.rpartition(":")
     with StopRequest() as stop:
         ControlReader(options.state, stop).start()
         check_devices(facts)
         build_ops(facts)
         with launch.started(
-            launch.rank_command(options.settings, *paths),
+            launch.rank_command(settings, base, tokens, plan, options.state),
             facts["hardware"]["accelerator"],
             facts["world_size"],
             first=number * here,
             local_world_size=here,
             master=(host, int(port)),
         ) as ranks:
-            launch.follow(
-                ranks, options.state, Silent(), stop, options.settings.ddp_timeout
-            )
+            launch.follow(ranks, options.state, Silent(), stop, settings.ddp_timeout)
 
 
 def failure_of(error: RetuneError, number: int) -> Failure:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from retune.errors import RetuneError, Stopped
-from retune.publishing import read_json
+from retune.publishing import read_json, write_json
 from retune.settings import FinetuneSettings
 from retune.training import slurm
 from retune.training.control import Control
@@ -31,6 +31,8 @@ from retune.training.stopping import StopRequest
 
 log = logging.getLogger(__name__)
 
+# What the nodes are to train. A file: DeepSpeed's launcher hands arguments to a shell.
+TRAINING = "training.json"
 # How long the nodes may take to end once one has failed, or was told to leave at once.
 END_S = 60.0
 
@@ -104,11 +106,16 @@ def run_nodes(
     """
     hardware = facts["hardware"]
     launcher = find_launcher(hardware["nodes"], hardware["gpus_per_node"])
+    write_json(
+        state / TRAINING,
+        {
+            "settings": settings.model_dump(mode="json"),
+            **{"base": str(base), "tokens": str(tokens), "plan": str(plan)},
+        },
+    )
     command = [
-        *[*launcher.command, "retune.training.node", "--launcher", launcher.name],
-        *["--master", launcher.master, "--settings", settings.model_dump_json()],
-        *["--base", str(base), "--tokens", str(tokens), "--plan", str(plan)],
-        *["--state", str(state)],
+        *[*launcher.command, "retune.training.node", "--started-by", launcher.name],
+        *["--rank0", launcher.master, "--state", str(state)],
     ]
     log.info("%s on %d nodes: %s", launcher.name, hardware["nodes"], launcher.master)
     control = Control(state)

@@ -1,0 +1,130 @@
+"""How a node hears that it is to stop, and that the step has gone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from retune.publishing import read_json
+from retune.training import control
+from retune.training.control import FILE, Control
+
+SOON_S = 20
+# Time in which a node looks many times.
+WHILE_S = 0.3
+LOST_S = 0.6
+# A node that writes down what it hears. A process of its own: its reader ends it.
+NODE = """
+import sys, time
+from pathlib import Path
+from retune.training import control
+from retune.training.stopping import StopRequest
+state, control.LOST_S, control.LOOK_S = Path(sys.argv[1]), float(sys.argv[2]), 0.02
+with StopRequest() as stop:
+    control.ControlReader(state, stop).start()
+    while True:
+        (state / ".heard").write_text(" ".join(each.name for each in stop.received))
+        (state / ".heard").rename(state / "heard")
+        time.sleep(0.02)
+"""
+
+
+@pytest.fixture
+def start_node(tmp_path):
+    """Return a function that starts a node, which listens then."""
+    nodes = []
+
+    def start(lost=60.0):
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", NODE, str(tmp_path), str(lost)]
+        nodes.append(subprocess.Popen(command, env=environment))
+        deadline = time.monotonic() + SOON_S
+        while not (tmp_path / "heard").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return nodes[-1]
+
+    yield start
+    for node in nodes:
+        node.kill()
+        node.wait()
+
+
+@pytest.fixture
+def node(start_node):
+    """A node that listens."""
+    return start_node()
+
+
+def hears(state, *names):
+    """Return whether a node hears this, soon, and no more."""
+    deadline = time.monotonic() + SOON_S
+    while time.monotonic() < deadline:
+        if (state / "heard").read_text().split() == [*names]:
+            break
+        time.sleep(0.01)
+    time.sleep(WHILE_S)
+    return (state / "heard").read_text().split() == [*names]
+
+
+def test_a_request_is_heard_once_and_a_second_one_counts(node, tmp_path):
+    step = Control(tmp_path)
+    step.tell(0)
+    assert hears(tmp_path)
+    step.tell(1)
+    assert hears(tmp_path, "SIGTERM")
+    step.tell(2)
+    assert hears(tmp_path, "SIGTERM", "SIGTERM")
+
+
+def test_two_requests_at_once_are_two(node, tmp_path):
+    Control(tmp_path).tell(2)
+    assert hears(tmp_path, "SIGTERM", "SIGTERM")
+
+
+def test_a_signal_to_the_node_as_well_is_the_same_request(node, tmp_path):
+    node.send_signal(signal.SIGUSR1)
+    assert hears(tmp_path, "SIGUSR1")
+    step = Control(tmp_path)
+    step.tell(1)
+    assert hears(tmp_path, "SIGUSR1")
+    step.tell(2)
+    assert hears(tmp_path, "SIGUSR1", "SIGTERM")
+
+
+def test_a_node_leaves_when_the_step_has_gone(start_node, tmp_path, monkeypatch):
+    monkeypatch.setattr(control, "RENEW_S", 0.05)
+    node = start_node(LOST_S)
+    step = Control(tmp_path)
+    end = time.monotonic() + 2 * LOST_S
+    while time.monotonic() < end:
+        step.tell(0)
+        time.sleep(0.05)
+    assert node.poll() is None
+    assert node.wait(SOON_S) == 1
+
+
+def test_a_node_leaves_when_the_step_never_comes(start_node):
+    start = time.monotonic()
+    assert start_node(LOST_S).wait(SOON_S) == 1
+    assert time.monotonic() - start > LOST_S
+
+
+def test_the_step_writes_again_after_a_while(tmp_path, monkeypatch):
+    step = Control(tmp_path)
+    step.tell(0)
+    first = read_json(tmp_path / FILE)
+    step.tell(0)
+    assert read_json(tmp_path / FILE) == first
+    monkeypatch.setattr(control, "RENEW_S", 0.0)
+    step.tell(0)
+    assert read_json(tmp_path / FILE) != first
+
+
+def test_a_request_is_written_at_once(tmp_path):
+    step = Control(tmp_path)
+    step.tell(0)
+    step.tell(1)
+    assert read_json(tmp_path / FILE)["stops"] == 1

@@ -1,0 +1,256 @@
+"""What a dry run for a SLURM cluster shows, and what is refused before anything runs.
+
+No SLURM is needed for it; the runs on one are in tests/slurm.
+"""
+
+import re
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from retune.configure import Hardware, decide
+from retune.publishing import write_json
+from retune.settings import ConfigureSettings
+from retune.steps import CODE
+from retune.training.hostfile import HOSTFILE
+from retune.training.slurm import JOB
+
+PROFILE = "profiles/slurm"
+SLURM = ("--workflow-profile", PROFILE)
+NOT_KNOWN_YET = "(to come, from files not made yet: time, memory)"
+NOT_KNOWN_OF_FINETUNE = "(to come, from files not made yet: time, memory, signal)"
+HERE = {"download", "fetch"}
+GPUS = {"accelerator": "cuda", "nodes": 2, "gpus_per_node": 4}
+
+
+class Cluster:
+    """A workspace, for a cluster that there is not."""
+
+    def __init__(self, workspace) -> None:
+        """Take a workspace."""
+        self.folder = workspace.folder
+        self.snakemake = workspace.snakemake
+        self._messages = self._read_messages()
+
+    def set_hardware(self, **hardware: Any) -> None:
+        """Change the machines in params.yaml."""
+
+        def change(params):
+            params["hardware"] |= hardware
+            params["configure"]["global_batch_size"] = 64
+
+        self._change("params.yaml", change)
+
+    def adapt(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Change the profile, as a user does for a cluster."""
+        self._change(f"{PROFILE}/config.yaml", change)
+
+    def requests(self, *arguments: str) -> dict[str, str]:
+        """Return what sbatch would be asked for each step of a dry run."""
+        result = self.snakemake(*SLURM, "--dry-run", *arguments)
+        shown = result.stdout + result.stderr
+        assert result.returncode == 0, shown
+        requests, step = {}, None
+        for line in shown.splitlines():
+            if header := re.match(r"Job \d+: (.*)", line):
+                step = self._messages[header[1]]
+            elif request := re.match(r"    sbatch: (.*)", line):
+                requests[step] = request[1]
+                step = None  # the next one belongs to another job
+        assert shown.count("sbatch:") == len(requests)
+        return requests
+
+    def _change(self, path: str, change: Callable[[dict[str, Any]], object]) -> None:
+        file = self.folder / path
+        values = yaml.safe_load(file.read_text())
+        change(values)
+        file.write_text(yaml.safe_dump(values, sort_keys=False))
+
+    def _read_messages(self) -> dict[str, str]:
+        """Return the steps by the messages that a dry run shows for them."""
+        rules = "".join(
+            file.read_text() for file in (self.folder / "workflow/rules").glob("*.smk")
+        )
+        found = re.findall(r'^rule (\w+):.*?message:\s+"(.*?)"', rules, re.M | re.S)
+        return {message: step for step, message in found}
+
+
+@pytest.fixture
+def cluster(workspace, monkeypatch) -> Cluster:
+    for name in (JOB, HOSTFILE):
+        monkeypatch.delenv(name, raising=False)
+    return Cluster(workspace)
+
+
+def test_two_nodes_with_four_gpus_each(cluster):
+    cluster.set_hardware(**GPUS)
+    cluster.adapt(
+        lambda profile: profile["default-resources"].update(
+            gpu_type="a100", slurm_account="mine"
+        )
+    )
+    requests = cluster.requests("train")
+    assert requests["finetune"] == (
+        "-A mine -p gpu --nodes=2 --ntasks=2 --cpus-per-task=32 --gres=gpu:a100:4"
+        f" {NOT_KNOWN_OF_FINETUNE}"
+    )
+    one_gpu = f"-A mine -p gpu --cpus-per-task=4 --gres=gpu:a100:1 {NOT_KNOWN_YET}"
+    assert requests["baseline"] == requests["evaluate"] == one_gpu
+    assert requests["prepare"] == (
+        f"-A mine -p cpu --ntasks=1 --cpus-per-task=4 {NOT_KNOWN_YET}"
+    )
+    # It says nothing itself: what the profile gives.
+    assert requests["configure"] == (
+        "-A mine -p cpu -t 60 --mem 8000 --ntasks=1 --cpus-per-task=1"
+    )
+    assert set(requests) == set(CODE) - HERE
+
+
+def test_one_node_is_no_job_of_several_tasks(cluster):
+    cluster.set_hardware(**GPUS | {"nodes": 1})
+    request = cluster.requests("train")["finetune"]
+    assert request.startswith("-p gpu --nodes=1 --cpus-per-task=32 --gres=gpu:4 ")
+
+
+def test_ranks_on_cpus_ask_for_no_gpu(cluster):
+    cluster.set_hardware(accelerator="cpu", nodes=2, gpus_per_node=4)
+    requests = cluster.requests("train")
+    assert requests["finetune"].startswith(
+        "-p gpu --nodes=2 --ntasks=2 --cpus-per-task=16 "
+    )
+    assert "gres" not in "".join(requests.values())
+
+
+def test_steps_that_need_a_network_go_to_the_partition_that_has_one(cluster):
+    cluster.adapt(
+        lambda profile: profile["set-resources"].update(
+            download={"slurm_partition": "transfer"}
+        )
+    )
+    requests = cluster.requests("train")
+    assert requests["download"].startswith("-p transfer -t 60 --mem 8000 ")
+    assert set(requests) == set(CODE) - {"fetch"}
+
+
+def test_a_run_here_asks_for_nothing(cluster):
+    cluster.set_hardware(**GPUS)
+    result = cluster.snakemake("--dry-run", "train")
+    assert result.returncode == 0, result.stderr
+    assert "sbatch:" not in result.stdout + result.stderr
+
+
+def make_plan(cluster: Cluster) -> None:
+    """Have everything that finetune reads, for a plan of a large model."""
+    hardware = Hardware("cuda", 2, 4, 80, None)
+    settings = ConfigureSettings(
+        global_batch_size=64, micro_batch_size=1, zero_stage=3, precision="bf16"
+    )
+    size, length = 7 * 10**9, 2048
+    decisions = decide(settings, hardware, size, length)
+    values = {decision.setting: decision.value for decision in decisions}
+    write_json(
+        cluster.folder / "plan/plan.json",
+        {
+            **values,
+            "world_size": hardware.world_size,
+            "num_parameters": size,
+            "tokens_per_step": 64 * length,
+            "hardware": vars(hardware),
+        },
+    )
+    write_json(cluster.folder / "plan/deepspeed.json", {})
+    tokens = cluster.folder / "data/tokens"
+    write_json(tokens / "tokens.json", {"dtype": "uint16", "sequence_length": length})
+    with (tokens / "train.tokens.bin").open("wb") as file:
+        file.truncate(6400 * length * 2)
+    (cluster.folder / "models/base").mkdir(parents=True)
+
+
+# What a dry run of finetune alone takes for made.
+ALONE = ("--allowed-rules", "finetune", "--", "finetune")
+
+
+def test_time_memory_and_notice_follow_from_the_plan(cluster):
+    cluster.set_hardware(**GPUS)
+    make_plan(cluster)
+    words = shlex.split(cluster.requests(*ALONE)["finetune"])
+    given = dict(zip(words, words[1:], strict=False))
+    assert 60 < int(given["-t"]) < 600
+    # 84 GB of checkpoint: each node holds its half, beside four ranks.
+    assert 58_000 < int(given["--mem"]) < 80_000
+    [notice] = [word for word in words if word.startswith("--signal=USR1@")]
+    assert 84 + 120 < int(notice.removeprefix("--signal=USR1@")) < 600
+
+
+def test_what_a_cluster_wants_of_every_job_goes_beside_the_signal(cluster):
+    cluster.set_hardware(**GPUS)
+    cluster.adapt(
+        lambda profile: profile["default-resources"].update(
+            slurm_extra="--exclude=node7"
+        )
+    )
+    make_plan(cluster)
+    assert re.search(
+        r" --signal=USR1@\d+ --exclude=node7 ", cluster.requests(*ALONE)["finetune"]
+    )
+
+
+def test_a_profile_that_takes_the_signal_away_is_refused(cluster):
+    def change(profile):
+        profile["set-resources"]["finetune"]["slurm_extra"] = "--exclude=node7"
+
+    cluster.adapt(change)
+    result = cluster.snakemake(*SLURM, "--dry-run", "train")
+    assert result.returncode == 1
+    assert "set-resources: finetune: slurm_extra" in result.stderr
+    assert "--signal=USR1@300" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_profile_may_ask_for_its_own_notice(cluster):
+    cluster.set_hardware(**GPUS)
+    own = "--exclude=node7 --signal=USR1@900"
+
+    def change(profile):
+        profile["set-resources"]["finetune"]["slurm_extra"] = own
+
+    cluster.adapt(change)
+    make_plan(cluster)
+    request = cluster.requests(*ALONE)["finetune"]
+    assert f" {own} " in request
+    assert request.count("--signal") == 1
+
+
+def refused(cluster: Cluster, *arguments: str) -> str:
+    """Run; return what is said once it has refused before anything started."""
+    result = cluster.snakemake(*arguments, "train")
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    for made in ("data", "models", "logs"):
+        assert not (cluster.folder / made).exists(), made
+    return result.stderr
+
+
+def test_several_nodes_need_a_cluster_or_a_hostfile(cluster):
+    cluster.set_hardware(nodes=2, gpus_per_node=2)
+    shown = refused(cluster, "--cores", "1")
+    assert "hardware.nodes: 2: on a SLURM cluster run snakemake" in shown
+    assert f"--workflow-profile {PROFILE} train" in shown
+    assert HOSTFILE in shown
+
+
+@pytest.mark.parametrize("setting", ["accelerator", "gpus_per_node"])
+def test_a_cluster_must_be_told_what_it_has(cluster, setting):
+    cluster.set_hardware(**{"nodes": 1, setting: "auto"})
+    for arguments in (SLURM, (*SLURM, "--dry-run")):
+        shown = refused(cluster, *arguments)
+        assert f"hardware.{setting}: auto asks the machine" in shown
+
+
+def test_on_one_machine_it_may_be_found_out(cluster):
+    cluster.set_hardware(accelerator="auto", gpus_per_node="auto")
+    result = cluster.snakemake("--dry-run", "train")
+    assert result.returncode == 0, result.stderr
