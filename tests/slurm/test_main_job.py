@@ -46,11 +46,11 @@ def test_an_experiment_of_dvc_runs_on_the_cluster(finished, tmp_path):
         "exp",
         "run",
         "-S",
-        "configure.gradient_clipping=0.5",
+        "configure.micro_batch_size=2",
         "configure",
     )
     shown = run(*command, RETUNE_PROFILE=PROFILE)
     assert "Running stage 'configure'" in shown
     assert "configure      queued  SLURM job" in shown
-    assert run.read("plan/plan.json")["gradient_clipping"] == 0.5
+    assert run.read("plan/plan.json")["micro_batch_size"] == 2
     assert "Ran experiment" in shown

@@ -12,7 +12,7 @@ from cluster_run import CHECKPOINT, no_waiting_after_requeue, use_one_gpu, wait_
 pytestmark = pytest.mark.slurm
 
 # As many as take SLURM longer than the half minute between two looks at time limits.
-STEPS = {"max_steps": 800, "epochs": 1000, "save_steps": 5, "eval_steps": 400}
+STEPS = {"max_steps": 700, "epochs": 1000, "save_steps": 5, "eval_steps": 350}
 
 
 def restarted(run, process, before):
@@ -44,8 +44,13 @@ def shorten(run):
     """Give the job a time limit of less than two minutes from now."""
     job = run.job()
     minutes = run.cluster.call("squeue", "-h", "-j", job, "-o", "%M").split(":")[0]
-    limit = int(minutes) + 2
-    run.cluster.call("scontrol", "update", f"JobId={job}", f"TimeLimit={limit}")
+    limit_time(run, int(minutes) + 2)
+
+
+def limit_time(run, minutes):
+    """Give the job another time limit."""
+    job = run.job()
+    run.cluster.call("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
 
 
 def test_it_ends_as_the_undisturbed_one(finished, tmp_path):
@@ -69,6 +74,7 @@ def test_it_ends_as_the_undisturbed_one(finished, tmp_path):
                 disturb(disturbed)
                 at.append(restarted(disturbed, processes[0], max(at, default=0)))
             print(f"went on at steps {at}")
+            limit_time(disturbed, 60)
             shown = [process.communicate()[0] for process in processes]
     finally:
         for process in processes:
