@@ -23,7 +23,7 @@ test: .venv/.installed  ## Run the tests, but for the long ones.
 	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile -m "not long and not slurm"
 
 test-long: .venv/.installed  ## Run the long ones: runs that are killed, resumed, versioned.
-	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile -m long
+	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m long
 
 test-slurm: .venv/.installed  ## Run those on a SLURM that they start; as root.
 	@$(IN_VENV) pytest -m slurm tests/slurm

@@ -25,6 +25,7 @@ from retune.settings import FinetuneSettings
 from retune.training.checkpoint_files import find_checkpoints
 from retune.training.history import read_history
 from retune.training.ops import build_ops
+from retune.training.rank import leave
 
 TIMEOUT_S = 600
 # How long the others may take to end, once a rank has failed.
@@ -271,5 +272,6 @@ def main(folder: Path, jobs: list[dict[str, Any]]) -> None:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+        leave(0)
     else:
         serve()

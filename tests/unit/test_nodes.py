@@ -250,7 +250,7 @@ def test_nodes_that_do_not_leave_are_ended_with_all_they_have_started(run, monke
     monkeypatch.setattr(nodes, "END_S", 0.5)
     failed(run.state, 1, "rank 5 was killed", Fault.OWN)
     with pytest.raises(RankError, match="rank 5 was killed"):
-        run("sleep 1000 & echo $! > $state/pid; wait")
+        run("sleep 30 & echo $! > $state/pid; wait")
     assert gone(int((run.state / "pid").read_text()))
 
 

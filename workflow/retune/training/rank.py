@@ -103,8 +103,7 @@ def train_or_leave(
             error = explain(error, options.plan, rank, heartbeat.step, before)
         record_failure(options.state, rank, heartbeat.step, error)
         # Other ranks may wait for this one in a collective: leave without goodbye.
-        sys.stderr.flush()
-        os._exit(1)
+        leave(1)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return finished
@@ -124,5 +123,16 @@ def end_with_the_step() -> None:
         os._exit(1)
 
 
+def leave(code: int) -> None:
+    """End this process at once: all is written.
+
+    Threads of libraries can abort a process that Python takes apart, and a training
+    that is done would count as failed.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
