@@ -54,11 +54,12 @@ def estimated(request, resource):
     """Return a resource that is taken from a request, once the inputs exist."""
 
     def value(wildcards, input):
-        for path in input:
-            if not os.path.exists(path):
-                # Snakemake shows <TBD> for it, and asks again later.
-                raise FileNotFoundError(errno.ENOENT, "not made yet", str(path))
-        return getattr(request(input), resource)
+        try:
+            return getattr(request(input), resource)
+        except (OSError, ValueError, KeyError):
+            # Not there yet, or damaged, which the step will say. Snakemake shows <TBD>
+            # for an input that is missing, and asks again later.
+            raise FileNotFoundError(errno.ENOENT, "unknown", str(input[0])) from None
 
     return value
 
