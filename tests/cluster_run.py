@@ -16,6 +16,8 @@ from slurm_cluster import Cluster
 from versioned_run import BIN, SMALL, VersionedRun, make_small_run
 
 PATIENCE_S = 240
+# After which nothing is left of a job that was queued again.
+SETTLED_S = 8
 PROFILE = "profiles/slurm"
 CHECKPOINT = "results/finetune/checkpoint"
 # Two nodes with two ranks each, which compute on CPUs.
@@ -147,18 +149,23 @@ def wait_until(happened: Callable[[], Any], process: subprocess.Popen[str]) -> A
 
 @contextmanager
 def no_waiting_after_requeue(cluster: Cluster) -> Iterator[None]:
-    """Start jobs that were queued again at once: SLURM has them wait two minutes."""
+    """Start jobs that were queued again soon: SLURM has them wait two minutes."""
     done = threading.Event()
+    seen: dict[str, float] = {}
 
     def release() -> None:
         while not done.wait(0.5):
             shown = cluster.call("squeue", "-h", "-t", "pending", "-o", "%i|%r")
-            for line in shown.splitlines():
-                number, reason = line.split("|")
-                if reason == "BeginTime":
-                    cluster.call(
-                        "scontrol", "update", f"JobId={number}", "StartTime=now"
-                    )
+            lines = (line.split("|") for line in shown.splitlines())
+            waiting = {number for number, reason in lines if reason == "BeginTime"}
+            for number in set(seen) - waiting:
+                del seen[number]
+            for number in waiting:
+                first = seen.setdefault(number, time.monotonic())
+                # The end of the earlier try must not be taken for this one's.
+                if time.monotonic() > first + SETTLED_S:
+                    update = ("update", f"JobId={number}", "StartTime=now")
+                    cluster.call("scontrol", *update)
 
     thread = threading.Thread(target=release)
     thread.start()
