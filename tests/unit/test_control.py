@@ -128,3 +128,12 @@ def test_a_request_is_written_at_once(tmp_path):
     step.tell(0)
     step.tell(1)
     assert read_json(tmp_path / FILE)["stops"] == 1
+
+
+def test_a_node_hears_again_after_the_file_could_not_be_read(tmp_path, node):
+    unreadable = tmp_path / FILE
+    unreadable.mkdir()
+    time.sleep(WHILE_S)
+    unreadable.rmdir()
+    Control(tmp_path).tell(1)
+    assert hears(tmp_path, "SIGTERM")

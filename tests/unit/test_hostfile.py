@@ -32,7 +32,10 @@ def test_hosts_are_those_of_the_first_lines_in_order(hostfile):
 
 
 def test_comments_and_blank_lines_are_passed_over(hostfile):
-    path = hostfile("# ours\n\nnode-a slots=2\n   \n#node-c slots=2\nnode-b slots=2\n")
+    path = hostfile(
+        "# ours\n\nnode-a slots=2 # the first\n   \n  #node-c slots=2\n"
+        "  node-b slots=2\n"
+    )
     assert read_hosts(path, 2, 2) == ["node-a", "node-b"]
 
 
@@ -58,6 +61,13 @@ def test_a_host_with_too_few_slots_is_named(hostfile):
 def test_a_host_that_is_not_needed_may_have_too_few(hostfile):
     path = hostfile("node-a slots=8\nnode-b slots=4\n")
     assert read_hosts(path, 1, 8) == ["node-a"]
+
+
+def test_a_host_that_is_named_twice_is_refused(hostfile):
+    path = hostfile("node-a slots=8\nnode-a slots=8\n")
+    with pytest.raises(RetuneError) as raised:
+        read_hosts(path, 1, 8)
+    assert str(raised.value) == f"{path}: node-a is named twice"
 
 
 def test_too_few_hosts_are_counted(hostfile):

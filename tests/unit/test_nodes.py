@@ -233,6 +233,13 @@ def test_a_failure_is_raised_with_its_cause(run):
         run("mv $state/ready.json $state/failure-node1.json; exit 1")
 
 
+def test_a_failure_counts_also_if_the_launcher_does_not_tell(run):
+    failure = Failure(5, 1.0, 3, "rank 5 was killed", mendable=True, fault=Fault.OWN)
+    write_json(run.state / "ready.json", vars(failure))
+    with pytest.raises(RankError, match="^rank 5 was killed$"):
+        run("mv $state/ready.json $state/failure-node1.json; exit 0")
+
+
 def test_a_node_that_was_taken_away_is_told(run):
     with pytest.raises(RetuneError, match=r"without a word \(srun ended with 137"):
         run("exit 137")

@@ -13,7 +13,7 @@ import pytest
 from snakemake.common.tbdstring import TBDString
 from snakemake.iocontainers import ResourceList
 
-from retune_slurm.dry_run import request
+from retune_slurm.dry_run import describe, request
 from retune_slurm.watch import HOPELESS, Job, Watch, read_jobs
 
 RUN = "a-run"
@@ -45,12 +45,19 @@ def test_a_request_for_several_nodes_with_gpus():
     job = job_of(
         **{"mpi": "srun", "nodes": 2, "tasks": 2, "tasks_per_gpu": 0},
         **{"gres": "gpu:a100:4", "cpus_per_task": 32, "slurm_partition": "gpu"},
-        slurm_extra="--signal=USR1@300 --qos='a b'",
+        slurm_extra="--signal=USR1@300 --mail-user='a b'",
     )
     assert request(job) == (
         "-p gpu --nodes=2 --ntasks=2 --cpus-per-task=32 --signal=USR1@300"
-        " '--qos=a b' --gres=gpu:a100:4"
+        " '--mail-user=a b' --gres=gpu:a100:4"
     )
+
+
+def test_what_the_executor_would_refuse_is_shown_as_refused():
+    shown = describe(job_of(slurm_partition="gpu", slurm_extra="--gres=gpu:8"))
+    assert shown.startswith("would be refused: ")
+    assert "'slurm_extra'" in shown
+    assert describe(job_of(slurm_partition="gpu")).startswith("sbatch: -p gpu")
 
 
 @pytest.mark.parametrize(

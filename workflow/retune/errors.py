@@ -1,6 +1,7 @@
 """The exceptions for what a user can mend."""
 
 import os
+import signal
 
 
 class RetuneError(Exception):
@@ -22,3 +23,12 @@ class Stopped(RetuneError):
         """Say what was stopped, and where it will go on."""
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def ended_at_once(number: signal.Signals) -> Stopped:
+    """Return what a second signal leads to; nothing was saved for it."""
+    return Stopped(
+        f"ended at once on a second signal, {number.name}; run the same command to go"
+        " on from the last checkpoint",
+        128 + number,
+    )

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+from snakemake.exceptions import WorkflowError
 from snakemake_interface_logger_plugins.common import LogEvent
 
 # What the executor adds for itself: the name of the run, where the log goes, ...
@@ -38,16 +39,26 @@ class ShowRequests(logging.Handler):
             return
         try:
             if job := self._find_job(record.jobid):
-                self._show(f"    sbatch: {request(job)}")
+                self._show(f"    {describe(job)}")
         except Exception:
             self.handleError(record)
+
+
+def describe(job: Any) -> str:
+    """Return the request of a job, or why the executor would refuse to make it."""
+    try:
+        return f"sbatch: {request(job)}"
+    except WorkflowError as error:
+        return f"would be refused: {error}"
 
 
 def request(job: Any) -> str:
     """Return the options of sbatch for a job, by the executor's own function."""
     from snakemake_executor_plugin_slurm.submit_string import get_submit_command
     from snakemake_executor_plugin_slurm.utils import set_gres_string
+    from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 
+    validate_slurm_extra(job)
     parameters = {
         **{"run_uuid": "-", "slurm_logfile": "-", "comment_str": "-", "workdir": None},
         "account": option("-A", job.resources.get(ACCOUNT)),

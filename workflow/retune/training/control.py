@@ -61,7 +61,7 @@ class ControlReader(threading.Thread):
             time.sleep(LOOK_S)
             try:
                 content = read_json(self._file)
-            except FileNotFoundError:
+            except OSError:  # not there yet, or just replaced by another node (NFS)
                 continue
             if content != last:
                 last, seen = content, time.monotonic()

@@ -10,7 +10,7 @@ from retune.errors import RetuneError
 # Names the hostfile of a training on several machines.
 HOSTFILE = "RETUNE_HOSTFILE"
 
-LINE = re.compile(r"(?P<host>\S+)\s+slots=(?P<slots>\d+)\s*$")
+LINE = re.compile(r"(?P<host>\S+)\s+slots=(?P<slots>\d+)$")
 
 
 def named_hostfile() -> Path | None:
@@ -23,15 +23,17 @@ def read_hosts(path: Path, nodes: int, gpus_per_node: int) -> list[str]:
     """Return the hosts of the first `nodes` lines, `HOST slots=N` each.
 
     Raises:
-        RetuneError: If there are fewer, or with fewer slots than the plan needs.
+        RetuneError: If there are fewer, or with fewer slots than the plan needs, or if
+            a line says something else.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RetuneError(f"{HOSTFILE}: {path} does not exist") from None
-    lines = [line for line in text.splitlines() if line.strip() and line[0] != "#"]
-    hosts = []
-    for number, line in enumerate(lines, start=1):
+    # As DeepSpeed reads it.
+    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+    hosts: list[str] = []
+    for number, line in enumerate(filter(None, lines), start=1):
         match = LINE.match(line)
         if not match:
             raise RetuneError(f"{path}: entry {number} is {line!r}, not HOST slots=N")
@@ -40,6 +42,8 @@ def read_hosts(path: Path, nodes: int, gpus_per_node: int) -> list[str]:
                 f"{path}: {match['host']} has {match['slots']} slots,"
                 f" hardware.gpus_per_node is {gpus_per_node}"
             )
+        if match["host"] in hosts:
+            raise RetuneError(f"{path}: {match['host']} is named twice")
         hosts.append(match["host"])
     if len(hosts) < nodes:
         raise RetuneError(f"{path}: {len(hosts)} hosts, hardware.nodes is {nodes}")

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from retune.errors import Stopped
+from retune.errors import ended_at_once
 from retune.settings import FinetuneSettings
 from retune.training.control import FILE as CONTROL
 from retune.training.failures import (
@@ -173,12 +173,7 @@ def follow(
         if any(is_late(beats[number], timeout) for number in alive):
             raise RankError(explain_stall(alive, state, beats))
         if len(stop.received) > 1:
-            number = stop.received[-1]
-            raise Stopped(
-                f"ended at once on a second signal, {number.name}; run the same"
-                " command to go on from the last checkpoint",
-                128 + number,
-            )
+            raise ended_at_once(stop.received[-1])
         if stop.requested and not passed_on:
             # Before its first beat a rank does not listen yet.
             passed_on = all(beat.beats for beat in beats.values())

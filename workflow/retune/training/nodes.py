@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retune.errors import RetuneError, Stopped
+from retune.errors import RetuneError, ended_at_once
 from retune.publishing import read_json, write_json
 from retune.settings import FinetuneSettings
 from retune.training import slurm
@@ -126,13 +126,8 @@ def run_nodes(
     finally:
         end(process, control)
     if len(stop.received) > 1:
-        number = stop.received[-1]
-        raise Stopped(
-            f"ended at once on a second signal, {number.name}; run the same command to"
-            " go on from the last checkpoint",
-            128 + number,
-        )
-    if process.returncode:
+        raise ended_at_once(stop.received[-1])
+    if process.returncode or failed_nodes(state):
         raise why(state, hardware["nodes"], launcher.name, process.returncode)
 
 
