@@ -21,7 +21,7 @@ NOT_CODE |= {
         *("nodes", "node", "control", "devices", "hostfile", "slurm"),
     )
 }
-NOT_CODE |= {"training/out_of_memory", "training/ops"}
+NOT_CODE |= {f"training/{name}" for name in ("out_of_memory", "ops", "build_folders")}
 
 
 def imports_of(module):

@@ -13,6 +13,11 @@ import time
 from typing import Any
 
 from retune.errors import RetuneError
+from retune.training.build_folders import (
+    build_folder,
+    only_build_in,
+    remove_left_lock,
+)
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +26,9 @@ NEEDS = {
     "cpu_adam": "a C++ compiler (Debian: g++), and nvcc where the ranks use GPUs",
     "async_io": "a C++ compiler and libaio (Debian: g++ libaio-dev)",
 }
+
+# What DeepSpeed builds on the way.
+PARTS = {"cpu_adam": ["cpu_adam"], "async_io": ["pin_memory", "async_io"]}
 
 
 def build_ops(plan: dict[str, Any]) -> None:
@@ -60,7 +68,11 @@ def build(operator: str, setting: str) -> None:
         with contextlib.redirect_stdout(sys.stderr):
             if not builder.is_compatible(verbose=True):
                 raise RuntimeError("it does not suit this machine")
-            builder.load(verbose=False)
+            folders = [build_folder(part) for part in PARTS[operator]]
+            with only_build_in(folders[0].parent):
+                for folder in folders:
+                    remove_left_lock(folder)
+                builder.load(verbose=False)
     except Exception as error:
         raise RetuneError(
             f"{setting} needs DeepSpeed's {operator}, which could not be built"
