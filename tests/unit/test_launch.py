@@ -45,7 +45,7 @@ sys.exit(75)
 
 
 def follow(state, what, timeout=60, world_size=2, at_start=None):
-    """Start ranks that each do `what` until they are asked to stop; follow them."""
+    """Follow ranks that do `what` until they are asked to stop; return their codes."""
     command = [sys.executable, "-c", RANK % what, str(state)]
     with (
         StopRequest() as stop,
@@ -53,9 +53,8 @@ def follow(state, what, timeout=60, world_size=2, at_start=None):
     ):
         if at_start:
             at_start(ranks)
-        finished = launch.follow(ranks, state, NO_BAR, stop, timeout)
-    assert all(process.returncode is not None for process in ranks.values())
-    return finished
+        launch.follow(ranks, state, NO_BAR, stop, timeout)
+    return [process.returncode for process in ranks.values()]
 
 
 @pytest.fixture(autouse=True)
@@ -64,17 +63,18 @@ def _quick_ranks_that_find_the_library(monkeypatch):
     monkeypatch.setattr(launch, "GRACE_S", 1.0)
 
 
-def test_ranks_that_end_well_have_finished(tmp_path):
-    assert follow(tmp_path, "sys.exit(0)") is True
+def test_ranks_that_end_well_are_waited_for(tmp_path):
+    assert follow(tmp_path, "sys.exit(0)") == [0, 0]
 
 
 def test_a_signal_is_passed_on_once_and_only_to_ranks_that_listen(tmp_path):
     # It comes when no rank has begun to listen: it would end them.
-    assert not follow(
+    codes = follow(
         tmp_path,
         "pass",
         at_start=lambda ranks: os.kill(os.getpid(), signal.SIGUSR1),
     )
+    assert codes == [os.EX_TEMPFAIL] * 2
 
 
 def test_a_second_signal_ends_all_at_once(tmp_path):

@@ -18,7 +18,8 @@ PAGES = {
     for name in (
         "README.md",
         "config/README.md",
-        *("docs/dvc.md", "docs/sweeps.md", "docs/training.md"),
+        "profiles/README.md",
+        *("docs/cluster.md", "docs/dvc.md", "docs/sweeps.md", "docs/training.md"),
     )
 }
 
@@ -72,7 +73,8 @@ def test_every_yaml_excerpt_is_valid(page):
     default = yaml.safe_load((ROOT / "params.yaml").read_text())
     for block in blocks(page, "yaml"):
         excerpt = yaml.safe_load(block)
-        if "stages" not in excerpt:  # of dvc.yaml
+        # Not of dvc.yaml, nor of a profile.
+        if not {"stages", "default-resources"} & set(excerpt):
             read_params({**default, **excerpt})
 
 

@@ -143,8 +143,10 @@ def free_port() -> int:
 
 def follow(
     ranks: Ranks, state: Path, bar: Any, stop: StopRequest, timeout: int
-) -> bool:
+) -> None:
     """Wait for the ranks' end, moving the bar as they report their steps.
+
+    They end when the last step is done, or when they were stopped and have saved.
 
     Args:
         ranks: What `started` yields.
@@ -152,9 +154,6 @@ def follow(
         bar: A tqdm bar of optimizer steps.
         stop: A first signal is passed on to the ranks; a second ends the wait.
         timeout: Seconds without a sign of life after which a rank counts as hung.
-
-    Returns:
-        True when the last step is done, False when the ranks stopped and have saved.
 
     Raises:
         RankError: With the failure of the rank that failed first, or that hangs.
@@ -169,7 +168,7 @@ def follow(
             wait_for_the_others(ranks)
             raise RankError(explain_failure(ranks, state, beats, timeout))
         if not alive:
-            return all(process.returncode == 0 for process in ranks.values())
+            return
         if any(is_late(beats[number], timeout) for number in alive):
             raise RankError(explain_stall(alive, state, beats))
         if len(stop.received) > 1:
