@@ -7,9 +7,12 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 
 import pytest
+from deepspeed.ops.op_builder import AsyncIOBuilder
 
+from retune.training import ops
 from retune.training.build_folders import processes_in, remove_left_lock
 
 BUILD = "from retune.training.ops import build; build('cpu_adam', 'offload: cpu')"
@@ -61,3 +64,21 @@ def test_a_killed_build_holds_up_the_next_until_its_compilers_end(killed_build):
     end_compilers(killed_build)
     mended.join(timeout=10)
     assert not lock.exists()
+
+
+def test_locks_that_were_left_are_removed_before_a_build(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    monkeypatch.setattr(ops, "remove_left_lock", partial(remove_left_lock, patience=0))
+    monkeypatch.setattr(AsyncIOBuilder, "is_compatible", lambda *_, **__: True)
+    locks = [tmp_path / name / "lock" for name in ("pin_memory", "async_io")]
+    for lock in locks:
+        lock.parent.mkdir()
+        lock.touch()
+    left = []
+    monkeypatch.setattr(
+        AsyncIOBuilder,
+        "load",
+        lambda *_, **__: left.append([lock for lock in locks if lock.exists()]),
+    )
+    ops.build("async_io", "configure.offload_param: nvme")
+    assert left == [[]]
