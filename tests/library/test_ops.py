@@ -4,16 +4,17 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import suppress
-from functools import partial
+from threading import Thread
 
 import pytest
-from deepspeed.ops.op_builder import AsyncIOBuilder
+from deepspeed.accelerator import get_accelerator
+from deepspeed.ops.op_builder import AsyncIOBuilder, CPUAdamBuilder
 
+from retune.errors import RetuneError
 from retune.training import ops
-from retune.training.build_folders import processes_in, remove_left_lock
+from retune.training.build_folders import processes_in
 
 BUILD = "from retune.training.ops import build; build('cpu_adam', 'offload: cpu')"
 # Seconds until the compiler runs, on a busy machine.
@@ -54,31 +55,61 @@ def end_compilers(folder):
             os.kill(pid, signal.SIGKILL)
 
 
-def test_a_killed_build_holds_up_the_next_until_its_compilers_end(killed_build):
+def test_a_killed_build_holds_up_the_next_until_its_compilers_end(
+    killed_build, monkeypatch
+):
     lock = killed_build / "lock"
-    mended = threading.Thread(target=remove_left_lock, args=(killed_build, 1))
-    mended.start()
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(killed_build.parent))
+    monkeypatch.setattr(CPUAdamBuilder, "load", lambda *_, **__: None)
+    following = Thread(target=ops.build, args=("cpu_adam", "offload: cpu"))
+    following.start()
     time.sleep(3)
     assert processes_in(killed_build)
     assert lock.exists()
     end_compilers(killed_build)
-    mended.join(timeout=10)
+    following.join(timeout=10)
+    assert not following.is_alive()
     assert not lock.exists()
 
 
-def test_locks_that_were_left_are_removed_before_a_build(tmp_path, monkeypatch):
+@pytest.fixture
+def left_locks(tmp_path, monkeypatch):
+    """The locks that another machine's build left, and nothing loads for real."""
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    monkeypatch.setattr(ops, "remove_left_lock", partial(remove_left_lock, patience=0))
+    monkeypatch.setattr(ops, "QUIET_S", 0)
     monkeypatch.setattr(AsyncIOBuilder, "is_compatible", lambda *_, **__: True)
+    monkeypatch.setattr(AsyncIOBuilder, "load", lambda *_, **__: None)
     locks = [tmp_path / name / "lock" for name in ("pin_memory", "async_io")]
     for lock in locks:
         lock.parent.mkdir()
         lock.touch()
+    return locks
+
+
+def test_locks_that_were_left_are_removed_before_a_build(left_locks, monkeypatch):
     left = []
     monkeypatch.setattr(
         AsyncIOBuilder,
         "load",
-        lambda *_, **__: left.append([lock for lock in locks if lock.exists()]),
+        lambda *_, **__: left.append([lock for lock in left_locks if lock.exists()]),
     )
     ops.build("async_io", "configure.offload_param: nvme")
     assert left == [[]]
+
+
+def test_operators_that_came_with_deepspeed_need_no_folder(left_locks, monkeypatch):
+    installed = {"pin_memory": True, "async_io": True}
+    monkeypatch.setattr("deepspeed.git_version_info.installed_ops", installed)
+    name = get_accelerator()._name
+    monkeypatch.setattr("deepspeed.git_version_info.accelerator_name", name)
+    ops.build("async_io", "configure.offload_param: nvme")
+    assert all(lock.exists() for lock in left_locks)
+
+
+def test_an_error_without_words_is_told_by_its_name(left_locks, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(AsyncIOBuilder, "load", fail)
+    with pytest.raises(RetuneError, match=r"could not be built \(MemoryError\)"):
+        ops.build("async_io", "configure.offload_param: nvme")

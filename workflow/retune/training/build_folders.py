@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 log = logging.getLogger(__name__)
 
-# How long a lock that nobody here holds may be another machine's: loading what is
-# compiled takes a second or two.
-PATIENCE_S = 30.0
+# A build that nobody here sees, on another machine or in another container, changes its
+# folder more often: each object file takes a minute or two.
+QUIET_S = 600.0
 POLL_S = 0.2
 
 
@@ -28,40 +29,68 @@ def build_folder(extension: str) -> Path:
 
 
 @contextmanager
-def only_build_in(parent: Path) -> Iterator[None]:
-    """Let one run at a time build below a folder, on all machines that share it."""
-    with (parent / "retune.lock").open("w") as handle:
+def only_build_in(parent: Path) -> Iterator[bool]:
+    """Let one run at a time build below a folder, on all machines that share it.
+
+    Yields:
+        Whether the last build there was killed, on this machine.
+    """
+    with (parent / "retune.lock").open("a+") as file:
+        wait_for_lock(file, parent)
+        file.seek(0)
+        was_killed_here = file.read() == this_machine()
+        file.truncate(0)
+        file.write(this_machine())
+        file.flush()
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield was_killed_here
+        finally:
+            file.truncate(0)
+
+
+def wait_for_lock(file: TextIO, parent: Path) -> None:
+    """Lock a file, if its file system can; PyTorch's own lock must do otherwise."""
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             log.info("another run builds in %s: waiting for it", parent)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:  # PyTorch's own lock must do
-            log.warning("%s: no locks on its file system (%s)", parent, error.strerror)
-        yield
+            fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        log.warning("%s: no locks on its file system (%s)", parent, error.strerror)
 
 
-def remove_left_lock(folder: Path, patience: float = PATIENCE_S) -> None:
+def this_machine() -> str:
+    """Return what two processes share that can see each other, until the next boot."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+
+
+def remove_left_lock(folder: Path, quiet: float) -> None:
     """Remove a lock of which nobody is left; wait for whoever still builds there.
 
     Args:
         folder: Where one extension is built.
-        patience: Seconds in which a lock that no process here holds must have gone.
+        quiet: Seconds without a process or a change there after which it was left.
     """
     lock = folder / "lock"
-    deadline = time.monotonic() + patience
+    last, since = None, time.monotonic()
     said = False
     while lock.exists():
         builders = processes_in(folder)
-        if builders:
-            deadline = time.monotonic() + patience
-        elif time.monotonic() > deadline:
-            log.warning("%s: removed; the build that left it behind has ended", lock)
+        if builders or (now := changes_in(folder)) != last:
+            last, since = None if builders else now, time.monotonic()
+        if not builders and time.monotonic() - since >= quiet:
+            log.warning("%s: removed; the build that left it has ended", lock)
             lock.unlink(missing_ok=True)
             return
         if not said:
-            who = f"of process {builders[0]}" if builders else "of nobody here"
-            log.info("%s: a build's lock, %s: waiting for its end", lock, who)
+            who = f"process {builders[0]}" if builders else "nobody on this machine"
+            log.info(
+                "%s is the lock of a build by %s: waiting until it ends, or for"
+                " %.0f min without a change there",
+                *(lock, who, quiet / 60),
+            )
             said = True
         time.sleep(POLL_S)
 
@@ -85,3 +114,13 @@ def is_in(link: Path, folder: Path) -> bool:
     """Return whether a link of /proc points to a folder or into it."""
     target = os.readlink(link)
     return target == str(folder) or target.startswith(f"{folder}{os.sep}")
+
+
+def changes_in(folder: Path) -> set[tuple[str, int, int]]:
+    """Return name, size and time of each file, which a build changes."""
+    found = set()
+    for path in folder.iterdir():
+        with suppress(OSError):  # it has just been removed
+            status = path.stat()
+            found.add((path.name, status.st_size, status.st_mtime_ns))
+    return found

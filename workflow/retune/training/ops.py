@@ -10,10 +10,12 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from retune.errors import RetuneError
 from retune.training.build_folders import (
+    QUIET_S,
     build_folder,
     only_build_in,
     remove_left_lock,
@@ -23,8 +25,9 @@ log = logging.getLogger(__name__)
 
 # What it takes to build them, beside ninja, which comes with the package.
 NEEDS = {
-    "cpu_adam": "a C++ compiler (Debian: g++), and nvcc where the ranks use GPUs",
-    "async_io": "a C++ compiler and libaio (Debian: g++ libaio-dev)",
+    "cpu_adam": "a C++ compiler (Debian: g++)",
+    "async_io": "a C++ compiler and libaio (Debian: g++ libaio-dev), and the CUDA"
+    " toolkit (nvcc) where the ranks use GPUs",
 }
 
 # What DeepSpeed builds on the way.
@@ -68,14 +71,35 @@ def build(operator: str, setting: str) -> None:
         with contextlib.redirect_stdout(sys.stderr):
             if not builder.is_compatible(verbose=True):
                 raise RuntimeError("it does not suit this machine")
-            folders = [build_folder(part) for part in PARTS[operator]]
-            with only_build_in(folders[0].parent):
-                for folder in folders:
-                    remove_left_lock(folder)
+            with only_build_of(not_installed(PARTS[operator])):
                 builder.load(verbose=False)
     except Exception as error:
+        problem = (str(error) or type(error).__name__).splitlines()[0]
         raise RetuneError(
             f"{setting} needs DeepSpeed's {operator}, which could not be built"
-            f" ({str(error).splitlines()[0]}): install {NEEDS[operator]}, or write none"
+            f" ({problem}): install {NEEDS[operator]}, or write none"
         ) from error
     log.info("%s is there after %.0f s", operator, time.monotonic() - start)
+
+
+def not_installed(operators: list[str]) -> list[str]:
+    """Return the operators that were not compiled when DeepSpeed was installed."""
+    from deepspeed.accelerator import get_accelerator
+    from deepspeed.git_version_info import accelerator_name, installed_ops
+
+    if accelerator_name != get_accelerator()._name:
+        return operators
+    return [operator for operator in operators if not installed_ops.get(operator)]
+
+
+@contextlib.contextmanager
+def only_build_of(operators: list[str]) -> Iterator[None]:
+    """Keep other builds of the operators, and locks that those left, out of the way."""
+    if not operators:
+        yield
+        return
+    folders = [build_folder(operator) for operator in operators]
+    with only_build_in(folders[0].parent) as was_killed_here:
+        for folder in folders:
+            remove_left_lock(folder, quiet=0 if was_killed_here else QUIET_S)
+        yield
