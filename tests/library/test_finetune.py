@@ -12,7 +12,6 @@ import pytest
 from retune import finetune
 from retune.errors import RetuneError
 from retune.publishing import read_json
-from retune.settings import FinetuneSettings
 from retune.training.checkpoint_files import find_checkpoints, find_damage, newest_good
 from retune.training.history import read_history
 from tiny_run import TinyRun
@@ -65,18 +64,6 @@ def test_the_model_learns_and_its_numbers_are_told(reference):
     assert metrics["tokens_per_second"] > 0
 
 
-@pytest.mark.parametrize(
-    "change", [{"save_steps": 7}, {"save_total_limit": 1}, {"save_only_model": True}]
-)
-def test_a_run_resumes_though_something_else_is_to_be_kept(reference, change):
-    inputs = [reference.run.folder / name for name in ("base", "tokens", "zero2")]
-    keys = {
-        finetune.key_of_run(FinetuneSettings(**settings), *inputs)
-        for settings in ({}, change)
-    }
-    assert len(keys) == 1
-
-
 def ranks_of(state):
     """Return the processes that train into a state folder."""
     result = subprocess.run(
@@ -112,21 +99,27 @@ def started(run, plan, name, at_step, settings):
         process.wait()
 
 
-def test_a_killed_run_resumes_bit_for_bit_past_a_damaged_checkpoint(run, caplog):
-    plan = run.plan("plan-killed", zero_stage=2)
-    undisturbed = run.finetune(plan, "undisturbed", **MANY_STEPS)
-    with started(run, plan, "killed", 50, MANY_STEPS) as (_, state):
-        pass  # leaving kills all of it
-    while ranks_of(state):
-        time.sleep(0.1)
-    older, newest = find_checkpoints(state)
-    damaged = newest / "mp_rank_00_model_states.pt"
-    with damaged.open("r+b") as file:
-        file.seek(damaged.stat().st_size // 2)
+def flip_a_bit(path):
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
         byte = file.read(1)
         file.seek(-1, 1)
         file.write(bytes([byte[0] ^ 1]))
-    assert "has changed" in find_damage(newest)
+
+
+def test_a_killed_run_resumes_bit_for_bit_past_damaged_checkpoints(run):
+    plan = run.plan("plan-killed", zero_stage=2)
+    undisturbed = run.finetune(plan, "undisturbed", **MANY_STEPS)
+    settings = {**MANY_STEPS, "save_total_limit": 3}
+    with started(run, plan, "killed", 50, settings) as (_, state):
+        pass  # leaving kills all of it
+    while ranks_of(state):
+        time.sleep(0.1)
+    older, newer, newest = find_checkpoints(state)[-3:]
+    (newest / "manifest.json").write_text("{")
+    flip_a_bit(newer / "mp_rank_00_model_states.pt")
+    assert find_damage(newest) == "manifest.json is damaged"
+    assert "has changed" in find_damage(newer)
     assert newest_good(state) == older
     # What is to be kept may change in between.
     resumed = run.finetune(plan, "killed", **MANY_STEPS, save_only_model=True)
@@ -140,6 +133,29 @@ def test_a_killed_run_resumes_bit_for_bit_past_a_damaged_checkpoint(run, caplog)
 
 def holds_moments(checkpoint):
     return any(b"exp_avg" in path.read_bytes() for path in checkpoint.glob("*.pt"))
+
+
+def test_a_damaged_best_checkpoint_is_not_published_and_nothing_is_removed(still):
+    plan = still.plan("plan-best")
+    best = {**SIX_STEPS, "learning_rate": 1e-2, "load_best_model_at_end": True}
+    state = still.folder / "best-state"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "best_of", damage_the_first)
+        with pytest.raises(
+            RetuneError, match="the best checkpoint, cannot be published"
+        ):
+            still.finetune(plan, "best", **best)
+    assert not (still.folder / "best").exists()
+    (run,) = (path for path in state.iterdir() if path.is_dir())
+    assert find_damage(find_checkpoints(run)[-1]) is None
+    still.finetune(plan, "best", **{**best, "load_best_model_at_end": False})
+    assert not list(state.glob("*"))
+
+
+def damage_the_first(checkpoints):
+    """Return the first checkpoint as the best, damaged."""
+    flip_a_bit(checkpoints[0] / "mp_rank_00_model_states.pt")
+    return checkpoints[0]
 
 
 def test_the_first_failing_rank_is_named(still):

@@ -1,12 +1,16 @@
 """A run that goes on from a checkpoint ends bit for bit as the undisturbed one."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 from deepspeed.ops.op_builder import AsyncIOBuilder
 
+from retune.errors import RetuneError
 from retune.publishing import read_json
 from retune.training.checkpoint_files import find_checkpoints
+from retune.training.resume import convert
 from tiny_run import TinyRun
 from training_ranks import Job, train_all
 
@@ -24,7 +28,9 @@ STRATEGIES = {
     "zero0": {"zero_stage": 0},
     "zero1": {"zero_stage": 1, "precision": "bf16"},
     "zero2": {"zero_stage": 2},
-    "zero3": {"zero_stage": 3, "precision": "bf16"},
+    # Accumulates on one rank only.
+    "zero2-bf16": {"zero_stage": 2, "precision": "bf16", "micro_batch_size": 8},
+    "zero3": {"zero_stage": 3, "precision": "bf16", "micro_batch_size": 8},
     "zero3-fp32": {"zero_stage": 3},
     "zero2-cpu": {"zero_stage": 2, "offload_optimizer": "cpu"},
     "zero3-lora": {"zero_stage": 3},
@@ -107,6 +113,7 @@ OTHERS = {
     "zero0": 2e-5,
     "zero1": 5e-3,
     "zero2": 2e-5,
+    "zero2-bf16": 5e-3,
     "zero3": 5e-3,
     "zero3-fp32": 2e-5,
 }
@@ -138,6 +145,14 @@ def test_a_run_goes_on_on_another_number_of_ranks_and_back(still):
     train_all(still.folder, two_by_two, 4)
     assert two_by_two[0].losses == pytest.approx(pipeline.losses, abs=2e-5)
     assert read_json(two_by_two[0].state / "started.json") == {"step": 2, "saved_on": 2}
+
+
+def test_a_conversion_that_ends_without_a_word_is_told(tmp_path, monkeypatch):
+    command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda _, **options: run(command, **options))
+    with pytest.raises(RetuneError, match=r"step-00000002: .* could not .* \(-9\)"):
+        convert(tmp_path / "step-00000002")
 
 
 def move(jobs, targets, keep):

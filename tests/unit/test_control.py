@@ -1,5 +1,6 @@
 """How a node hears that it is to stop, and that the step has gone."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from retune.publishing import read_json
 from retune.training import control
-from retune.training.control import FILE, Control
+from retune.training.control import FILE, Control, end_earlier_nodes
 
 SOON_S = 20
 # Time in which a node looks many times.
@@ -24,7 +25,7 @@ from retune.training import control
 from retune.training.stopping import StopRequest
 state, control.LOST_S, control.LOOK_S = Path(sys.argv[1]), float(sys.argv[2]), 0.02
 with StopRequest() as stop:
-    control.ControlReader(state, stop).start()
+    control.ControlReader(state, "this", stop).start()
     while True:
         (state / ".heard").write_text(" ".join(each.name for each in stop.received))
         (state / ".heard").rename(state / "heard")
@@ -70,7 +71,7 @@ def hears(state, *names):
 
 
 def test_a_request_is_heard_once_and_a_second_one_counts(node, tmp_path):
-    step = Control(tmp_path)
+    step = Control(tmp_path, "this")
     step.tell(0)
     assert hears(tmp_path)
     step.tell(1)
@@ -80,14 +81,14 @@ def test_a_request_is_heard_once_and_a_second_one_counts(node, tmp_path):
 
 
 def test_two_requests_at_once_are_two(node, tmp_path):
-    Control(tmp_path).tell(2)
+    Control(tmp_path, "this").tell(2)
     assert hears(tmp_path, "SIGTERM", "SIGTERM")
 
 
 def test_a_signal_to_the_node_as_well_is_the_same_request(node, tmp_path):
     node.send_signal(signal.SIGUSR1)
     assert hears(tmp_path, "SIGUSR1")
-    step = Control(tmp_path)
+    step = Control(tmp_path, "this")
     step.tell(1)
     assert hears(tmp_path, "SIGUSR1")
     step.tell(2)
@@ -97,7 +98,7 @@ def test_a_signal_to_the_node_as_well_is_the_same_request(node, tmp_path):
 def test_a_node_leaves_when_the_step_has_gone(start_node, tmp_path, monkeypatch):
     monkeypatch.setattr(control, "RENEW_S", 0.05)
     node = start_node(LOST_S)
-    step = Control(tmp_path)
+    step = Control(tmp_path, "this")
     end = time.monotonic() + 2 * LOST_S
     while time.monotonic() < end:
         step.tell(0)
@@ -112,8 +113,47 @@ def test_a_node_leaves_when_the_step_never_comes(start_node):
     assert time.monotonic() - start > LOST_S
 
 
+def test_a_node_leaves_when_its_training_is_started_again(node, tmp_path):
+    step = Control(tmp_path, "this")
+    step.tell(1)
+    assert hears(tmp_path, "SIGTERM")
+    Control(tmp_path, "another").tell(0)
+    assert node.wait(SOON_S) == 1
+
+
+def test_a_node_leaves_when_its_training_is_started_on_one_machine(node, tmp_path):
+    end_earlier_nodes(tmp_path)
+    assert not (tmp_path / FILE).exists()  # nobody was told anything yet
+    Control(tmp_path, "this").tell(1)
+    assert hears(tmp_path, "SIGTERM")
+    end_earlier_nodes(tmp_path)
+    assert node.wait(SOON_S) == 1
+
+
+def test_what_an_earlier_start_was_told_is_not_heard(node, tmp_path):
+    Control(tmp_path, "earlier").tell(2)
+    assert hears(tmp_path)
+    Control(tmp_path, "this").tell(1)
+    assert hears(tmp_path, "SIGTERM")
+
+
+def test_a_full_disk_is_told_once_and_nothing_is_lost(tmp_path, monkeypatch, caplog):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    step = Control(tmp_path, "this")
+    with monkeypatch.context() as patch:
+        patch.setattr(control, "write_json", fail)
+        step.tell(1)
+        step.tell(1)
+    (told,) = caplog.messages
+    assert told.endswith("control.json cannot be written: No space left on device")
+    step.tell(1)
+    assert read_json(tmp_path / FILE)["stops"] == 1
+
+
 def test_the_step_writes_again_after_a_while(tmp_path, monkeypatch):
-    step = Control(tmp_path)
+    step = Control(tmp_path, "this")
     step.tell(0)
     first = read_json(tmp_path / FILE)
     step.tell(0)
@@ -124,7 +164,7 @@ def test_the_step_writes_again_after_a_while(tmp_path, monkeypatch):
 
 
 def test_a_request_is_written_at_once(tmp_path):
-    step = Control(tmp_path)
+    step = Control(tmp_path, "this")
     step.tell(0)
     step.tell(1)
     assert read_json(tmp_path / FILE)["stops"] == 1
@@ -135,5 +175,5 @@ def test_a_node_hears_again_after_the_file_could_not_be_read(tmp_path, node):
     unreadable.mkdir()
     time.sleep(WHILE_S)
     unreadable.rmdir()
-    Control(tmp_path).tell(1)
+    Control(tmp_path, "this").tell(1)
     assert hears(tmp_path, "SIGTERM")

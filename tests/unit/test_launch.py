@@ -10,7 +10,6 @@ import pytest
 
 from retune.errors import RetuneError, Stopped
 from retune.training import launch
-from retune.training.control import FILE as CONTROL
 from retune.training.failures import (
     Failure,
     Fault,
@@ -182,8 +181,8 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path):
     for name in (".step-00000004", "step-00000002"):
         (tmp_path / name).mkdir()
     (tmp_path / "history.jsonl").touch()
-    # Of nodes, too: an earlier failure or request to stop must not end the next try.
-    for name in ("failure-node1.json", CONTROL, TRAINING):
+    # Of nodes, too: an earlier failure must not end the next try.
+    for name in ("failure-node1.json", TRAINING):
         (tmp_path / name).touch()
     launch.remove_leftovers(tmp_path)
     left = sorted(path.name for path in tmp_path.iterdir())

@@ -3,6 +3,7 @@
 Real nodes with real ranks are in tests/slurm.
 """
 
+import errno
 import os
 import signal
 import socket
@@ -10,13 +11,14 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
 from retune.errors import RetuneError, Stopped
 from retune.publishing import read_json, write_json
 from retune.settings import FinetuneSettings
-from retune.training import nodes
+from retune.training import launch, node, nodes
 from retune.training.control import FILE
 from retune.training.failures import Failure, Fault, RankError
 from retune.training.hostfile import HOSTFILE
@@ -206,7 +208,8 @@ def test_the_nodes_find_all_that_they_need(run, tmp_path, monkeypatch):
     assert words[start - 2 : start] == [sys.executable, "-m"]
     monkeypatch.setattr(sys, "argv", words[start:])
     options = vars(parse_arguments())
-    assert set(options.values()) == {"srun", "10.0.0.1:29500", run.state}
+    attempt = read_json(run.state / FILE)["attempt"]
+    assert set(options.values()) == {"srun", attempt, "10.0.0.1:29500", run.state}
     training = read_json(run.state / nodes.TRAINING)
     assert FinetuneSettings(**training.pop("settings")) == SETTINGS
     names = "base", "tokens", "plan"
@@ -243,6 +246,21 @@ def test_a_failure_counts_also_if_the_launcher_does_not_tell(run):
 def test_a_node_that_was_taken_away_is_told(run):
     with pytest.raises(RetuneError, match=r"without a word \(srun ended with 137"):
         run("exit 137")
+    # Others may be left, which the launcher does not reach any more.
+    assert read_json(run.state / FILE)["stops"] == 2
+
+
+def test_a_full_disk_does_not_hide_the_cause_nor_leave_nodes(run, monkeypatch):
+    monkeypatch.setattr(nodes, "END_S", 0.5)
+    failed(run.state, 1, "rank 5: the disk is full", Fault.OWN)
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("retune.training.control.write_json", fail)
+    with pytest.raises(RankError, match="rank 5: the disk is full"):
+        run("sleep 30 & echo $! > $state/pid; wait")
+    assert gone(int((run.state / "pid").read_text()))
 
 
 def test_nodes_that_stay_after_another_has_failed_are_told_to_leave(run, monkeypatch):
@@ -259,6 +277,27 @@ def test_nodes_that_do_not_leave_are_ended_with_all_they_have_started(run, monke
     with pytest.raises(RankError, match="rank 5 was killed"):
         run("sleep 30 & echo $! > $state/pid; wait")
     assert gone(int((run.state / "pid").read_text()))
+
+
+def test_a_node_leaves_nothing_on_its_disk(tmp_path, monkeypatch):
+    disk, plan, state = tmp_path / "nvme", tmp_path / "plan", tmp_path / "state" / "run"
+    for name in ("run", "another"):
+        (disk / name).mkdir(parents=True)
+    offload = {"offload_optimizer": {"device": "nvme", "nvme_path": str(disk)}}
+    write_json(plan / "deepspeed.json", {"zero_optimization": offload})
+    hardware = {"gpus_per_node": 4, "accelerator": "cpu"}
+    write_json(plan / "plan.json", {"hardware": hardware, "world_size": 8})
+    training = {"settings": SETTINGS.model_dump(mode="json"), "plan": str(plan)}
+    write_json(state / nodes.TRAINING, {**training, "base": "base", "tokens": "tokens"})
+    for name in ("build_ops", "check_devices", "ControlReader"):
+        monkeypatch.setattr(node, name, Mock())
+    # Ranks that use the disk and fail.
+    use = f"import os; os.makedirs('{disk}/run/rank' + os.environ['RANK']); exit(1)"
+    monkeypatch.setattr(launch, "rank_command", lambda *_: [sys.executable, "-c", use])
+    options = SimpleNamespace(state=state, attempt="this", rank0="127.0.0.1:1")
+    with pytest.raises(RankError):
+        node.run_ranks(options, number=0)
+    assert [path.name for path in disk.iterdir()] == ["another"]
 
 
 def gone(pid):

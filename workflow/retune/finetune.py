@@ -1,14 +1,11 @@
 """The step `finetune`: start the ranks, show their progress, publish the result."""
 
 import fcntl
-import hashlib
-import json
 import logging
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +15,19 @@ from retune.publishing import (
     MANIFEST,
     published_folder,
     read_json,
-    sha256,
     write_json,
     write_text,
 )
 from retune.settings import FinetuneSettings
-from retune.steps import CODE
 from retune.training import launch, nodes, slurm
-from retune.training.checkpoint_files import best_of, find_checkpoints, link_folder
+from retune.training.checkpoint_files import (
+    best_of,
+    find_checkpoints,
+    find_damage,
+    link_folder,
+    step_of,
+)
+from retune.training.control import end_earlier_nodes
 from retune.training.devices import check_devices
 from retune.training.history import (
     MEASURED,
@@ -38,6 +40,7 @@ from retune.training.history import (
 from retune.training.ops import build_ops
 from retune.training.packing import PackedBlocks
 from retune.training.provenance import record_provenance
+from retune.training.run_key import identity_of, open_run
 from retune.training.schedules import num_steps, resolve_learning_rate
 from retune.training.speed import summarize_speed
 from retune.training.stopping import StopRequest
@@ -45,16 +48,8 @@ from retune.training.swap_folders import remove_swap_files
 
 log = logging.getLogger(__name__)
 
-# What of settings, plan and DeepSpeed config is, or is not, in the key of a run.
-NOT_IN_KEY = {
-    *("save_steps", "save_total_limit", "save_only_model", "load_best_model_at_end"),
-    *("ddp_timeout", "max_skipped_steps"),
-}
-PLAN_IN_KEY = (
-    *("global_batch_size", "sequence_length", "precision", "pipeline_stages"),
-    "attn_implementation",
-)
-PORTIONS = {"train_micro_batch_size_per_gpu", "gradient_accumulation_steps"}
+# Before the name of a run that is being removed.
+REMOVED = ".removed-"
 
 
 def run(
@@ -80,8 +75,9 @@ def run(
     settings = resolve_learning_rate(
         settings, read_json(base / MANIFEST).get("source", "")
     )
-    run_state = state / key_of_run(settings, base, tokens, plan)
-    run_state.mkdir(parents=True, exist_ok=True)
+    for leftover in state.glob(f"{REMOVED}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    run_state = open_run(state, identity_of(settings, base, tokens, plan))
     total = num_steps(
         settings, len(PackedBlocks(tokens, "train")), facts["global_batch_size"]
     )
@@ -111,7 +107,7 @@ def run(
         write_text(validation, as_csv(records, VALIDATIONS, of="validation_loss"))
         write_json(provenance, vars(record_provenance(Path.cwd())))
         write_json(metrics, summary)
-        shutil.rmtree(run_state)
+        remove_run(run_state)
         remove_swap_files(config, run_state.name)
     return (
         f"{summary['steps']} steps, validation loss"
@@ -130,9 +126,19 @@ def describe_resume(started: dict[str, Any], facts: dict[str, Any]) -> str:
 
 
 def checkpoint_to_publish(state: Path, settings: FinetuneSettings) -> Path:
-    """Return the last checkpoint, or the best one if that is wanted."""
+    """Return the last checkpoint, or the best one if that is wanted.
+
+    Raises:
+        RetuneError: If the best one has been damaged since it was written.
+    """
     folders = find_checkpoints(state)
     best = best_of(folders) if settings.load_best_model_at_end else None
+    # The last one has just been written, or verified before it was resumed.
+    if best not in (None, folders[-1]) and (problem := find_damage(best)):
+        raise RetuneError(
+            f"{best}, the best checkpoint, cannot be published ({problem}); bring back"
+            " a good copy, or write finetune.load_best_model_at_end: false"
+        )
     return best or folders[-1]
 
 
@@ -153,7 +159,7 @@ def run_ranks(
     """
     paths = base, tokens, plan, state
     hardware = facts["hardware"]
-    before = newest_step(state)
+    end_earlier_nodes(state)
     launch.remove_leftovers(state)
     try:
         with StopRequest() as stop:
@@ -173,19 +179,32 @@ def run_ranks(
         on = stop.received[0].name if stop.received else "a signal to a rank"
         raise Stopped(
             f"stopped at step {done} of {bar.total} on {on} and saved;"
-            f" {how_it_goes_on(done > before)}"
+            f" {how_it_goes_on()}"
         )
 
 
 def newest_step(state: Path) -> int:
     """Return the step of the newest checkpoint, 0 without one."""
-    folders = find_checkpoints(state)
-    return read_json(folders[-1] / MANIFEST)["step"] if folders else 0
+    return max(map(step_of, find_checkpoints(state)), default=0)
 
 
-def how_it_goes_on(has_advanced: bool) -> str:
-    """Return what becomes of a training that was stopped; in a SLURM job see to it."""
-    if has_advanced and slurm.requeue():
+def remove_run(state: Path) -> None:
+    """Remove the folder of a run that is published: all of it or, for a reader, none.
+
+    What an interruption left of it would be resumed. And after it Snakemake would have
+    the step run again, from nothing: signals wait until this is done.
+    """
+    with StopRequest():
+        rest = state.rename(state.with_name(f"{REMOVED}{state.name}"))
+        shutil.rmtree(rest, ignore_errors=True)
+
+
+def how_it_goes_on() -> str:
+    """Return what becomes of a training that was stopped; in a SLURM job see to it.
+
+    Every try takes a step at least, so that a job is not queued again for ever.
+    """
+    if slurm.requeue():
         return "its SLURM job is queued again and goes on from there"
     return "run the same command to go on"
 
@@ -208,29 +227,6 @@ def only_run_in(state: Path) -> Iterator[None]:
             ) from None
         yield
         lock.unlink(missing_ok=True)
-
-
-def key_of_run(settings: FinetuneSettings, base: Path, tokens: Path, plan: Path) -> str:
-    """Return a name for all that decides the result of the training, 16 hex digits.
-
-    Left out is what may change between two tries of one run: what is kept of it, how
-    it is watched, and on how many ranks and in what portions a batch is computed.
-    """
-    library = Path(__file__).parent
-    facts = read_json(plan / "plan.json")
-    config = read_json(plan / "deepspeed.json")
-    parts = [
-        settings.model_dump_json(exclude=NOT_IN_KEY),
-        json.dumps({key: facts[key] for key in PLAN_IN_KEY}),
-        facts["hardware"]["accelerator"],
-        json.dumps({k: v for k, v in config.items() if k not in PORTIONS}),
-        sha256(base / MANIFEST),
-        sha256(tokens / MANIFEST),
-        *(sha256(library / f"{module}.py") for module in CODE["finetune"]),
-        *(version(package) for package in ("torch", "deepspeed", "transformers")),
-        *([version("peft")] if settings.lora else []),
-    ]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def summarize(

@@ -53,6 +53,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "training/speed",
         "training/checkpoints",
         "training/checkpoint_files",
+        "training/run_key",
         "training/live_weights",
         "training/tensor_hashes",
         "training/resume",

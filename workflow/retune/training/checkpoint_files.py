@@ -30,6 +30,11 @@ def find_checkpoints(state: Path) -> list[Path]:
     return sorted(state.glob("step-*"))
 
 
+def step_of(checkpoint: Path) -> int:
+    """Return the step of a published checkpoint, also of a damaged one."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
 def newest_good(state: Path) -> Path | None:
     """Return the newest checkpoint whose every byte is as it was written.
 

@@ -20,7 +20,6 @@ from typing import Any
 
 from retune.errors import ended_at_once
 from retune.settings import FinetuneSettings
-from retune.training.control import FILE as CONTROL
 from retune.training.failures import (
     Failure,
     Fault,
@@ -327,8 +326,12 @@ def show_progress(bar: Any, last: dict[str, Any] | None) -> None:
 
 def remove_leftovers(state: Path) -> None:
     """Remove what an ended run left beside its checkpoints and its history."""
-    patterns = "heartbeat-rank*", "failure-*.json", "stack-rank*", "training.json"
-    for pattern in (*patterns, CONTROL):
+    for pattern in (
+        "heartbeat-rank*",
+        "failure-*.json",
+        "stack-rank*",
+        "training.json",
+    ):
         for path in state.glob(pattern):
             path.unlink()
     for folder in state.glob(".step-*"):

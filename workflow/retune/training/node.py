@@ -1,8 +1,7 @@
 """One node of a training on several: starts its ranks, follows them, ends them.
 
-`python -m retune.training.node --started-by srun --rank0 HOST:PORT --state PATH ...` on
-each node. Exit codes: 0 the ranks have done the last step, or stopped and saved;
-1 one failed, see failure-nodeN.json.
+The launcher runs `python -m retune.training.node` once on each. Exit codes: 0 the ranks
+have done the last step, or stopped and saved; 1 one failed, see failure-nodeN.json.
 """
 
 import argparse
@@ -23,6 +22,7 @@ from retune.training.failures import Failure, Fault, RankError
 from retune.training.nodes import TRAINING
 from retune.training.ops import build_ops
 from retune.training.stopping import StopRequest
+from retune.training.swap_folders import remove_swap_files
 
 # By which variable a launcher tells its processes apart.
 NUMBER = {"srun": "SLURM_NODEID", "deepspeed": "RANK"}
@@ -66,13 +66,14 @@ def parse_arguments() -> argparse.Namespace:
     # Other names than those of DeepSpeed's launcher, which takes these for its own.
     parser = argparse.ArgumentParser(prog="python -m retune.training.node")
     parser.add_argument("--started-by", choices=NUMBER, required=True)
+    parser.add_argument("--attempt", required=True)
     parser.add_argument("--rank0", required=True, metavar="HOST:PORT")
     parser.add_argument("--state", type=Path, required=True)
     return parser.parse_args()
 
 
 def run_ranks(options: argparse.Namespace, number: int) -> None:
-    """Run this node's ranks to their end."""
+    """Run this node's ranks to their end; leave nothing on its disk."""
     training = read_json(options.state / TRAINING)
     settings = FinetuneSettings(**training["settings"])
     base, tokens, plan = (Path(training[name]) for name in ("base", "tokens", "plan"))
@@ -80,18 +81,23 @@ def run_ranks(options: argparse.Namespace, number: int) -> None:
     here = facts["hardware"]["gpus_per_node"]
     host, _, port = options.rank0.rpartition(":")
     with StopRequest() as stop:
-        ControlReader(options.state, stop).start()
+        ControlReader(options.state, options.attempt, stop).start()
         check_devices(facts)
         build_ops(facts)
-        with launch.started(
-            launch.rank_command(settings, base, tokens, plan, options.state),
-            facts["hardware"]["accelerator"],
-            facts["world_size"],
-            first=number * here,
-            local_world_size=here,
-            master=(host, int(port)),
-        ) as ranks:
-            launch.follow(ranks, options.state, Silent(), stop, settings.ddp_timeout)
+        try:
+            with launch.started(
+                launch.rank_command(settings, base, tokens, plan, options.state),
+                facts["hardware"]["accelerator"],
+                facts["world_size"],
+                first=number * here,
+                local_world_size=here,
+                master=(host, int(port)),
+            ) as ranks:
+                timeout = settings.ddp_timeout
+                launch.follow(ranks, options.state, Silent(), stop, timeout)
+        finally:
+            config = read_json(plan / "deepspeed.json")
+            remove_swap_files(config, options.state.name)
 
 
 def failure_of(error: RetuneError, number: int) -> Failure:

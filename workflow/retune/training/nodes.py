@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from retune.errors import RetuneError, ended_at_once
 from retune.publishing import read_json, write_json
@@ -113,12 +114,13 @@ def run_nodes(
             **{"base": str(base), "tokens": str(tokens), "plan": str(plan)},
         },
     )
+    attempt = uuid4().hex
     command = [
         *[*launcher.command, "retune.training.node", "--started-by", launcher.name],
-        *["--rank0", launcher.master, "--state", str(state)],
+        *["--attempt", attempt, "--rank0", launcher.master, "--state", str(state)],
     ]
     log.info("%s on %d nodes: %s", launcher.name, hardware["nodes"], launcher.master)
-    control = Control(state)
+    control = Control(state, attempt)
     control.tell(0)
     process = subprocess.Popen(command, stdout=sys.stderr, start_new_session=True)
     try:
@@ -152,7 +154,13 @@ def follow(
 
 
 def end(process: subprocess.Popen, control: Control) -> None:
-    """Have the nodes leave at once, if they have not; then end the launcher."""
+    """Have the nodes leave at once, if they have not; then end the launcher.
+
+    One that has failed may have left nodes behind, as by a lost connection.
+    """
+    if process.poll() == 0:
+        return
+    control.tell(2)
     deadline = time.monotonic() + END_S / 2
     while process.poll() is None and time.monotonic() < deadline:
         control.tell(2)

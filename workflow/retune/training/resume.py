@@ -1,6 +1,7 @@
 """Going on where an earlier try stopped, also on another number of ranks."""
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -71,7 +72,8 @@ def find_resume(state: Path, plan: dict[str, Any]) -> Resume | None:
 def choose(state: Path, plan: dict[str, Any]) -> Resume | None:
     """Return the newest good checkpoint in a form that the ranks can load."""
     for leftover in state.glob(f"{UNIVERSAL}*"):
-        shutil.rmtree(leftover)
+        # Of a killed try, whose conversion may still go on.
+        shutil.rmtree(leftover, ignore_errors=True)
     folder = newest_good(state)
     if folder is None:
         return None
@@ -96,7 +98,7 @@ def choose(state: Path, plan: dict[str, Any]) -> Resume | None:
 
 def convert(folder: Path) -> Path:
     """Return a copy of a checkpoint in DeepSpeed's universal form, beside it."""
-    target = folder.with_name(f"{UNIVERSAL}{folder.name}")
+    target = folder.with_name(f"{UNIVERSAL}{os.getpid()}-{folder.name}")
     command = [
         *[sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal"],
         *["--input_folder", str(folder), "--output_folder", str(target)],
@@ -106,9 +108,10 @@ def convert(folder: Path) -> Path:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         log.error("%s", result.stderr)
+        problem = (result.stderr.strip() or str(result.returncode)).splitlines()[-1]
         raise RetuneError(
             f"{folder}: DeepSpeed could not convert it for another number of ranks"
-            f" ({result.stderr.strip().splitlines()[-1]}); resume on the number that"
+            f" ({problem}); resume on the number that"
             " saved it, or remove the folder to train from the first step"
         )
     return target
