@@ -1,27 +1,42 @@
 """Looks after a run's SLURM jobs where Snakemake's executor would wait for ever.
 
 It takes a job that was preempted for one that SLURM will run again, which SLURM does
-only where it is set up to; and a job that can never start for one that waits its turn.
+only where it is set up to; a job that can never start for one that waits its turn. And
+it does not know every end: `CANCELLED by 1000`, as sacct says, or a job SLURM forgot.
 """
 
-import os
-import signal
+import re
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from retune_slurm.executor_jobs import ExecutorJobs
+
 # Reasons for which a job stays in the queue without end: as sinfo and the accounts are
-# now, it will never fit.
-HOPELESS = {
-    *("PartitionTimeLimit", "PartitionNodeLimit", "PartitionConfig", "BadConstraints"),
-    *("AssocMaxWallDurationPerJobLimit", "QOSMaxWallDurationPerJobLimit"),
-    *("AssocMaxNodePerJobLimit", "QOSMaxNodePerJobLimit"),
-    *("AssocMaxCpuPerJobLimit", "QOSMaxCpuPerJobLimit", "QOSMaxMemoryPerJob"),
-    *("InvalidAccount", "InvalidQOS", "AccountNotAllowed", "QOSNotAllowed"),
-    *("launch failed requeued held",),
+# now, it will never fit. Limits of a user or a group pass, since others' jobs end.
+HOPELESS = re.compile(
+    r"(Assoc|QOS)Max\w+Per(Job|Node)(Limit)?|QOSMin\w+|MaxMemPerLimit"
+    r"|PartitionTimeLimit|PartitionNodeLimit|PartitionConfig|BadConstraints"
+    r"|InvalidAccount|InvalidQOS|AccountNotAllowed|QOSNotAllowed"
+    r"|DependencyNeverSatisfied|ReservationDeleted|JobHoldMaxRequeue"
+    r"|launch failed requeued held|launch failure limit exceeded requeued held"
+    r"|user env retrieval failed requeued held"
+)
+ENDED = {
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"),
+    *("OUT_OF_MEMORY", "TIMEOUT"),
 }
+# In which a job may have done its work by now.
+MAY_BE_DONE = {"COMPLETED", "COMPLETING", "RUNNING"}
+# Looks after which the executor should have seen an end, and after which a job that is
+# not shown has been forgotten; but not before so many seconds.
+LOOKS_TO_SEE_AN_END, LOOKS_TO_MISS_A_JOB, LEAST_S = 3, 10, 30.0
+# So many refusals in a row are meant.
+REFUSALS = 5
+CALL_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -38,43 +53,65 @@ class Job:
         """The step it runs."""
         return self.comment.removeprefix("rule_")
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it can never start."""
+        # Some versions write these reasons as one word.
+        reason = self.reason.replace("_", " ")
+        return self.state == "PENDING" and bool(HOPELESS.fullmatch(reason))
+
 
 class Watch(threading.Thread):
     """Looks at the jobs of one run every few seconds, as long as this process runs."""
 
     def __init__(
-        self, run_id: str, interval: float, warn: Callable[[str], None]
+        self, waited_for: ExecutorJobs, interval: float, warn: Callable[[str], None]
     ) -> None:
         """Prepare to look.
 
         Args:
-            run_id: The jobs' name.
+            waited_for: The jobs of the run.
             interval: Seconds between two looks.
             warn: Tells the user.
         """
         super().__init__(daemon=True)
-        self._run_id = run_id
+        self._waited_for = waited_for
         self._interval = interval
         self._warn = warn
         self._hopeless: set[Job] = set()
+        self._told: set[str] = set()
+        self._refusals: Counter[str] = Counter()
+        self._shown_last: dict[str, Job] = {}
+        self._over_since: dict[str, float] = {}
 
     def run(self) -> None:
         """Look until the process ends."""
         while True:
             time.sleep(self._interval)
-            self.look()
+            try:
+                self.look()
+            except Exception as error:
+                self._warn_once(f"SLURM jobs could not be looked at: {error!r}")
 
     def look(self) -> None:
         """Look once."""
-        jobs = read_jobs(self._run_id)
-        for job in jobs:
-            if job.state == "PREEMPTED":
-                self._requeue(job)
-        hopeless = {j for j in jobs if j.state == "PENDING" and j.reason in HOPELESS}
+        self._waited_for.keep_looking()
+        jobs = read_jobs(self._waited_for.run_id)
+        if jobs is None:
+            return
+        numbers = self._waited_for.numbers()
+        waiting = [job for job in jobs if job.number in numbers]
+        preempted = {job for job in waiting if job.state == "PREEMPTED"}
+        for job in preempted:
+            self._requeue(job)
+        for number in set(self._refusals) - {job.number for job in preempted}:
+            del self._refusals[number]
+        hopeless = {job for job in waiting if job.is_hopeless}
         # Seen twice: a job may show a reason for a moment while it is looked at.
         for job in hopeless & self._hopeless:
             self._cancel(job)
         self._hopeless = hopeless
+        self._end_what_is_over({job.number: job for job in jobs})
 
     def _requeue(self, job: Job) -> None:
         if call("scontrol", "requeue", job.number) is not None:
@@ -82,31 +119,75 @@ class Watch(threading.Thread):
                 f"{job.step}: SLURM job {job.number} was preempted; it is queued again"
             )
             return
-        self._warn(
-            f"{job.step}: SLURM job {job.number} was preempted, and SLURM does not"
-            " queue it again; run the same command to go on"
-        )
-        # The executor would wait for it: Ctrl-C makes Snakemake cancel all and end.
-        os.kill(os.getpid(), signal.SIGINT)
+        self._refusals[job.number] += 1
+        if self._refusals[job.number] >= REFUSALS:
+            self._fail(job, "was preempted, and SLURM does not queue it again")
 
     def _cancel(self, job: Job) -> None:
-        self._warn(
+        self._warn_once(
             f"{job.step}: SLURM job {job.number} can never start ({job.reason}); it is"
             " cancelled. Ask for less, or for another partition: profiles/README.md"
         )
-        call("scancel", job.number)
+        if call("scancel", job.number) is not None:
+            self._fail(job, f"can never start ({job.reason})")
+
+    def _end_what_is_over(self, shown: dict[str, Job]) -> None:
+        """Tell Snakemake of jobs that it waits for although they are over.
+
+        Args:
+            shown: All that squeue shows, by their numbers.
+        """
+        self._shown_last |= shown
+        now = time.monotonic()
+        for number in self._waited_for.numbers() & set(self._shown_last):
+            job = shown.get(number)
+            if job and job.state not in ENDED:
+                self._over_since.pop(number, None)
+                continue
+            since = self._over_since.setdefault(number, now)
+            looks = LOOKS_TO_SEE_AN_END if job else LOOKS_TO_MISS_A_JOB
+            if now - since >= max(LEAST_S, looks * self._interval):
+                self._end(self._shown_last[number], is_forgotten=not job)
+
+    def _end(self, job: Job, is_forgotten: bool) -> None:
+        if not is_forgotten and job.state != "COMPLETED":
+            self._fail(job, f"is {job.state}")
+        elif job.state not in MAY_BE_DONE:
+            self._fail(job, f"is not in the queue any more; it was {job.state}")
+        elif self._waited_for.succeed(job.number):
+            self._warn(
+                f"{job.step}: SLURM job {job.number} is over, which Snakemake did not"
+                " see; its outputs are looked for"
+            )
+
+    def _fail(self, job: Job, what: str) -> None:
+        self._waited_for.fail(job.number, f"SLURM job {job.number} {what}")
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._warn(text)
 
 
-def read_jobs(run_id: str) -> list[Job]:
-    """Return the jobs of a run, also those that ended lately."""
+def read_jobs(run_id: str) -> list[Job] | None:
+    """Return the jobs of a run, also those that ended lately; None if it fails."""
     shown = call(
         *("squeue", "--noheader", "--states=all", "--name", run_id),
         *("--format", "%i|%T|%r|%k"),
     )
-    return [Job(*line.split("|", 3)) for line in (shown or "").splitlines()]
+    if shown is None:
+        return None
+    lines = (line.split("|", 3) for line in shown.splitlines())
+    # `CLUSTER: name` goes before the jobs where SLURM_CLUSTERS is set.
+    return [Job(*fields) for fields in lines if len(fields) == 4]
 
 
 def call(*command: str) -> str | None:
     """Return what a SLURM command prints, None if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=CALL_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
     return done.stdout if done.returncode == 0 else None

@@ -9,6 +9,7 @@ from retune.job_requests import data_request, finetune_request, model_request
 from retune.training.hostfile import named_hostfile
 from retune.training.slurm import is_job
 from retune_slurm.dry_run import ShowRequests
+from retune_slurm.executor_jobs import ExecutorJobs
 from retune_slurm.watch import Watch
 
 # SLURM signals every process of a job step. This one waits for the step, which saves.
@@ -167,8 +168,8 @@ def watch_jobs():
     """Look after this run's SLURM jobs."""
     if workflow.executor_plugin.name == "slurm":
         interval = workflow.executor_settings.init_seconds_before_status_checks
-        run_id = workflow.scheduler._executor.run_uuid
-        Watch(run_id, interval, logger.warning).start()
+        waited_for = ExecutorJobs(workflow.scheduler._executor, interval)
+        Watch(waited_for, interval, logger.warning).start()
 
 
 if workflow.is_main_process and is_for_slurm():
