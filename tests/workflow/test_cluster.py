@@ -94,17 +94,19 @@ def test_two_nodes_with_four_gpus_each(cluster):
     )
     requests = cluster.requests("train")
     assert requests["finetune"] == (
-        "-A mine -p gpu --nodes=2 --ntasks=2 --cpus-per-task=32 --gres=gpu:a100:4"
-        f" {NOT_KNOWN_OF_FINETUNE}"
+        "-A mine -p gpu --nodes=2 --requeue --ntasks=2 --cpus-per-task=32"
+        f" --gres=gpu:a100:4 {NOT_KNOWN_OF_FINETUNE}"
     )
-    one_gpu = f"-A mine -p gpu --cpus-per-task=4 --gres=gpu:a100:1 {NOT_KNOWN_YET}"
+    one_gpu = (
+        f"-A mine -p gpu --requeue --cpus-per-task=4 --gres=gpu:a100:1 {NOT_KNOWN_YET}"
+    )
     assert requests["baseline"] == requests["evaluate"] == one_gpu
     assert requests["prepare"] == (
-        f"-A mine -p cpu --ntasks=1 --cpus-per-task=4 {NOT_KNOWN_YET}"
+        f"-A mine -p cpu --requeue --ntasks=1 --cpus-per-task=4 {NOT_KNOWN_YET}"
     )
     # It says nothing itself: what the profile gives.
     assert requests["configure"] == (
-        "-A mine -p cpu -t 60 --mem 8000 --ntasks=1 --cpus-per-task=1"
+        "-A mine -p cpu -t 60 --mem 8000 --requeue --ntasks=1 --cpus-per-task=1"
     )
     assert set(requests) == set(CODE) - HERE
 
@@ -112,14 +114,16 @@ def test_two_nodes_with_four_gpus_each(cluster):
 def test_one_node_is_no_job_of_several_tasks(cluster):
     cluster.set_hardware(**GPUS | {"nodes": 1})
     request = cluster.requests("train")["finetune"]
-    assert request.startswith("-p gpu --nodes=1 --cpus-per-task=32 --gres=gpu:4 ")
+    assert request.startswith(
+        "-p gpu --nodes=1 --requeue --cpus-per-task=32 --gres=gpu:4 "
+    )
 
 
 def test_ranks_on_cpus_ask_for_no_gpu(cluster):
     cluster.set_hardware(accelerator="cpu", nodes=2, gpus_per_node=4)
     requests = cluster.requests("train")
     assert requests["finetune"].startswith(
-        "-p gpu --nodes=2 --ntasks=2 --cpus-per-task=16 "
+        "-p gpu --nodes=2 --requeue --ntasks=2 --cpus-per-task=16 "
     )
     assert "gres" not in "".join(requests.values())
 
@@ -133,6 +137,16 @@ def test_steps_that_need_a_network_go_to_the_partition_that_has_one(cluster):
     requests = cluster.requests("train")
     assert requests["download"].startswith("-p transfer -t 60 --mem 8000 ")
     assert set(requests) == set(CODE) - {"fetch"}
+
+
+def test_a_profile_without_a_partition_is_one_for_slurm_too(cluster):
+    cluster.set_hardware(**GPUS)
+    cluster.adapt(lambda profile: profile["default-resources"].pop("slurm_partition"))
+    requests = cluster.requests("train")
+    assert requests["configure"].startswith("-t 60 --mem 8000 --requeue ")
+    assert set(requests) == set(CODE) - HERE
+    cluster.set_hardware(nodes=1, accelerator="auto")
+    assert "hardware.accelerator: auto asks" in refused(cluster, *SLURM)
 
 
 def test_a_run_here_asks_for_nothing(cluster):

@@ -21,17 +21,19 @@ class ShowRequests(logging.Handler):
     """Prints a line after each job of a dry run."""
 
     def __init__(
-        self, find_job: Callable[[int], Any], show: Callable[[str], None]
+        self, find_job: Callable[[int], Any], show: Callable[[str], None], settings: Any
     ) -> None:
         """Prepare to print.
 
         Args:
             find_job: Returns a job by its number; None for those that run here.
             show: Prints a line after those that were shown before.
+            settings: The executor's.
         """
         super().__init__()
         self._find_job = find_job
         self._show = show
+        self._settings = settings
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the request of a job that is shown."""
@@ -39,20 +41,25 @@ class ShowRequests(logging.Handler):
             return
         try:
             if job := self._find_job(record.jobid):
-                self._show(f"    {describe(job)}")
+                self._show(f"    {describe(job, self._settings)}")
         except Exception:
             self.handleError(record)
 
 
-def describe(job: Any) -> str:
-    """Return the request of a job, or why the executor would refuse to make it."""
+def describe(job: Any, settings: Any) -> str:
+    """Return the request of a job, or why the executor would refuse to make it.
+
+    Args:
+        job: One that would be submitted.
+        settings: The executor's.
+    """
     try:
-        return f"sbatch: {request(job)}"
+        return f"sbatch: {request(job, settings)}"
     except WorkflowError as error:
         return f"would be refused: {error}"
 
 
-def request(job: Any) -> str:
+def request(job: Any, settings: Any) -> str:
     """Return the options of sbatch for a job, by the executor's own function."""
     from snakemake_executor_plugin_slurm.submit_string import get_submit_command
     from snakemake_executor_plugin_slurm.utils import set_gres_string
@@ -64,7 +71,7 @@ def request(job: Any) -> str:
         "account": option("-A", job.resources.get(ACCOUNT)),
         "partition": option("-p", job.resources.get(PARTITION)),
     }
-    command = get_submit_command(job, parameters) + set_gres_string(job)
+    command = get_submit_command(job, parameters, settings) + set_gres_string(job)
     return shlex.join(without_own(shlex.split(command)[1:])) + not_known_yet(job)
 
 

@@ -8,6 +8,7 @@ from snakemake.logging import logger
 from retune.job_requests import data_request, finetune_request, model_request
 from retune.training.hostfile import named_hostfile
 from retune.training.slurm import is_job
+from retune_slurm.command_line import read_settings
 from retune_slurm.dry_run import ShowRequests
 from retune_slurm.executor_jobs import ExecutorJobs
 from retune_slurm.watch import Watch
@@ -128,11 +129,6 @@ def check_notice():
         )
 
 
-def is_for_slurm():
-    """Return whether this run, or the run that this is the dry run of, uses SLURM."""
-    return "slurm_partition" in (workflow.resource_settings.default_resources or {})
-
-
 def find_submitted(jobid):
     """Return a job of a dry run, None if it would run beside Snakemake."""
     if not workflow.dryrun:
@@ -172,6 +168,6 @@ def watch_jobs():
         Watch(waited_for, interval, logger.warning).start()
 
 
-if workflow.is_main_process and is_for_slurm():
+if workflow.is_main_process and (slurm_settings := read_settings(sys.argv[1:])):
     check_auto()
-    logger.addHandler(ShowRequests(find_submitted, logger.info))
+    logger.addHandler(ShowRequests(find_submitted, logger.info, slurm_settings))
