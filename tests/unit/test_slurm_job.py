@@ -11,6 +11,7 @@ from retune.errors import RetuneError
 from retune.training.slurm import (
     JOB,
     REQUEUE,
+    TRIES,
     Allocation,
     call,
     field,
@@ -21,6 +22,12 @@ from retune.training.slurm import (
 )
 
 NODE = "NodeName=node-a Arch=x86_64 NodeAddr={address} NodeHostName=node-a CPUTot=64"
+# As SLURM 22.05 writes it, shortened.
+JOB_SHOWN = (
+    "JobId=12 JobName=x JobState=RUNNING Reason=None BatchHost=node1 NumNodes={nodes}"
+    " NumCPUs={cpus} NumTasks=2 CPUs/Task=1 JOB_GRES=(null)   {details}"
+    " MinCPUsNode=1 MinMemoryNode=1000M"
+)
 SHOWN = "JobId=12 JobName=x JobState={state} Reason=None PreemptTime={preempted}"
 
 
@@ -32,6 +39,7 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv(JOB, "12")
     monkeypatch.setenv(REQUEUE, "1")
+    monkeypatch.setattr("retune.training.slurm.BETWEEN_TRIES_S", 0)
 
     def make(name, body):
         command = tmp_path / name
@@ -48,20 +56,49 @@ def job_that_is(slurm, state, preempted="None", requeue="exit 0"):
     slurm("scontrol", f'case "$1" in show) echo "{shown}";; requeue) {requeue};; esac')
 
 
+def job_on(slurm, details, nodes=2, cpus=128, node="NodeName=node1 State=IDLE"):
+    """Make commands that show a job with these details."""
+    slurm("squeue", f'echo "{nodes}|{cpus}|node1"')
+    shown = JOB_SHOWN.format(nodes=nodes, cpus=cpus, details=details)
+    slurm(
+        "scontrol", f"case \"$2\" in job) echo '{shown}';; node) echo '{node}';; esac"
+    )
+
+
 def test_an_allocation_is_what_squeue_and_scontrol_say(slurm):
-    slurm("squeue", 'echo "2|128|node-a"')
-    slurm("scontrol", f'echo "{NODE.format(address="10.0.0.1")}"')
+    node = NODE.format(address="10.0.0.1")
+    job_on(slurm, "Nodes=node[1-2] CPU_IDs=0-63 Mem=1000 GRES=", node=node)
     assert read_allocation() == Allocation(2, 64, "10.0.0.1")
     assert slurm.calls() == [
         "squeue --noheader --jobs 12 -o %D|%C|%B",
-        "scontrol show node --oneliner node-a",
+        "scontrol show job --details --oneliner 12",
+        "scontrol show node --oneliner node1",
     ]
 
 
+@pytest.mark.parametrize(
+    ("nodes", "cpus", "details", "least"),
+    [
+        # Whole nodes of different sizes.
+        (2, 12, "Nodes=node1 CPU_IDs=0-3 Mem=1000 GRES=gpu:a100:2(IDX:0-1)  "
+         " Nodes=node2 CPU_IDs=0-7 Mem=1000 GRES=gpu:a100:2(IDX:0-1)", 4),
+        (2, 6, "Nodes=node[1-2] CPU_IDs=0-2 Mem=1000 GRES=", 3),
+        (1, 3, "Nodes=node1 CPU_IDs=0-2 Mem=1000 GRES=", 3),
+        (1, 9, "Nodes=node1 CPU_IDs=1,4-7,10 Mem=1000 GRES=", 6),
+        # One thread of each core.
+        (2, 8, "Nodes=node[1-2] CPU_IDs=0-7 Mem=1000 GRES=", 4),
+        # A SLURM that does not say which.
+        (2, 8, "", 4),
+    ],
+)  # fmt: skip
+def test_each_node_has_the_cpus_of_the_smallest(slurm, nodes, cpus, details, least):
+    job_on(slurm, details, nodes, cpus)
+    assert read_allocation().cpus_per_node == least
+
+
 def test_a_node_without_an_address_is_reached_by_its_name(slurm):
-    slurm("squeue", 'echo "1|8|node-a"')
-    slurm("scontrol", 'echo "NodeName=node-a State=IDLE"')
-    assert read_allocation().address == "node-a"
+    job_on(slurm, "")
+    assert read_allocation().address == "node1"
 
 
 def test_srun_starts_one_process_with_all_of_each_node():
@@ -135,6 +172,31 @@ def test_a_field_is_found_by_its_whole_name(text, value):
     assert field(text, "JobState") == value
 
 
+def fails_at_first(slurm, tmp_path, times, body):
+    """Make a scontrol that a busy controller does not answer so many times."""
+    (tmp_path / "busy").write_text("x" * times)
+    slurm(
+        "scontrol",
+        f"left=$(cat {tmp_path}/busy)\n"
+        f'if [ "$left" ]; then printf %s "${{left#x}}" > {tmp_path}/busy\n'
+        "echo Socket timed out on send/recv operation >&2; exit 1; fi\n" + body,
+    )
+
+
+def test_an_allocation_is_asked_for_until_slurm_answers(slurm, tmp_path):
+    slurm("squeue", 'echo "1|8|node1"')
+    fails_at_first(slurm, tmp_path, TRIES - 1, "echo NodeAddr=10.0.0.1")
+    assert read_allocation() == Allocation(1, 8, "10.0.0.1")
+
+
+def test_a_job_is_queued_again_as_soon_as_slurm_answers(slurm, tmp_path, caplog):
+    shown = SHOWN.format(state="RUNNING", preempted="None")
+    fails_at_first(slurm, tmp_path, TRIES - 1, f'[ "$1" = requeue ] || echo "{shown}"')
+    assert requeue() is True
+    assert slurm.calls()[-1] == "scontrol requeue 12"
+    assert caplog.text.count("Socket timed out") == TRIES - 1
+
+
 def test_a_command_that_fails_is_told_in_its_own_words(slurm):
     slurm("squeue", "echo Invalid job id specified >&2; exit 1")
     with pytest.raises(RetuneError) as raised:
@@ -142,9 +204,19 @@ def test_a_command_that_fails_is_told_in_its_own_words(slurm):
     assert str(raised.value) == (
         "squeue --noheader --jobs 12 -o %D|%C|%B: Invalid job id specified"
     )
+    assert len(slurm.calls()) == TRIES
+
+
+def test_a_command_that_does_not_return_is_given_up(slurm, monkeypatch):
+    monkeypatch.setattr("retune.training.slurm.ANSWER_S", 0.1)
+    slurm("squeue", "exec sleep 60")
+    with pytest.raises(RetuneError, match="squeue: no answer in 0 s"):
+        call("squeue")
+    assert len(slurm.calls()) == TRIES
 
 
 def test_a_command_that_is_not_there_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("retune.training.slurm.BETWEEN_TRIES_S", 0)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RetuneError, match="SLURM's squeue is not on the PATH"):
         call("squeue")
