@@ -75,6 +75,14 @@ class ClusterRun:
         change(profile)
         path.write_text(yaml.safe_dump(profile))
 
+    def put_before(self, command: str, script: str) -> None:
+        """Have this run find a script of its own in place of a command."""
+        own = self.folder.parent / f"{self.folder.name}-bin"
+        own.mkdir(exist_ok=True)
+        (own / command).write_text(f"#!/bin/sh\n{script}\n")
+        (own / command).chmod(0o755)
+        self._environment["PATH"] = f"{own}:{self._environment['PATH']}"
+
     def copy(self, target: Path, with_dvc: bool = False) -> "ClusterRun":
         """Copy the workspace; unless asked for, DVC is left out."""
         copy = self._run.copy(target)
