@@ -13,8 +13,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+# Set where a skipped test would hide that something is missing.
+MUST_RUN = "RETUNE_TESTS_MUST_RUN"
 COMMANDS = "srun", "sbatch", "scancel", "scontrol", "squeue", "sinfo"
 DAEMONS = "slurmctld", "slurmd", "munged"
+SSH_COMMANDS = "sshd", "ssh", "ssh-keygen", "pdsh"
 PACKAGES = (
     "slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins openssh-server pdsh"
 )
@@ -78,9 +83,16 @@ SLURM_CONF={folder}/slurm.conf exec {command} "$@"
 """
 
 
-def why_not() -> str | None:
-    """Return why no cluster can be started here; None if one can."""
-    missing = [name for name in (*COMMANDS, *DAEMONS) if not find(name)]
+def require(*commands: str) -> None:
+    """Skip a test if it lacks a command or root's rights; fail where none may skip."""
+    if reason := why_not(*commands):
+        assert not os.environ.get(MUST_RUN), reason
+        pytest.skip(reason)
+
+
+def why_not(*commands: str) -> str | None:
+    """Return why nothing that needs these can be started here; None if it can."""
+    missing = [name for name in commands if not find(name)]
     if missing:
         return f"no {', '.join(missing)}; as root: apt-get install {PACKAGES}"
     if os.getuid() != 0:

@@ -1,6 +1,5 @@
 """A cluster for all tests here, and a run on it that each of them may copy."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,17 +8,12 @@ from pathlib import Path
 import pytest
 
 from cluster_run import ClusterRun, make_cluster_run
-from slurm_cluster import Cluster, why_not
-
-# Set where a skipped test would hide that something is missing.
-MUST_RUN = "RETUNE_TESTS_MUST_RUN"
+from slurm_cluster import COMMANDS, DAEMONS, Cluster, require
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    if reason := why_not():
-        assert not os.environ.get(MUST_RUN), reason
-        pytest.skip(reason)
+    require(*COMMANDS, *DAEMONS)
     # Not in pytest's own folder: the path of a socket must be short.
     folder = Path(tempfile.mkdtemp(prefix="retune-slurm-"))
     cluster = Cluster(folder / "c")

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from cluster_run import CHECKPOINT, wait_until
-from slurm_cluster import find, free_ports
+from slurm_cluster import SSH_COMMANDS, find, free_ports, require
 
 pytestmark = pytest.mark.slurm
 
@@ -23,6 +23,7 @@ STOPPED_S = 120
 @pytest.fixture(scope="module")
 def ssh_options(tmp_path_factory):
     """A server for the module; return the options of ssh that reach it."""
+    require(*SSH_COMMANDS)
     folder = tmp_path_factory.mktemp("ssh")
     folder.chmod(0o700)
     Path("/run/sshd").mkdir(exist_ok=True)
@@ -33,7 +34,8 @@ def ssh_options(tmp_path_factory):
     [port] = free_ports(1)
     options = {
         **{"Port": port, "HostKey": folder / "host", "StrictModes": "no"},
-        **{"AuthorizedKeysFile": folder / "authorized_keys", "UsePAM": "no"},
+        # Without PAM a root without a password is refused.
+        **{"AuthorizedKeysFile": folder / "authorized_keys", "UsePAM": "yes"},
         **{"PidFile": folder / "pid", "PermitRootLogin": "yes"},
     }
     listen = [f"-oListenAddress={address}" for address in ADDRESSES]
