@@ -133,8 +133,9 @@ def refuse(run, **resources):
 
 
 def test_a_request_that_no_node_can_meet_is_refused_at_once(run):
-    shown, seconds = refuse(run, gres="gpu:9")
+    shown, seconds = refuse(run, gres="gpu:9", runtime=20)
     assert "Requested node configuration is not available" in shown
+    assert shown.count("20 minutes may be too few for a single step") == 1
     assert seconds < 30
 
 

@@ -7,6 +7,7 @@ from retune.job_requests import (
     data_request,
     finetune_memory_gb,
     finetune_request,
+    least_runtime,
     model_request,
     step_seconds,
 )
@@ -80,6 +81,16 @@ def test_time_is_at_least_what_starting_takes_and_twice_the_training(request_of)
     asked = request_of(plan, 12_800)
     trains = 100 * step_seconds(plan) / 60
     assert 20 + 2 * trains <= asked.runtime <= 20 + 2 * trains + 11
+
+
+@pytest.mark.parametrize(("notice_s", "minutes"), [(120, 22), (300, 25), (301, 26)])
+def test_the_least_time_is_to_start_and_to_be_told_of_the_end(notice_s, minutes):
+    assert least_runtime(notice_s) == minutes
+
+
+def test_what_is_asked_for_is_enough_for_a_step(request_of):
+    request = request_of(plan_of(7 * 10**10, nodes=8, zero_stage=3), blocks=28_000)
+    assert request.runtime > least_runtime(request.notice_s)
 
 
 def test_the_notice_is_enough_to_write_a_checkpoint(request_of):

@@ -238,6 +238,45 @@ def test_a_profile_may_ask_for_its_own_notice(cluster):
     assert request.count("--signal") == 1
 
 
+@pytest.mark.parametrize(
+    ("own", "too_few"),
+    [
+        ({"runtime": 23}, True),
+        ({"runtime": "23m"}, True),
+        ({"runtime": "1d"}, False),
+        ({"runtime": 30, "slurm_extra": "--signal=USR1@900"}, True),
+        ({"runtime": 35, "slurm_extra": "--signal=USR1@900"}, False),
+        ({"slurm_extra": "--signal=USR1@9000"}, False),
+    ],
+)
+def test_a_time_in_which_no_step_is_done_is_told(cluster, own, too_few):
+    cluster.set_hardware(**GPUS)
+    cluster.adapt(lambda profile: profile["set-resources"]["finetune"].update(own))
+    make_plan(cluster)
+    result = cluster.snakemake(*SLURM, "--dry-run", *ALONE)
+    shown = result.stdout + result.stderr
+    assert result.returncode == 0, shown
+    assert shown.count("may be too few for a single step") == too_few
+    if too_few and "slurm_extra" in own:
+        assert "runtime: 30 minutes may be too few" in shown
+        assert "stopped 900 s before; 35 would do" in shown
+
+
+@pytest.mark.parametrize(("wanted", "threads"), [(None, 32), (128, 128)])
+def test_threads_are_the_cpus_that_the_profile_asks_for(cluster, wanted, threads):
+    cluster.set_hardware(**GPUS)
+    if wanted:
+        own = {"cpus_per_task": wanted}
+        cluster.adapt(lambda profile: profile["set-resources"]["finetune"].update(own))
+    with (cluster.folder / "workflow/Snakefile").open("a") as file:
+        file.write(
+            "finetune = workflow.get_rule('finetune')\n"
+            "print('threads:', finetune.resources['_cores'].value)\n"
+        )
+    result = cluster.snakemake(*SLURM, "--dry-run", "train")
+    assert f"threads: {threads}\n" in result.stdout, result.stderr
+
+
 def refused(cluster: Cluster, *arguments: str) -> str:
     """Run; return what is said once it has refused before anything started."""
     result = cluster.snakemake(*arguments, "train")

@@ -77,6 +77,15 @@ def finetune_request(
     )
 
 
+def least_runtime(notice_s: int) -> int:
+    """Return the minutes in which `finetune` starts, and does a step before the signal.
+
+    Args:
+        notice_s: How long before the time limit that comes, seconds.
+    """
+    return START_MINUTES + math.ceil(notice_s / 60)
+
+
 def finetune_memory_gb(plan: dict[str, Any]) -> float:
     """Return the main memory that a node's ranks take, GB."""
     parameters, world_size = plan["num_parameters"], plan["world_size"]

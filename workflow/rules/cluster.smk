@@ -1,17 +1,27 @@
 # What each step's job asks a cluster for. Resources rerun nothing, and on one machine
 # they say what a step takes. A profile's set-resources go before all of it.
 import errno
+import functools
+import re
 import signal
 
 from snakemake.logging import logger
 
-from retune.job_requests import data_request, finetune_request, model_request
+from retune.job_requests import (
+    data_request,
+    finetune_request,
+    least_runtime,
+    model_request,
+)
 from retune.training.hostfile import named_hostfile
 from retune.training.slurm import is_job
 from retune_slurm.command_line import read_settings
 from retune_slurm.dry_run import ShowRequests
 from retune_slurm.executor_jobs import ExecutorJobs
 from retune_slurm.watch import Watch
+
+# Of the run that this is, or is the dry run of; a job's own Snakemake needs none.
+slurm_settings = read_settings(sys.argv[1:]) if workflow.is_main_process else None
 
 # SLURM signals every process of a job step. This one waits for the step, which saves.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -20,16 +30,18 @@ signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 CPUS_PER_GPU, CPUS_PER_CPU_RANK, CPUS_PER_STEP = 8, 4, 4
 
 
+def own(step, resource):
+    """Return what the profile's set-resources give a step, None if nothing."""
+    resources = workflow.resource_settings.overwrite_resources.get(step, {})
+    return resources[resource].raw if resource in resources else None
+
+
 def site(step, resource):
     """Return what the profile gives a step of a resource, None if nothing."""
-    given = workflow.resource_settings
-    for resources in (
-        given.overwrite_resources.get(step, {}),
-        given.default_resources or {},
-    ):
-        if resource in resources:
-            return resources[resource].raw
-    return None
+    defaults = workflow.resource_settings.default_resources or {}
+    if (value := own(step, resource)) is None and resource in defaults:
+        value = defaults[resource].raw
+    return value
 
 
 def runs_here(step):
@@ -37,9 +49,7 @@ def runs_here(step):
 
     It does unless the profile names a partition that has one.
     """
-    return "slurm_partition" not in workflow.resource_settings.overwrite_resources.get(
-        step, {}
-    )
+    return own(step, "slurm_partition") is None
 
 
 def gpus(step, number):
@@ -93,7 +103,9 @@ def evaluation_request(model):
 
 def cpus_of_finetune():
     """Return the CPUs of one node that finetune's ranks share."""
-    return gpus_per_node() * CPUS_PER_GPU or ranks_per_node() * CPUS_PER_CPU_RANK
+    cpus = gpus_per_node() * CPUS_PER_GPU or ranks_per_node() * CPUS_PER_CPU_RANK
+    wanted = own("finetune", "cpus_per_task")
+    return wanted if isinstance(wanted, int) else cpus
 
 
 def finetune_resources():
@@ -106,7 +118,9 @@ def finetune_resources():
 
     def slurm_extra(wildcards, input):
         extra = site("finetune", "slurm_extra") or ""
-        return f"--signal=USR1@{notice(wildcards, input)} {extra}".strip()
+        seconds = notice(wildcards, input)
+        check_runtime(seconds)
+        return f"--signal=USR1@{seconds} {extra}".strip()
 
     return {
         "nodes": nodes,
@@ -120,12 +134,26 @@ def finetune_resources():
 
 def check_notice():
     """Stop if a profile takes from finetune the signal before its time limit."""
-    own = workflow.resource_settings.overwrite_resources.get("finetune", {})
-    if "slurm_extra" in own and "--signal=" not in str(own["slurm_extra"].raw):
+    if (extra := own("finetune", "slurm_extra")) is None:
+        return
+    if found := re.search(r"--signal=\S*@(\d+)", str(extra)):
+        check_runtime(int(found[1]))
+    elif "--signal=" not in str(extra):
         raise WorkflowError(
             "set-resources: finetune: slurm_extra: this replaces retune's own, which"
             " asks for a signal before the time limit; add --signal=USR1@300, or write"
             " it under default-resources"
+        )
+
+
+@functools.cache
+def check_runtime(notice_s):
+    """Warn if a profile gives finetune less time than one try may need."""
+    runtime, least = own("finetune", "runtime"), least_runtime(notice_s)
+    if slurm_settings and isinstance(runtime, int) and runtime < least:
+        logger.warning(
+            f"set-resources: finetune: runtime: {runtime} minutes may be too few for a"
+            f" single step, since its job is stopped {notice_s} s before; {least} would do"
         )
 
 
@@ -168,6 +196,6 @@ def watch_jobs():
         Watch(waited_for, interval, logger.warning).start()
 
 
-if workflow.is_main_process and (slurm_settings := read_settings(sys.argv[1:])):
+if slurm_settings:
     check_auto()
     logger.addHandler(ShowRequests(find_submitted, logger.info, slurm_settings))
