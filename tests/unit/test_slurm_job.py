@@ -216,7 +216,6 @@ def test_a_command_that_does_not_return_is_given_up(slurm, monkeypatch):
 
 
 def test_a_command_that_is_not_there_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("retune.training.slurm.BETWEEN_TRIES_S", 0)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RetuneError, match="SLURM's squeue is not on the PATH"):
         call("squeue")

@@ -7,6 +7,7 @@ number of the job. So SLURM is asked.
 import logging
 import os
 import re
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -122,6 +123,8 @@ def call(*command: str) -> str:
     Raises:
         RetuneError: With its own words, those of the last try.
     """
+    if shutil.which(command[0]) is None:
+        raise RetuneError(f"SLURM's {command[0]} is not on the PATH")
     for _ in range(TRIES - 1):
         try:
             return call_once(*command)
@@ -141,8 +144,6 @@ def call_once(*command: str) -> str:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=ANSWER_S
         )
-    except FileNotFoundError:
-        raise RetuneError(f"SLURM's {command[0]} is not on the PATH") from None
     except subprocess.TimeoutExpired:
         raise RetuneError(
             f"{' '.join(command)}: no answer in {ANSWER_S:.0f} s"
