@@ -53,7 +53,24 @@ def limit_time(run, minutes):
     run.cluster.call("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
 
 
-def test_it_ends_as_the_undisturbed_one(finished, tmp_path):
+@pytest.fixture(scope="module")
+def undisturbed(finished, tmp_path_factory):
+    """The same training, here, on as many ranks."""
+    run = finished.copy(tmp_path_factory.mktemp("undisturbed") / "job")
+    shutil.rmtree(run.folder / "results/finetune")
+    run.change("finetune", **STEPS)
+    run.change("hardware", nodes=1, gpus_per_node=4)
+    run("snakemake", "--cores", "4", "--", CHECKPOINT)
+    return run
+
+
+def slurm_log(run, job):
+    """Return what SLURM wrote of a job of finetune."""
+    logs = run.folder / ".snakemake/slurm_logs/rule_finetune"
+    return (logs / f"{job}.log").read_text()
+
+
+def test_it_ends_as_the_undisturbed_one(finished, undisturbed, tmp_path):
     disturbed, other = (finished.copy(tmp_path / name) for name in ("one", "other"))
     disturbed.change("finetune", **STEPS)
     for run in (disturbed, other):
@@ -82,10 +99,33 @@ def test_it_ends_as_the_undisturbed_one(finished, tmp_path):
     assert [process.returncode for process in processes] == [0, 0], shown
     assert other.history() == finished.history()
     assert other.weights() == finished.weights()
-
-    undisturbed = disturbed.copy(tmp_path / "undisturbed")
-    shutil.rmtree(undisturbed.folder / "results/finetune")
-    undisturbed.change("hardware", nodes=1, gpus_per_node=4)
-    undisturbed("snakemake", "--cores", "4", "--", CHECKPOINT)
     assert disturbed.history() == undisturbed.history()
     assert disturbed.weights() == undisturbed.weights()
+
+
+def test_on_one_node_it_ends_as_the_undisturbed_one(run, undisturbed):
+    # It is faster than on two, and must take as long: it saves more often.
+    run.change("finetune", **STEPS | {"save_steps": 2})
+    run.change("hardware", nodes=1, gpus_per_node=4)
+    run.adapt(
+        lambda profile: profile["set-resources"]["finetune"].update(
+            slurm_extra="--signal=USR1@90"
+        )
+    )
+    process = run.start(CHECKPOINT)
+    try:
+        with no_waiting_after_requeue(run.cluster):
+            wait_until(run.newest_step, process)
+            job = run.job()
+            shorten(run)
+            wait_until(lambda: run.state_of(job) == "PENDING", process)
+            # The Snakemake in the job waits for the step, however long that saves.
+            assert "User defined signal" not in slurm_log(run, job)
+            print(f"went on at step {restarted(run, process, 0)}")
+            limit_time(run, 60)
+            shown, _ = process.communicate()
+    finally:
+        process.kill()
+    assert process.returncode == 0, shown
+    assert run.history() == undisturbed.history()
+    assert run.weights() == undisturbed.weights()
