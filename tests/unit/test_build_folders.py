@@ -66,10 +66,10 @@ def test_a_lock_that_may_be_another_machines_is_waited_for(folder, caplog):
 def test_another_machine_that_still_builds_is_waited_for(folder):
     lock = folder / "lock"
     lock.touch()
-    thread = remove_in_thread(folder, quiet=1)
-    for size in range(8):  # an object file grows
+    thread = remove_in_thread(folder, quiet=3)
+    for size in range(20):  # an object file grows
         (folder / "cpu_adam.o").write_bytes(bytes(size))
-        time.sleep(0.3)
+        time.sleep(0.2)
     assert lock.exists()
     thread.join(timeout=10)
     assert not lock.exists()
