@@ -137,7 +137,7 @@ def holds_moments(checkpoint):
 
 def test_a_damaged_best_checkpoint_is_not_published_and_nothing_is_removed(still):
     plan = still.plan("plan-best")
-    best = {**SIX_STEPS, "learning_rate": 1e-2, "load_best_model_at_end": True}
+    best = {**SIX_STEPS, "load_best_model_at_end": True}
     state = still.folder / "best-state"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finetune, "best_of", damage_the_first)

@@ -1,0 +1,107 @@
+"""The section `finetune`: optimisation, and what is kept of it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from retune.settings.section import Auto, Settings, Share
+
+Rate = Annotated[float, Field(gt=0)]
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters, with the names of peft's LoraConfig."""
+
+    r: int = Field(16, ge=1, description="Rank of the adapters.")
+    lora_alpha: float = Field(
+        32, gt=0, description="Adapters are scaled by `lora_alpha` / `r`."
+    )
+    lora_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Dropout of the adapters' input."
+    )
+    target_modules: list[str] | Literal["all-linear"] = Field(
+        "all-linear",
+        description="Layers that get adapters, by the end of their names (`q_proj`);"
+        " `all-linear`: all but the output head.",
+    )
+
+
+class FinetuneSettings(Settings):
+    """Optimisation."""
+
+    epochs: float = Field(1.0, gt=0, description="Passes over the training blocks.")
+    max_steps: int | None = Field(
+        None,
+        ge=1,
+        description="Stop after this many optimizer steps, whatever `epochs`.",
+    )
+    learning_rate: Rate | Auto = Field(
+        "auto",
+        description="Peak learning rate; `auto`: 5e-5 for a pre-trained model, 2e-4"
+        " with `lora`, 1.5e-3 for the built-in model, whose weights are random.",
+    )
+    lora: LoraSettings | None = Field(
+        None,
+        description="Train low-rank adapters and freeze the model: `{r: 16,"
+        " lora_alpha: 32}`. `consolidate` merges them into the model.",
+    )
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "WarmupLR"] = Field(
+        "cosine",
+        description="After the warm-up: decay, or `constant`. `WarmupLR` is"
+        " DeepSpeed's: the warm-up is logarithmic, then constant.",
+    )
+    warmup_ratio: Share = Field(
+        0.05, description="Share of the steps over which the learning rate rises."
+    )
+    warmup_steps: int | None = Field(
+        None, ge=0, description="The same as a number of steps, instead of the share."
+    )
+    min_lr_ratio: Share = Field(
+        0.1, description="Learning rate at the end, as a share of the peak."
+    )
+    weight_decay: float = Field(
+        0.1, ge=0, description="AdamW weight decay, of matrices only."
+    )
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW beta 1.")
+    adam_beta2: float = Field(0.95, ge=0, lt=1, description="AdamW beta 2.")
+    adam_epsilon: float = Field(1e-8, gt=0, description="AdamW epsilon.")
+    seed: int = Field(
+        0, ge=0, le=2**32 - 1, description="Seed of the data order and of dropout."
+    )
+    eval_steps: int = Field(
+        25, ge=1, description="Optimizer steps between validations."
+    )
+    save_steps: int = Field(
+        50, ge=1, description="Optimizer steps between checkpoints under `state/`."
+    )
+    save_total_limit: int = Field(
+        2,
+        ge=1,
+        description="Newest checkpoints to keep; the best one, by its validation loss,"
+        " is kept besides.",
+    )
+    load_best_model_at_end: bool = Field(
+        False,
+        description="Publish the saved checkpoint with the lowest validation loss"
+        " instead of the last one.",
+    )
+    save_only_model: bool = Field(
+        False,
+        description="Leave the optimizer's moments, 8 of 12 to 16 bytes per parameter,"
+        " out of `results/finetune/checkpoint`. `consolidate` makes the same model of"
+        " it, but nobody can continue the optimizer from it. Checkpoints under `state/`"
+        " are always whole: an interrupted run resumes either way.",
+    )
+    max_skipped_steps: int = Field(
+        10,
+        ge=0,
+        description="A step whose loss or gradients are not finite is skipped and"
+        " counted; stop after more than this many. Not counted: with fp16, steps that"
+        " only look for the loss scale.",
+    )
+    ddp_timeout: int = Field(
+        1800,
+        ge=10,
+        description="Seconds without any progress after which a rank counts as hanging"
+        " and the run is ended; at least 600 while it imports its libraries.",
+    )

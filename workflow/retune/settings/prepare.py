@@ -1,0 +1,42 @@
+"""The section `prepare`."""
+
+from pydantic import Field, model_validator
+
+from retune.settings.section import Settings, Share
+
+
+class PrepareSettings(Settings):
+    """Checks, duplicates and splits."""
+
+    min_characters: int = Field(
+        20,
+        ge=1,
+        description="Documents with fewer are rejected; white space at the ends does"
+        " not count.",
+    )
+    max_rejected_share: Share = Field(
+        0.05, description="Stop if a larger share of the documents is rejected."
+    )
+    validation_share: Share = Field(
+        0.05,
+        description="Share of the groups for validation, if the data has none.",
+    )
+    test_share: Share = Field(
+        0.05, description="Share of the groups for test, if the data has none."
+    )
+    overlap_words: int = Field(
+        13,
+        ge=0,
+        description="A validation or test document that shares a run of this many"
+        " words with train is dropped from it; 0 keeps all.",
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the split.")
+
+    @model_validator(mode="after")
+    def _leave_some_for_train(self) -> "PrepareSettings":
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError(
+                f"validation_share ({self.validation_share}) + test_share"
+                f" ({self.test_share}) leave nothing to train on: must be below 1"
+            )
+        return self
