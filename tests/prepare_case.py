@@ -1,0 +1,53 @@
+"""Small raw data, and what `prepare` makes of it, for its tests."""
+
+import json
+
+import polars as pl
+
+from retune import prepare
+from retune.settings import PrepareSettings
+
+SPLITS = ("train", "validation", "test")
+
+
+def text(number):
+    """A valid text that shares no three words with that of another number."""
+    return f"word{number}a word{number}b\nword{number}c word{number}d"
+
+
+def rows(numbers, prefix="d"):
+    return [
+        {"id": f"{prefix}{n:04}", "group": f"{prefix}{n % 50}", "text": text(n)}
+        for n in numbers
+    ]
+
+
+class Case:
+    """Raw data in a temporary folder, and what `prepare` makes of it."""
+
+    def __init__(self, folder):
+        self.raw, self.clean = folder / "raw", folder / "clean"
+        self.metrics = folder / "metrics/data.json"
+        self.raw.mkdir(parents=True)
+
+    def write(self, **splits):
+        for name, values in splits.items():
+            schema = dict.fromkeys(("id", "group", "text"), pl.String)
+            frame = pl.DataFrame(values, schema, orient="row")
+            frame.write_parquet(self.raw / f"{name}.parquet")
+
+    def run(self, **settings):
+        # Shares at which none of the few groups here leaves a split empty.
+        shares = {"validation_share": 0.2, "test_share": 0.2}
+        checked = PrepareSettings(**shares | settings)
+        return prepare.run(checked, self.raw, self.clean, self.metrics)
+
+    def read(self, name):
+        return pl.read_parquet(self.clean / f"{name}.parquet")
+
+    def ids(self, name):
+        return self.read(name)["id"].to_list()
+
+    @property
+    def figures(self):
+        return json.loads(self.metrics.read_text())
