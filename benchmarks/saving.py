@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from engine import NO_DROPOUT, Setup, describe_machine, prepare
+from machine import describe_machine
+from training_inputs import NO_DROPOUT, Setup, prepare
 
 from retune import configure, finetune
 from retune.publishing import read_json, sha256
