@@ -9,7 +9,6 @@ clone that has pulled, which adopts everything.
 
 import argparse
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from machine import describe_machine
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {
@@ -52,8 +53,7 @@ def main() -> None:
             after.append(time_dry_run(clone))
         rows.append(("first look at a clone that has pulled", adopting))
         rows.append(("second look", after))
-    print(f"{os.cpu_count()} cores, {processor()}, Linux {platform.release()},")
-    print(f"Python {platform.python_version()}; {repeat} times each.\n")
+    print(f"{describe_machine('snakemake', 'dvc')}; {repeat} times each.\n")
     print("| `snakemake -n train` | median, s | min, s | max, s |")
     print("| --- | --- | --- | --- |")
     for name, times in rows:
@@ -99,13 +99,6 @@ def run(folder: Path, *command: str, **environment: str) -> str:
     if result.returncode:
         sys.exit(f"{' '.join(command)}\n{result.stdout}")
     return result.stdout
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ lost space is right only where nothing else writes to the folder's filesystem.
 
 import argparse
 import os
-import platform
 import shutil
 import signal
 import subprocess
@@ -21,9 +20,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+
+from machine import describe_machine
 
 TYPES = (
     "copy",
@@ -195,21 +195,6 @@ def spread(values: list[float], digits: int) -> str:
     return middle if low == high else f"{middle} ({low}-{high})"
 
 
-def describe_machine(folder: Path) -> str:
-    """Return one line: processor, memory, kernel, filesystem and versions."""
-    cpus = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    packages = ", ".join(f"{name} {version(name)}" for name in ("dvc", "dvc-data"))
-    return (
-        f"{len(cpus)} cores ({cpus[0]}), {memory:.0f} GiB, Linux {platform.release()},"
-        f" {filesystem_of(folder)}, Python {platform.python_version()}, {packages}"
-    )
-
-
 def filesystem_of(folder: Path) -> str:
     """Return the type of the filesystem that a folder is on."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
@@ -234,7 +219,8 @@ def main() -> None:
         for cache_type, runs in rows.items():
             print(f"round {number + 1}: {cache_type}", file=sys.stderr)
             runs.append(measure(cache_type, options.folder, int(options.size_gb * GB)))
-    print(describe_machine(options.folder))
+    filesystem = filesystem_of(options.folder)
+    print(f"{describe_machine('dvc', 'dvc-data')}, {filesystem}")
     print(f"\nSeconds, {options.size_gb:g} GB in {FILES} files:\n")
     print("\n".join(table(rows, TIMES, digits=1)))
     print("\nGB on disk after each, output and cache together:\n")

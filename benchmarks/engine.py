@@ -138,7 +138,7 @@ def main() -> None:
                 print(f"round {number + 1}: {way}", file=sys.stderr)
                 figures.append(measure(way, folder, setup, options.steps))
         flops = flops_per_token(folder, setup)
-    print(describe_machine())
+    print(describe_machine("torch", "deepspeed", "transformers"))
     if setup.accelerator == "cuda":
         device, peak = peak_of_device()
         print(f"{device}, bf16")

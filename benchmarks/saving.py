@@ -45,7 +45,7 @@ class Silent:
 
 def main() -> None:
     """Measure and print."""
-    print(describe_machine(), "\n")
+    print(describe_machine("torch", "deepspeed", "transformers"), "\n")
     print(
         "| | checkpoint | s/step | stall, s | hashing beside it, s"
         f" | stall at save_steps: {SAVE_STEPS} |"
