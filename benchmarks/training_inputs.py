@@ -69,7 +69,7 @@ def prepare(folder: Path, setup: Setup) -> None:
     from retune.publishing import write_manifest
     from retune.settings import ConfigureSettings, HardwareSettings, TokenizeSettings
     from retune.sources.builtin_corpus import read_corpus
-    from retune.sources.model_facts import read_model_facts
+    from retune.sources.model_facts import find_model_facts
 
     texts = read_corpus()["text"]
     lines = [line.strip() for text in texts for line in text.splitlines()]
@@ -84,7 +84,8 @@ def prepare(folder: Path, setup: Setup) -> None:
     )
     torch.manual_seed(SEED)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder / "base")
-    write_manifest(folder / "base", facts=read_model_facts(folder / "base"))
+    find_model_facts(folder / "base").write(folder / "base")
+    write_manifest(folder / "base")
 
     encoded = bpe._tokenizer.encode_batch(lines)
     pairs = zip(lines, encoded, strict=True)

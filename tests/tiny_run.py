@@ -33,7 +33,7 @@ def make_base(folder: Path, **config: Any) -> None:
     from tokenizers import ByteLevelBPETokenizer
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-    from retune.sources.model_facts import read_model_facts
+    from retune.sources.model_facts import find_model_facts
 
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(make_texts(50), 300, special_tokens=["<|end|>"])
@@ -44,7 +44,8 @@ def make_base(folder: Path, **config: Any) -> None:
     values = {"vocab_size": 300, "n_positions": 32, "n_embd": 16, "n_layer": 2}
     values |= {"n_head": 2, "bos_token_id": 0, "eos_token_id": 0, **config}
     GPT2LMHeadModel(GPT2Config(**values)).save_pretrained(folder)
-    write_manifest(folder, facts=read_model_facts(folder))
+    find_model_facts(folder).write(folder)
+    write_manifest(folder)
 
 
 def make_clean(folder: Path, train: int = 200) -> None:

@@ -131,12 +131,12 @@ def test_a_hub_model_arrives_whole_and_without_anything_else(
     ), outcome
     arrived = {path.name: path.read_bytes() for path in (tmp_path / "base").iterdir()}
     manifest = json.loads(arrived.pop("manifest.json"))
+    facts = json.loads(arrived.pop("model_facts.json"))
+    assert facts["context_length"] == 8
     assert arrived == files
-    assert {file["path"] for file in manifest.pop("files")} == set(files)
-    facts = {"vocab_size": 10, "context_length": 8}
-    facts |= {"bos_token_id": 0, "eos_token_id": 0}
-    origin = {"source": "hub", "name": "team/tiny", "revision": revision}
-    assert manifest == {**origin, "facts": facts}
+    listed = {file["path"] for file in manifest.pop("files")}
+    assert listed == {*files, "model_facts.json"}
+    assert manifest == {"source": "hub", "name": "team/tiny", "revision": revision}
 
 
 def test_a_hub_model_arrives_at_a_relative_target_too(hub, worker):
@@ -152,7 +152,7 @@ def test_a_local_model_is_copied_whole_and_without_anything_else(
 ):
     run_local({**files, **FOREIGN})
     arrived = {path.name: path.read_bytes() for path in (tmp_path / "base").iterdir()}
-    del arrived["manifest.json"]
+    del arrived["manifest.json"], arrived["model_facts.json"]
     assert arrived == files
     original = tmp_path / "mine/config.json"
     assert not original.samefile(tmp_path / "base/config.json")

@@ -2,9 +2,10 @@
 
 import pytest
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.publishing import read_json, write_json
-from retune.sources.model_facts import read_model_facts
+from retune.sources.model_facts import find_model_facts
 from tiny_run import make_base
 
 
@@ -23,12 +24,9 @@ def test_a_config_like_gpt2s_says_little_and_is_understood(folder):
     config = read_json(folder / "config.json")
     del config["n_positions"]
     write_json(folder / "config.json", config)
-    assert read_model_facts(folder) == {
-        "vocab_size": 300,
-        "context_length": 1024,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
-    }
+    assert find_model_facts(folder) == ModelFacts(
+        vocab_size=300, context_length=1024, bos_token_id=0, eos_token_id=0
+    )
 
 
 def test_a_tokenizer_in_an_older_format_is_converted(folder):
@@ -38,7 +36,7 @@ def test_a_tokenizer_in_an_older_format_is_converted(folder):
     write_json(folder / "vocab.json", {**tokenizer["vocab"], "<|endoftext|>": 299})
     merges = [" ".join(pair) for pair in tokenizer["merges"]]
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
-    assert read_model_facts(folder)["eos_token_id"] is not None
+    assert find_model_facts(folder).eos_token_id is not None
     assert (folder / "tokenizer.json").exists()
 
 
@@ -50,4 +48,4 @@ def test_a_model_that_cannot_end_a_text_is_refused(folder):
         {"tokenizer_class": "PreTrainedTokenizerFast"},
     )
     with pytest.raises(RetuneError, match="no eos_token"):
-        read_model_facts(folder)
+        find_model_facts(folder)

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.cli import main
 from retune.steps import CODE
 
@@ -46,8 +47,8 @@ def test_wrong_settings_are_named(capsys):
 
 def test_an_error_of_the_user_shows_no_traceback(tmp_path, capsys):
     (tmp_path / "base").mkdir()
-    (tmp_path / "base/manifest.json").write_text(
-        '{"facts": {"context_length": 8, "vocab_size": 9}}'
+    ModelFacts(vocab_size=9, context_length=8, bos_token_id=0, eos_token_id=0).write(
+        tmp_path / "base"
     )
     arguments = {
         "clean": tmp_path / "clean",

@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 from tokenizers import ByteLevelBPETokenizer
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
-from retune.publishing import read_json, write_json
+from retune.publishing import read_json
 from retune.settings import TokenizeSettings
 from retune.tokenize import run
 
@@ -32,7 +33,7 @@ def base(tmp_path):
 def write_facts(folder, **changed):
     facts = {"vocab_size": 300, "context_length": 32}
     facts |= {"bos_token_id": END, "eos_token_id": END}
-    write_json(folder / "manifest.json", {"facts": {**facts, **changed}})
+    ModelFacts(**{**facts, **changed}).write(folder)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from retune.artifacts.model_facts import FILE as MODEL_FACTS
 from retune.errors import RetuneError
 from retune.publishing import (
     MANIFEST,
@@ -174,7 +175,7 @@ def copy_all_but_weights(base: Path, folder: Path) -> None:
     """Copy config and tokenizer of the base model."""
     for path in sorted(base.iterdir()):
         is_other = ".safetensors" in path.name or path.name[0] == "."
-        if path.is_file() and not is_other and path.name != MANIFEST:
+        if path.is_file() and not is_other and path.name not in (MANIFEST, MODEL_FACTS):
             shutil.copyfile(path, folder / path.name)
 
 

@@ -19,7 +19,7 @@ from retune.errors import RetuneError
 from retune.publishing import published_folder, read_json, write_manifest
 from retune.settings import ModelSettings
 from retune.sources.hub import Repository, bring, list_files
-from retune.sources.model_facts import read_model_facts
+from retune.sources.model_facts import find_model_facts
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -58,8 +58,8 @@ def run(settings: ModelSettings, base: Path) -> str:
     with published_folder(base) as stage:
         parameters = make[settings.source](settings, stage)
         check_weights(settings, stage)
-        facts = read_model_facts(stage)
-        write_manifest(stage, **origin_of(settings), facts=facts)
+        find_model_facts(stage).write(stage)
+        write_manifest(stage, **origin_of(settings))
         size = sum(path.stat().st_size for path in stage.glob("*.safetensors"))
     title = title_of(settings)[1]
     return f"{title}: {parameters / 1e6:,.1f} M parameters, {size / 1e6:,.0f} MB"

@@ -20,6 +20,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "fetch",
         "sources/builtin_model",
         "sources/model_facts",
+        "artifacts/model_facts",
         "sources/builtin_corpus",
         "text/splits",
         "sources/hub",
@@ -32,7 +33,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "text/overlap",
         "publishing",
     ),
-    "tokenize": ("tokenize", "publishing"),
+    "tokenize": ("tokenize", "artifacts/model_facts", "publishing"),
     "configure": ("configure", "model_states", "publishing"),
     "finetune": (
         "finetune",
@@ -65,6 +66,7 @@ CODE: dict[str, tuple[str, ...]] = {
     ),
     "consolidate": (
         "consolidate",
+        "artifacts/model_facts",
         "training/shards",
         "training/adapters",
         "training/weight_names",

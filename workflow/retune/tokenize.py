@@ -9,12 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.progress import progress_bar
 from retune.publishing import (
-    MANIFEST,
     published_folder,
-    read_json,
     sha256,
     write_json,
     write_manifest,
@@ -39,12 +38,9 @@ def run(
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    facts = read_json(base / MANIFEST)["facts"]
-    length = resolve_sequence_length(settings.sequence_length, facts["context_length"])
-    vocab_size, marks = (
-        facts["vocab_size"],
-        (facts["bos_token_id"], facts["eos_token_id"]),
-    )
+    facts = ModelFacts.read(base)
+    length = resolve_sequence_length(settings.sequence_length, facts.context_length)
+    vocab_size, marks = facts.vocab_size, (facts.bos_token_id, facts.eos_token_id)
     dtype = token_dtype(vocab_size)
     numbers: dict[str, Any] = {
         "sequence_length": length,

@@ -5,13 +5,14 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 
 TOKENIZER = "tokenizer.json"
 
 
-def read_model_facts(folder: Path) -> dict[str, int | None]:
-    """Return vocab_size, context_length (tokens), bos_token_id and eos_token_id.
+def find_model_facts(folder: Path) -> ModelFacts:
+    """Return the facts of the model in a Hugging Face folder.
 
     Configs leave out what is a family's default (GPT-2's end-of-text token, its
     context), and transformers alone knows those. A model without BOS opens a document
@@ -40,12 +41,12 @@ def read_model_facts(folder: Path) -> dict[str, int | None]:
             " not be learnt; use a copy of the model that names its end-of-text token"
         )
     bos = first_of(tokenizer.bos_token_id, eos)
-    return {
-        "vocab_size": config.vocab_size,
-        "context_length": getattr(config, "max_position_embeddings", None),
-        "bos_token_id": bos,
-        "eos_token_id": eos,
-    }
+    return ModelFacts(
+        vocab_size=config.vocab_size,
+        context_length=getattr(config, "max_position_embeddings", None),
+        bos_token_id=bos,
+        eos_token_id=eos,
+    )
 
 
 def first_of(*ids: Any) -> int | None:
