@@ -1,6 +1,5 @@
 """The step `consolidate`: a checkpoint's shards to one model, verified."""
 
-import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -12,6 +11,8 @@ import torch
 
 from retune.artifacts.model_facts import FILE as MODEL_FACTS
 from retune.errors import RetuneError
+from retune.models.base_weights import BaseWeights
+from retune.models.published_weights import Facts, Tensors, published_tensors
 from retune.publishing import (
     MANIFEST,
     published_folder,
@@ -20,36 +21,31 @@ from retune.publishing import (
     write_manifest,
 )
 from retune.settings import ConsolidateSettings
-from retune.training.adapters import find_in_base, merge_adapters
+from retune.training.adapters import merge_adapters
 from retune.training.checkpoint_files import WEIGHTS, find_damage
 from retune.training.shards import find_weights
 from retune.training.tensor_hashes import tensor_sha256
-from retune.training.weight_files import (
-    Facts,
-    Tensors,
-    check,
-    dtype_of,
-    size_of,
-    write_file,
-)
+from retune.training.weight_files import check, dtype_of, size_of, write_file
 from retune.training.weight_names import is_adapter, published_name
 
 log = logging.getLogger(__name__)
 
 GB = 1e9
+CONFIGS = ("config.json", "generation_config.json", "tokenizer_config.json")
 
 
 def run(
     settings: ConsolidateSettings, base: Path, checkpoint: Path, consolidated: Path
 ) -> str:
-    """Write the tuned weights, in the precision they were trained in.
+    """Write the tuned weights, named and rounded as those in the base model's files.
 
-    Every tensor is compared with the hash that the ranks took of the live weight at
-    the end of training, and read back from the published files. Tied weights are
-    stored once, as transformers expects. LoRA adapters are merged into the model and,
+    Every weight is compared with the hash that the ranks took of the live one at the
+    end of training, and what is published is read back. What is stored twice in the
+    base's files is stored twice here, too. LoRA adapters are merged into the model and,
     in peft's layout, written to `adapter/`.
 
-    Memory holds one tensor at a time; the checkpoint's files are mapped.
+    Memory holds one tensor at a time, of a mixture of experts those of one layer; the
+    checkpoint's files are mapped.
     """
     try:
         check_sizes(checkpoint)
@@ -74,27 +70,49 @@ def publish(
 ) -> str:
     """Write the model's folder; see `run`."""
     weights = read_json(checkpoint / WEIGHTS)
-    facts, lora = weights["tensors"], weights.get("lora")
-    tensors = find_live_weights(base, checkpoint, weights)
+    live, lora = weights["tensors"], weights.get("lora")
+    base_weights = BaseWeights(base)
+    readers = find_live_weights(base_weights, checkpoint, weights)
     with published_folder(consolidated) as stage:
         copy_all_but_weights(base, stage)
         if lora:
-            write_adapters(stage / "adapter", lora, tensors, facts)
-            tensors, facts = merged_model(lora, tensors, facts)
+            write_adapters(stage / "adapter", lora, readers, live)
+            readers, live = merged_model(lora, readers, live)
+        tensors, facts = published_tensors(
+            base_weights, readers, verified(readers, live), live, settings.dtype
+        )
         shards = plan_shards(facts, int(settings.max_shard_size_gb * GB))
         for file, names in shards.items():
             write_file(stage / file, names, tensors, facts)
         write_index(stage, shards, facts)
-        record_dtype(stage / "config.json", facts)
+        write_configs(base, stage, settings.dtype)
         write_manifest(stage)
     num_bytes = sum(map(size_of, facts.values()))
+    rounding = describe_rounding(base_weights, live, facts)
     return (
         f"{len(facts)} tensors, {num_bytes / 1e6:,.1f} MB, all equal to the live"
-        f" weights{', adapters merged' if lora else ''}"
+        f" weights{rounding}{', adapters merged' if lora else ''}"
     )
 
 
-def find_live_weights(base: Path, checkpoint: Path, weights: dict[str, Any]) -> Tensors:
+def describe_rounding(base: BaseWeights, live: Facts, published: Facts) -> str:
+    """Return to what dtypes the weights were rounded, if they were."""
+    pairs = [
+        (live[group.weights[0]], published[name])
+        for group in base.facts.weights
+        for name in group.stored
+    ]
+    dtypes = {
+        there["dtype"]
+        for weight, there in pairs
+        if dtype_of(there).itemsize < dtype_of(weight).itemsize
+    }
+    return f" rounded to {' and '.join(sorted(dtypes))}" if dtypes else ""
+
+
+def find_live_weights(
+    base: BaseWeights, checkpoint: Path, weights: dict[str, Any]
+) -> Tensors:
     """Return how to read each weight that was live at the end of training.
 
     Frozen weights may be left out of a checkpoint: they are those of the base model.
@@ -103,8 +121,8 @@ def find_live_weights(base: Path, checkpoint: Path, weights: dict[str, Any]) -> 
     readers = find_weights(checkpoint, weights.get("layers"))
     if "lora" in weights:
         readers = {published_name(name): reader for name, reader in readers.items()}
-        frozen = [name for name in facts if name not in readers]
-        readers |= find_in_base(base, frozen)
+        frozen = [name for name in facts if name not in readers and name in base.groups]
+        readers |= {name: partial(read_frozen, base, name) for name in frozen}
     if missing := [name for name in facts if name not in readers]:
         raise RetuneError(
             f"{checkpoint} lacks {len(missing)} of {len(facts)} weights, such as"
@@ -115,20 +133,31 @@ def find_live_weights(base: Path, checkpoint: Path, weights: dict[str, Any]) -> 
     }
 
 
+def read_frozen(base: BaseWeights, name: str, dtype: torch.dtype) -> torch.Tensor:
+    """Return a weight of the base model, which the training left as it was."""
+    return base.read(name).to(dtype)
+
+
 def merged_model(
     lora: dict[str, Any], tensors: Tensors, facts: Facts
 ) -> tuple[Tensors, Facts]:
     """Return base weights with their adapters added, and what is known of them."""
-    verified = {
-        name: partial(read_verified, name, read, facts)
-        for name, read in tensors.items()
-    }
-    merged = merge_adapters(lora, verified)
+    merged = merge_adapters(lora, verified(tensors, facts))
     names = [name for name in facts if not is_adapter(name)]
     known = {name: dict(facts[name]) for name in names}
     for name in merged:
         del known[name]["sha256"]
     return {name: merged.get(name, tensors[name]) for name in names}, known
+
+
+def verified(tensors: Tensors, facts: Facts) -> Tensors:
+    """Return how to read the same weights, each held to the hash of the live one."""
+    return {
+        name: partial(read_verified, name, read, facts)
+        if "sha256" in facts[name]
+        else read
+        for name, read in tensors.items()
+    }
 
 
 def read_verified(
@@ -193,9 +222,18 @@ def write_index(
     )
 
 
-def record_dtype(config: Path, tensors: dict[str, Any]) -> None:
-    """Tell transformers the dtype of the published weights."""
-    values = json.loads(config.read_text(encoding="utf-8"))
-    values.pop("torch_dtype", None)
-    values["dtype"] = next(iter(tensors.values()))["dtype"]
-    write_json(config, values)
+def write_configs(base: Path, folder: Path, dtype: str) -> None:
+    """Write the configs anew where what they say is no longer so.
+
+    Code of the repository that they name was never fetched.
+    """
+    for name in CONFIGS:
+        if not (base / name).exists():
+            continue
+        values = read_json(base / name)
+        changed = {key: value for key, value in values.items() if key != "auto_map"}
+        if name == "config.json" and dtype != "auto":
+            key = "torch_dtype" if "torch_dtype" in changed else "dtype"
+            changed[key] = dtype
+        if changed != values:
+            write_json(folder / name, changed)

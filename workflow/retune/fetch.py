@@ -10,12 +10,20 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import PreTrainedModel
 
 from retune.errors import RetuneError
+from retune.models.base_model_checks import (
+    problems_of_config,
+    problems_of_family,
+    problems_of_names,
+    problems_of_tensors,
+    problems_of_values,
+)
+from retune.models.find_weights import find_weights
+from retune.models.safetensors_headers import read_headers
+from retune.models.skeleton import UNKNOWN, build_skeleton
 from retune.publishing import published_folder, read_json, write_manifest
 from retune.settings import ModelSettings
 from retune.sources.hub import Repository, bring, list_files
@@ -52,17 +60,20 @@ def run(settings: ModelSettings, base: Path) -> str:
 
     Raises:
         RetuneError: If a file is missing or damaged, the model needs code of its
-            own, or it is no causal language model.
+            own, it is no causal language model, or what would be trained is another
+            model than its files hold.
     """
     make = {"builtin": make_builtin, "local": copy_folder, "hub": download_model}
     with published_folder(base) as stage:
-        parameters = make[settings.source](settings, stage)
-        check_weights(settings, stage)
-        find_model_facts(stage).write(stage)
+        make[settings.source](settings, stage)
+        check_files(settings, stage)
+        check_model(settings, stage)
+        facts = find_model_facts(stage)
+        facts.write(stage)
         write_manifest(stage, **origin_of(settings))
         size = sum(path.stat().st_size for path in stage.glob("*.safetensors"))
-    title = title_of(settings)[1]
-    return f"{title}: {parameters / 1e6:,.1f} M parameters, {size / 1e6:,.0f} MB"
+    title, millions = title_of(settings)[1], facts.num_parameters / 1e6
+    return f"{title}: {millions:,.1f} M parameters, {size / 1e6:,.0f} MB"
 
 
 def origin_of(settings: ModelSettings) -> dict[str, Any]:
@@ -75,16 +86,15 @@ def origin_of(settings: ModelSettings) -> dict[str, Any]:
     return settings.model_dump(exclude_none=True)
 
 
-def make_builtin(settings: ModelSettings, folder: Path) -> int:
-    """Write the built-in model and return its number of parameters."""
+def make_builtin(settings: ModelSettings, folder: Path) -> None:
+    """Write the built-in model."""
     from retune.sources.builtin_model import build_model
 
     build_model(settings, folder)
-    return count_parameters(settings, folder)
 
 
-def copy_folder(settings: ModelSettings, folder: Path) -> int:
-    """Copy a local model and return its number of parameters."""
+def copy_folder(settings: ModelSettings, folder: Path) -> None:
+    """Copy a local model."""
     source = Path(settings.folder).expanduser()
     if not source.is_dir():
         raise problem(settings, "is no folder")
@@ -94,23 +104,23 @@ def copy_folder(settings: ModelSettings, folder: Path) -> int:
             shutil.copyfile(source / name, folder / name)
 
     there = {path.name for path in source.iterdir() if path.is_file()}
-    return gather(settings, there, copy, folder)
+    gather(settings, there, copy, folder)
 
 
-def download_model(settings: ModelSettings, folder: Path) -> int:
-    """Bring a hub model and return its number of parameters."""
+def download_model(settings: ModelSettings, folder: Path) -> None:
+    """Bring a hub model."""
     repository = Repository("model", settings.name, settings.revision)
     files = list_files(repository)
 
     def copy(names: Sequence[str]) -> None:
         bring(repository, [files[name] for name in names], folder)
 
-    return gather(settings, files.keys(), copy, folder)
+    gather(settings, files.keys(), copy, folder)
 
 
 def gather(
     settings: ModelSettings, there: Collection[str], copy: Copy, folder: Path
-) -> int:
+) -> None:
     """Copy what belongs to the model; the small files, once checked, go first.
 
     Args:
@@ -118,22 +128,24 @@ def gather(
         there: Paths at the source; those in its folders are other formats.
         copy: Brings files of the source's root.
         folder: Where they go.
-
-    Returns:
-        Number of parameters.
     """
     check_names(settings, there)
     is_sharded = WEIGHTS not in there
     copy([name for name in (*CONFIGS, *TOKENIZER) if name in there])
-    refuse_code(settings, folder)
-    parameters = count_parameters(settings, folder)
-    if is_sharded:
-        copy([INDEX])
-    shards = sorted(set(read_index(settings, folder).values())) if is_sharded else []
+    config = read_object(settings, folder / "config.json")
+    stop_at(settings, problems_of_config(config))
+    model = read_skeleton(settings, folder)
+    stop_at(settings, problems_of_family(model))
+    if not is_sharded:
+        copy([WEIGHTS])
+        return
+    copy([INDEX])
+    index = read_index(settings, folder)
+    shards = sorted(set(index.values()))
     if missing := [name for name in shards if name not in there or "/" in name]:
         raise problem(settings, f"lacks {', '.join(missing)}, which {INDEX} names")
-    copy(shards or [WEIGHTS])
-    return parameters
+    stop_at(settings, problems_of_names(model, find_weights(model, index)))
+    copy(shards)
 
 
 def check_names(settings: ModelSettings, there: Collection[str]) -> None:
@@ -153,41 +165,51 @@ def check_names(settings: ModelSettings, there: Collection[str]) -> None:
         raise problem(settings, f"lacks {'; '.join(lacking)}")
 
 
-def refuse_code(settings: ModelSettings, folder: Path) -> None:
-    """Raise if a config asks for Python code of the repository."""
-    for name in CONFIGS:
-        path = folder / name
-        if path.exists() and "auto_map" in read_object(settings, path):
-            raise problem(
-                settings,
-                f"needs its own Python code (auto_map in {name}), which retune never"
-                " runs: choose a model that transformers itself knows",
-            )
-
-
-def count_parameters(settings: ModelSettings, folder: Path) -> int:
-    """Return the number of parameters; tied ones count once, no memory is taken.
+def read_skeleton(settings: ModelSettings, folder: Path) -> PreTrainedModel:
+    """Return the model of config.json without its weights.
 
     Raises:
-        RetuneError: If transformers does not know config.json as a causal language
-            model.
+        RetuneError: If transformers does not know it as a causal language model.
     """
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        return build_skeleton(folder)
+    except UNKNOWN as error:
         log.info("transformers: %s", error)
-        kind = read_object(settings, folder / "config.json").get("model_type")
+        config = read_object(settings, folder / "config.json")
+        if "auto_map" in config:
+            raise problem(
+                settings,
+                "needs its own Python code (auto_map in config.json), which retune"
+                " never runs: choose a model that transformers itself knows",
+            ) from error
         raise problem(
             settings,
             "is no causal language model that transformers knows (model_type"
-            f" {kind!r} in config.json): {str(error).splitlines()[0]}",
+            f" {config.get('model_type')!r} in config.json):"
+            f" {str(error).splitlines()[0]}",
         ) from error
-    return model.num_parameters()
 
 
-def check_weights(settings: ModelSettings, folder: Path) -> None:
+def check_model(settings: ModelSettings, folder: Path) -> None:
+    """Raise RetuneError unless the files hold the very model that will be trained."""
+    model = read_skeleton(settings, folder)
+    tensors = read_headers(folder)
+    found = find_weights(model, tensors)
+    stop_at(
+        settings,
+        problems_of_names(model, found)
+        + problems_of_tensors(model, found.groups, tensors),
+    )
+    stop_at(settings, problems_of_values(found.groups, tensors))
+
+
+def stop_at(settings: ModelSettings, problems: Sequence[str]) -> None:
+    """Raise the RetuneError of all problems, if there are any."""
+    if problems:
+        raise RetuneError("\n".join(str(problem(settings, what)) for what in problems))
+
+
+def check_files(settings: ModelSettings, folder: Path) -> None:
     """Raise unless every safetensors file opens and holds what the index names."""
     held: set[str] = set()
     for path in sorted(folder.glob("*.safetensors")):

@@ -1,5 +1,7 @@
 """The section `consolidate`."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from retune.settings.section import Settings
@@ -8,6 +10,11 @@ from retune.settings.section import Settings
 class ConsolidateSettings(Settings):
     """The published weights."""
 
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Of the published weights; `auto`: each as in the base model's"
+        " files.",
+    )
     max_shard_size_gb: float = Field(
         5.0, gt=0, description="Largest safetensors file, GB."
     )

@@ -1,12 +1,17 @@
 """What other steps must know of a base model, asked of transformers once."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedConfig
 
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
+from retune.models.find_weights import find_weights
+from retune.models.safetensors_headers import StoredTensor, read_headers
+from retune.models.skeleton import build_skeleton
+from retune.publishing import read_json
 
 TOKENIZER = "tokenizer.json"
 
@@ -22,8 +27,9 @@ def find_model_facts(folder: Path) -> ModelFacts:
     Raises:
         RetuneError: If there is no usable tokenizer or no token that ends a text.
     """
+    model = build_skeleton(folder)
+    config = model.config.get_text_config()
     options = {"trust_remote_code": False, "local_files_only": True}
-    config = AutoConfig.from_pretrained(folder, **options).get_text_config()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
         if not (folder / TOKENIZER).exists():
@@ -40,13 +46,61 @@ def find_model_facts(folder: Path) -> ModelFacts:
             "model: no eos_token in tokenizer_config.json, so a document's end could"
             " not be learnt; use a copy of the model that names its end-of-text token"
         )
-    bos = first_of(tokenizer.bos_token_id, eos)
+    tensors = read_headers(folder)
+    found = find_weights(model, tensors)
     return ModelFacts(
+        model_type=model.config.model_type,
+        architecture=type(model).__name__,
+        num_parameters=sum(p.numel() for p in model.parameters()),
+        num_layers=config.num_hidden_layers,
         vocab_size=config.vocab_size,
         context_length=getattr(config, "max_position_embeddings", None),
-        bos_token_id=bos,
+        batch_invariant_length=batch_invariant_length(config),
+        dtype=dtype_of_most(tensors),
+        bos_token_id=first_of(tokenizer.bos_token_id, eos),
         eos_token_id=eos,
+        end_token_ids=end_token_ids(folder, eos, config),
+        weights=found.groups,
+        ignored=found.ignored,
     )
+
+
+def batch_invariant_length(config: PreTrainedConfig) -> int | None:
+    """Return up to which length a document's logits are its own; None: up to any.
+
+    The rotary frequencies of LongRoPE change for a whole micro-batch when its longest
+    sequence exceeds `original_max_position_embeddings`.
+    """
+    parameters = getattr(config, "rope_parameters", None) or {}
+    is_nested = any(isinstance(value, dict) for value in parameters.values())
+    kinds = parameters.values() if is_nested else [parameters]
+    lengths = [
+        kind["original_max_position_embeddings"]
+        for kind in kinds
+        if kind and kind.get("rope_type") == "longrope"
+    ]
+    return min(lengths, default=None)
+
+
+def dtype_of_most(tensors: dict[str, StoredTensor]) -> str:
+    """Return the dtype that most bytes of the files have."""
+    sizes: Counter[str] = Counter()
+    for tensor in tensors.values():
+        sizes[tensor.dtype] += tensor.num_bytes
+    return sizes.most_common(1)[0][0]
+
+
+def end_token_ids(folder: Path, eos: int, config: PreTrainedConfig) -> tuple[int, ...]:
+    """Return every token that ends a text or a turn.
+
+    Chat models name several: that of a turn's end stands in generation_config.json.
+    """
+    found = {eos}
+    generation = folder / "generation_config.json"
+    named = read_json(generation).get("eos_token_id") if generation.exists() else None
+    for ids in (config.eos_token_id, named):
+        found |= set(ids if isinstance(ids, list) else [ids])
+    return tuple(sorted(found - {None}))
 
 
 def first_of(*ids: Any) -> int | None:

@@ -3,40 +3,19 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
 from retune.errors import RetuneError
-from retune.training.shards import Reader
-from retune.training.weight_files import Tensors
-from retune.training.weight_names import A, B, adapted_weight, is_adapter, stored_name
+from retune.models.published_weights import Tensors
+from retune.training.weight_names import A, B, adapted_weight, is_adapter
 
 # Options of peft's LoraConfig with which W + scaling * B @ A is not the whole truth.
 UNSUPPORTED = (
     *("use_dora", "lora_bias", "modules_to_save", "alpha_pattern"),
     *("trainable_token_indices", "target_parameters", "layer_replication"),
 )
-
-
-def find_in_base(base: Path, names: list[str]) -> dict[str, Reader]:
-    """Return readers of these weights of the base model, as far as it has them."""
-    readers: dict[str, Reader] = {}
-    for path in sorted(base.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            stored = set(file.keys())
-        for name in names:
-            if spelling := stored_name(name, stored):
-                readers.setdefault(name, partial(read_stored, path, spelling))
-    return readers
-
-
-def read_stored(path: Path, name: str, dtype: torch.dtype) -> torch.Tensor:
-    """Return a tensor of a safetensors file."""
-    with safe_open(path, framework="pt") as file:
-        return file.get_tensor(name).to(dtype)
 
 
 def merge_adapters(lora: dict[str, Any], weights: Tensors) -> Tensors:

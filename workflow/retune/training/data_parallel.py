@@ -8,7 +8,8 @@ import deepspeed.comm as dist
 import torch
 from torch.nn.functional import cross_entropy
 
-from retune.training.models import logits_of, named_weights
+from retune.models.skeleton import named_weights
+from retune.training.models import logits_of
 from retune.training.packing import IGNORE_INDEX, Batch
 from retune.training.speed import Stopwatch
 from retune.training.weight_names import published_name

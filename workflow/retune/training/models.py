@@ -3,26 +3,22 @@
 import logging
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import deepspeed
 import deepspeed.comm as dist
 import torch
-from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.initialization import no_init_weights
-from transformers.integrations import HfDeepSpeedConfig
 from transformers.integrations.deepspeed import prevent_arange_dtype_change
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
+from retune.models.base_weights import BaseWeights
+from retune.models.skeleton import build_skeleton, named_weights
 from retune.settings import LoraSettings
-from retune.training.weight_names import (
-    adapted_weight,
-    is_adapter,
-    published_name,
-    stored_name,
-)
+from retune.training.weight_names import adapted_weight, is_adapter, published_name
 
 log = logging.getLogger("retune")
 
@@ -84,9 +80,9 @@ def load_sharded(base: Path, config: dict[str, Any], **options: Any) -> PreTrain
     transformers' own way has rank 0 read all files into memory first, and every rank
     draw random weights that nobody wants.
     """
-    model_config = AutoConfig.from_pretrained(
-        base, trust_remote_code=False, local_files_only=True
-    )
+    # DeepSpeed wraps what defines a class while it shards, and then loses the wrappers
+    # of transformers: the model's module must be imported before.
+    model_config = build_skeleton(base).config
     with (
         no_init_weights(),
         # Or the frequencies of rotary embeddings would be rounded to the precision of
@@ -98,64 +94,31 @@ def load_sharded(base: Path, config: dict[str, Any], **options: Any) -> PreTrain
             model_config, dtype=torch.float32, trust_remote_code=False, **options
         )
     model.tie_weights()
-    files = find_tensors(base)
-    names = names_on_disk(model, files)
-    if names is None:
-        log.warning("this model's tensors are stored under other names: reading it all")
-        # While this object lives, transformers loads into shards.
-        sharding = HfDeepSpeedConfig(config)
-        model = load_whole(base, config, **options)
-        del sharding
-    else:
-        read_into_shards(model, names, files)
+    read_into_shards(model, BaseWeights(base))
     return model
 
 
-def find_tensors(base: Path) -> dict[str, Path]:
-    """Return the tensors' names -> the safetensors file that holds each."""
-    found = {}
-    for path in sorted(base.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            found |= dict.fromkeys(file.keys(), path)
-    return found
-
-
-def names_on_disk(
-    model: PreTrainedModel, files: dict[str, Path]
-) -> dict[str, Any] | None:
-    """Return each weight's name in the model -> its name in the files.
-
-    None if they do not have all of them.
-    """
-    names = {name: stored_name(name, files) for name, _ in named_weights(model)}
-    return None if None in names.values() else names
-
-
-def named_weights(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """Return parameters, tied ones once, and the buffers that are stored with them."""
-    persistent = model.state_dict().keys()
-    buffers = [(n, b) for n, b in model.named_buffers() if n in persistent]
-    return [*model.named_parameters(), *buffers]
-
-
 @torch.no_grad()
-def read_into_shards(
-    model: PreTrainedModel, names: dict[str, str], files: dict[str, Path]
-) -> None:
-    """Fill the shards: rank 0 reads a tensor, all ranks keep their part of it."""
-    for name, weight in named_weights(model):
-        is_parameter = hasattr(weight, "ds_id")
+def read_into_shards(model: PreTrainedModel, stored: BaseWeights) -> None:
+    """Fill the shards: rank 0 reads some tensors, all ranks keep their part of them.
+
+    Those are read together that are made of the same stored tensors.
+    """
+    weights = dict(named_weights(model))
+    for group in dict.fromkeys(map(stored.groups.get, weights)):
+        # A buffer is whole on every rank.
+        sharded = [weights[n] for n in group.weights if hasattr(weights[n], "ds_id")]
         with deepspeed.zero.GatheredParameters(
-            [weight] if is_parameter else [],
-            modifier_rank=0 if is_parameter else None,
+            sharded, modifier_rank=0 if sharded else None
         ):
-            # A buffer is whole on every rank.
-            if dist.get_rank() == 0 or not is_parameter:
-                with safe_open(files[names[name]], framework="pt") as file:
-                    weight.copy_(file.get_tensor(names[name]))
+            if dist.get_rank() == 0 or not sharded:
+                for name, tensor in stored.read_group(group).items():
+                    weights[name].copy_(tensor)
 
 
-def add_adapters(model: PreTrainedModel, lora: LoraSettings) -> nn.Module:
+def add_adapters(
+    model: PreTrainedModel, facts: ModelFacts, lora: LoraSettings
+) -> nn.Module:
     """Return the model with new LoRA adapters, its own weights frozen."""
     try:
         from peft import LoraConfig, get_peft_model
@@ -165,6 +128,10 @@ def add_adapters(model: PreTrainedModel, lora: LoraSettings) -> nn.Module:
             " 'retune[lora]'"
         ) from None
     options = lora.model_dump()
+    if experts := names_of_experts(facts):
+        options["target_modules"] = layers_beside_experts(
+            model, experts, lora.target_modules
+        )
     try:
         model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **options))
     except ValueError as error:
@@ -177,6 +144,49 @@ def add_adapters(model: PreTrainedModel, lora: LoraSettings) -> nn.Module:
     for name in filter(is_adapter, names):
         adapted_weight(name, names)
     return model.train()
+
+
+def names_of_experts(facts: ModelFacts) -> set[str]:
+    """Return what the layers of a mixture's experts are called in its files."""
+    return {
+        name.split(".")[-2]
+        for group in facts.weights
+        for name in group.stored
+        if group.is_converted
+    }
+
+
+def layers_beside_experts(
+    model: PreTrainedModel, experts: set[str], wanted: list[str] | Literal["all-linear"]
+) -> list[str]:
+    """Return the full names of a mixture's linear layers that are to get adapters.
+
+    In the model an expert is a part of one stacked weight, which peft adapts in a way
+    that nothing but peft reads. And it takes any layer for an expert that is called as
+    those are in the files: such layers get no adapters either.
+
+    Raises:
+        RetuneError: If no linear layer has one of the wanted names.
+    """
+    head = model.get_output_embeddings()
+    layers = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and module is not head
+        and name.rpartition(".")[2] not in experts
+    ]
+    if wanted == "all-linear":
+        return layers
+    ends = {end: [n for n in layers if f".{n}".endswith(f".{end}")] for end in wanted}
+    if unknown := [end for end, found in ends.items() if not found]:
+        there = sorted({name.rpartition(".")[2] for name in layers})
+        raise RetuneError(
+            f"finetune.lora.target_modules: {', '.join(unknown)} of this"
+            f" {model.config.model_type} model can have no adapters (experts cannot);"
+            f" there are: {', '.join(there)}"
+        )
+    return [name for found in ends.values() for name in found]
 
 
 def logits_of(

@@ -8,13 +8,12 @@ from typing import Any
 import deepspeed
 import deepspeed.comm as dist
 import torch
-from safetensors import safe_open
 from torch import nn
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from retune.errors import RetuneError
-from retune.training.models import find_tensors, names_on_disk
+from retune.models.base_weights import BaseWeights
+from retune.models.skeleton import build_skeleton
 from retune.training.packing import IGNORE_INDEX, Batch
 from retune.training.pipeline_layers import FAMILIES, StagedModel, weight_names
 
@@ -31,9 +30,10 @@ def load_pipeline(base: Path, plan: dict[str, Any]) -> StagedModel:
     Raises:
         RetuneError: If the model cannot be cut into that many stages.
     """
-    config = AutoConfig.from_pretrained(
-        base, trust_remote_code=False, local_files_only=True
+    skeleton = build_skeleton(
+        base, dtype=torch.float32, attn_implementation=plan["attn_implementation"]
     )
+    config = skeleton.config
     stages = plan["pipeline_stages"]
     setting = f"configure.pipeline_stages: {stages}"
     if config.model_type not in FAMILIES:
@@ -46,26 +46,12 @@ def load_pipeline(base: Path, plan: dict[str, Any]) -> StagedModel:
             f"{setting}, but the model has {config.num_hidden_layers} decoder layers;"
             " write at most that"
         )
-    with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(
-            config,
-            dtype=torch.float32,
-            attn_implementation=plan["attn_implementation"],
-            trust_remote_code=False,
-        )
     if plan["activation_checkpointing"]:
         skeleton.gradient_checkpointing_enable({"use_reentrant": False})
-    files = find_tensors(base)
-    names = names_on_disk(skeleton, files)
-    if names is None:
-        raise RetuneError(
-            f"{setting}, but some of the model's weights are missing from its"
-            " safetensors files; write 1"
-        )
+    stored = BaseWeights(base)
 
     def read(name: str) -> torch.Tensor:
-        with safe_open(files[names[name]], framework="pt") as file:
-            return file.get_tensor(names[name]).float()
+        return stored.read(name).float()
 
     return StagedModel(skeleton, read, stages, scaled_loss).train()
 

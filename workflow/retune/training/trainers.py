@@ -10,19 +10,13 @@ import deepspeed
 import deepspeed.comm as dist
 import torch
 from torch.distributed import is_initialized
-from transformers import AutoConfig, AutoModelForCausalLM
 
-from retune.errors import RetuneError
+from retune.artifacts.model_facts import ModelFacts
+from retune.models.skeleton import build_skeleton
 from retune.settings import FinetuneSettings
 from retune.training.data_parallel import DataParallel
 from retune.training.live_weights import describe_weights
-from retune.training.models import (
-    add_adapters,
-    check_isolation,
-    find_tensors,
-    load_model,
-    names_on_disk,
-)
+from retune.training.models import add_adapters, check_isolation, load_model
 from retune.training.optimizers import build_optimizer
 from retune.training.pipeline import Pipeline, load_pipeline
 from retune.training.pipeline_layers import layer_files
@@ -69,16 +63,9 @@ def build_trainer(
     else:
         model = load_model(base, plan, config)
     if settings.lora:
-        if names_on_disk(model, find_tensors(base)) is None:
-            # Checkpoints leave the frozen weights out: `consolidate` reads the base's.
-            raise RetuneError(
-                "finetune.lora: the base model's files name its weights otherwise than"
-                " transformers does, so adapters could not be merged; save the model"
-                " with save_pretrained and use that folder as model"
-            )
         # The same on all ranks, at every ZeRO stage.
         torch.manual_seed(settings.seed)
-        model = add_adapters(model, settings.lora)
+        model = add_adapters(model, ModelFacts.read(base), settings.lora)
     engine, *_ = deepspeed.initialize(
         model=model, optimizer=build_optimizer(model, settings, plan), config=config
     )
@@ -118,14 +105,11 @@ def any_rank(engine: deepspeed.DeepSpeedEngine, *flags: bool) -> list[bool]:
 
 def flops_per_token(trainer: Trainer, base: Path, sequence_length: int) -> float | None:
     """Return the FLOPs per token of the whole model, None if not known."""
-    config = AutoConfig.from_pretrained(
-        base, trust_remote_code=False, local_files_only=True
-    )
     model = trainer.engine.module
     if isinstance(trainer, Pipeline):
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    return model_flops_per_token(config, *multiplying_weights(model), sequence_length)
+        model = build_skeleton(base)
+    weights = multiplying_weights(model)
+    return model_flops_per_token(model.config, *weights, sequence_length)
 
 
 def device_flops(plan: dict[str, Any]) -> float | None:

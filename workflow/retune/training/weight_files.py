@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,13 +11,9 @@ import torch
 from safetensors import safe_open
 
 from retune.errors import RetuneError
+from retune.models.published_weights import Facts, Tensors
 from retune.publishing import sync
 from retune.training.tensor_hashes import tensor_sha256
-
-# Name -> what reads or computes that tensor.
-Tensors = dict[str, Callable[[], torch.Tensor]]
-# Name -> dtype, shape and sha256 of that tensor; what is computed here has no sha256.
-Facts = dict[str, dict[str, Any]]
 
 # Of the tensors' beginning in a safetensors file, bytes.
 ALIGNMENT = 8

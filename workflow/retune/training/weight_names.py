@@ -1,4 +1,4 @@
-"""What weights are called: in a file, in a model, in a model that peft has wrapped."""
+"""What weights are called in a model, and in a model that peft has wrapped."""
 
 from collections.abc import Container
 
@@ -7,15 +7,6 @@ from retune.errors import RetuneError
 # Where peft keeps the model that it wraps.
 WRAPPED = "base_model.model."
 A, B = ".lora_A.weight", ".lora_B.weight"
-
-
-def stored_name(name: str, stored: Container[str]) -> str | None:
-    """Return under which of its names files hold a weight, None if under neither.
-
-    Files of a bare backbone lack its prefix, as the hub's gpt2 does.
-    """
-    spellings = (name, name.partition(".")[2])
-    return next((spelling for spelling in spellings if spelling in stored), None)
 
 
 def is_adapter(name: str) -> bool:

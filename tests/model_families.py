@@ -1,0 +1,106 @@
+"""A dozen families of causal language models, each with a few random weights."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import ByteLevelBPETokenizer
+from transformers import PreTrainedTokenizerFast
+
+from tiny_run import make_texts
+
+COMMON = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": None,
+    # Large: every weight must show in the loss.
+    "initializer_range": 0.3,
+    "attention_dropout": 0.0,
+}
+GROUPED = {**COMMON, "num_key_value_heads": 2}
+EXPERTS = {**GROUPED, "moe_intermediate_size": 24, "num_experts_per_tok": 2}
+TIED = {"tie_word_embeddings": True}
+# Shorter than a document: what is outside the window shows.
+WINDOW = {"sliding_window": 16}
+
+# Name -> start of the class's name in Transformers, values of its config.
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt2": (
+        "GPT2",
+        {
+            **{"vocab_size": 300, "n_embd": 32, "n_layer": 2, "n_head": 4},
+            **{"n_positions": 64, "bos_token_id": 0, "eos_token_id": 0},
+            **{"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+            "initializer_range": 0.3,
+        },
+    ),
+    "gpt_neox": ("GPTNeoX", {**COMMON, "hidden_dropout": 0.0}),
+    "llama": ("Llama", GROUPED),
+    "llama, tied": ("Llama", {**GROUPED, **TIED}),
+    "mistral": ("Mistral", {**GROUPED, **WINDOW}),
+    "qwen2": ("Qwen2", GROUPED),
+    "qwen3": ("Qwen3", {**GROUPED, "head_dim": 8}),
+    "gemma2": ("Gemma2", {**GROUPED, **WINDOW, "head_dim": 8}),
+    "gemma3": ("Gemma3", {**GROUPED, **WINDOW, "head_dim": 8}),
+    "phi3": ("Phi3", GROUPED),
+    "mixtral": ("Mixtral", {**GROUPED, "num_local_experts": 4}),
+    "qwen3_moe": ("Qwen3Moe", {**EXPERTS, "head_dim": 8, "num_experts": 4}),
+    "deepseek_v3": (
+        "DeepseekV3",
+        {
+            **{**EXPERTS, "num_key_value_heads": 4},
+            **{"n_routed_experts": 4, "n_shared_experts": 1, "n_group": 2},
+            **{"topk_group": 1, "first_k_dense_replace": 1},
+            **{"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8},
+            **{"qk_nope_head_dim": 8, "v_head_dim": 8},
+        },
+    ),
+}
+# Their configurations have other class names.
+CLASSES = {
+    "Gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM"),
+    "GPT2": ("GPT2Config", "GPT2LMHeadModel"),
+}
+
+
+def build_family(
+    name: str, folder: Path, dtype: torch.dtype = torch.float32, **changed: Any
+) -> Path:
+    """Write a model of a family, as the hub's are stored, and a byte-level BPE.
+
+    Args:
+        name: Of FAMILIES.
+        folder: Where to.
+        dtype: Of the weights.
+        changed: Values of the config.
+    """
+    kind, values = FAMILIES[name]
+    config_class, model_class = CLASSES.get(
+        kind, (f"{kind}Config", f"{kind}ForCausalLM")
+    )
+    config = getattr(transformers, config_class)(**{**values, **changed})
+    torch.manual_seed(0)
+    model = getattr(transformers, model_class)(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # Norms and biases begin as ones and zeros, which hide what is lost.
+            parameter += 0.05 * torch.randn_like(parameter)
+    model.to(dtype).save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder
+
+
+def write_tokenizer(folder: Path) -> None:
+    """Write a byte-level BPE of 300 tokens."""
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(make_texts(50), 300, special_tokens=["<|end|>"])
+    PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer, bos_token="<|end|>", eos_token="<|end|>"
+    ).save_pretrained(folder)
