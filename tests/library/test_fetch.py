@@ -1,6 +1,7 @@
 """The step `fetch`: a whole, safe model or one clear sentence."""
 
 import json
+import math
 import struct
 from pathlib import Path
 
@@ -41,14 +42,40 @@ TOKENIZER = {
 }
 
 
-def safetensors(*names):
-    """Return a file of four zeros per tensor: fetch reads headers only."""
-    header = {
-        name: {"dtype": "F32", "shape": [4], "data_offsets": [16 * n, 16 * n + 16]}
-        for n, name in enumerate(names)
-    }
+# The names are those of the hub's gpt2, which lack the prefix of the model.
+SHAPES = {
+    "wte.weight": [10, 4],
+    "wpe.weight": [8, 4],
+    "h.0.ln_1.weight": [4],
+    "h.0.ln_1.bias": [4],
+    "h.0.attn.c_attn.weight": [4, 12],
+    "h.0.attn.c_attn.bias": [12],
+    "h.0.attn.c_proj.weight": [4, 4],
+    "h.0.attn.c_proj.bias": [4],
+    "h.0.ln_2.weight": [4],
+    "h.0.ln_2.bias": [4],
+    "h.0.mlp.c_fc.weight": [4, 16],
+    "h.0.mlp.c_fc.bias": [16],
+    "h.0.mlp.c_proj.weight": [16, 4],
+    "h.0.mlp.c_proj.bias": [4],
+    "ln_f.weight": [4],
+    "ln_f.bias": [4],
+}
+FIRST, SECOND = list(SHAPES)[:5], list(SHAPES)[5:]
+
+
+def safetensors(names=tuple(SHAPES), dtype="F32", value=0.0, **shapes):
+    """Return a file in which all elements are the same."""
+    sizes = {name: SHAPES[name] for name in names if name in SHAPES} | shapes
+    element = struct.pack("<f", value) if dtype == "F32" else b"\0"
+    header, data = {}, b""
+    for name, shape in sizes.items():
+        end = data + element * math.prod(shape)
+        offsets = [len(data), len(end)]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+        data = end
     text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + bytes(16 * len(names))
+    return struct.pack("<Q", len(text)) + text + data
 
 
 def as_json(value):
@@ -64,24 +91,22 @@ WHOLE = {
     "generation_config.json": b"{}",
     "tokenizer.json": as_json(TOKENIZER),
     "tokenizer_config.json": b"{}",
-    "model.safetensors": safetensors("wte.weight", "wpe.weight"),
+    "model.safetensors": safetensors(),
 }
 FOREIGN = {
     "README.md": b"# A model",
     "pytorch_model.bin": b"a pickle",
     "modeling.py": b"raise SystemExit",
-    "onnx/model.safetensors": safetensors("wte.weight"),
+    "onnx/model.safetensors": safetensors(["wte.weight"]),
     "onnx/config.json": b"{}",
 }
 SHARDED = {
     **{name: content for name, content in WHOLE.items() if "safetensors" not in name},
-    "model-00001-of-00002.safetensors": safetensors("wte.weight"),
-    "model-00002-of-00002.safetensors": safetensors("wpe.weight"),
+    "model-00001-of-00002.safetensors": safetensors(FIRST),
+    "model-00002-of-00002.safetensors": safetensors(SECOND),
     "model.safetensors.index.json": index_of(
-        {
-            "wte.weight": "model-00001-of-00002.safetensors",
-            "wpe.weight": "model-00002-of-00002.safetensors",
-        }
+        dict.fromkeys(FIRST, "model-00001-of-00002.safetensors")
+        | dict.fromkeys(SECOND, "model-00002-of-00002.safetensors")
     ),
 }
 
@@ -191,9 +216,34 @@ def test_a_hub_model_of_pickles_is_refused_before_any_download(hub, run_hub):
 
 
 def test_a_hub_model_with_its_own_code_is_refused_before_its_weights(hub, run_hub):
-    config = as_json({**CONFIG, "auto_map": {"AutoModel": "modeling.Evil"}})
-    outcome = run_hub({**WHOLE, **FOREIGN, "config.json": config})
+    own = {"model_type": "evil", "auto_map": {"AutoConfig": "modeling.Evil"}}
+    outcome = run_hub({**WHOLE, **FOREIGN, "config.json": as_json({**CONFIG, **own})})
     assert "needs its own Python code (auto_map in config.json)" in outcome.error
+    assert not any("model.safetensors" in request for request in hub.requests)
+
+
+def test_code_beside_a_model_that_transformers_knows_is_neither_run_nor_kept(
+    hub, run_hub, tmp_path
+):
+    own = {"auto_map": {"AutoModelForCausalLM": "modeling.Evil"}}
+    outcome = run_hub({**WHOLE, **FOREIGN, "config.json": as_json({**CONFIG, **own})})
+    assert outcome.result
+    assert not (tmp_path / "base/modeling.py").exists()
+
+
+def test_a_hub_model_that_lacks_weights_is_refused_before_these_are_brought(
+    hub, run_hub
+):
+    index = index_of(dict.fromkeys(FIRST, "model-00001-of-00002.safetensors"))
+    outcome = run_hub({**SHARDED, "model.safetensors.index.json": index})
+    assert "lacks 11 weights (transformer.h.0.attn.c_attn.bias," in outcome.error
+    assert not any("00001-of" in request for request in hub.requests)
+
+
+def test_a_quantised_hub_model_is_refused_before_its_weights_are_brought(hub, run_hub):
+    config = {**CONFIG, "quantization_config": {"quant_method": "gptq", "bits": 4}}
+    outcome = run_hub({**WHOLE, "config.json": as_json(config)})
+    assert "is quantised (quantization_config in config.json: gptq)" in outcome.error
     assert not any("model.safetensors" in request for request in hub.requests)
 
 
@@ -219,9 +269,9 @@ REFUSED = [
     (
         {
             **SHARDED,
-            "model-00002-of-00002.safetensors": safetensors("lm_head.weight"),
+            "model-00002-of-00002.safetensors": safetensors(SECOND[1:]),
         },
-        "lacks 1 of the tensors in model.safetensors.index.json, such as wpe.weight",
+        f"lacks 1 of the tensors in model.safetensors.index.json, such as {SECOND[0]}",
     ),
     (
         {**SHARDED, "model.safetensors.index.json": b"{}"},
@@ -233,13 +283,6 @@ REFUSED = [
     ),
     ({**WHOLE, "config.json": b"{"}, "has a damaged config.json"),
     ({**WHOLE, "config.json": b"[]"}, "has a config.json that is no JSON object"),
-    (
-        {
-            **WHOLE,
-            "tokenizer_config.json": as_json({"auto_map": {"AutoTokenizer": []}}),
-        },
-        r"needs its own Python code \(auto_map in tokenizer_config.json\)",
-    ),
     (
         {**WHOLE, "config.json": as_json({"model_type": "gpt9"})},
         r"no causal language model that transformers knows \(model_type 'gpt9'",

@@ -125,7 +125,7 @@ def is_ignored(model: PreTrainedModel, stored: str) -> bool:
     Older versions stored masks and rotary frequencies, which are computed now.
     """
     buffers = [name for name, _ in model.named_buffers()]
-    patterns = set(model._keys_to_ignore_on_load_unexpected or ())
+    patterns = {*(model._keys_to_ignore_on_load_unexpected or ()), r"\.masked_bias$"}
     if any(name.endswith("rotary_emb.inv_freq") for name in buffers):
         patterns.add(r"rotary_emb\.inv_freq")
     if any(name.endswith("position_ids") for name in buffers):

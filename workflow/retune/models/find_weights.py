@@ -37,6 +37,7 @@ def find_weights(model: PreTrainedModel, stored: Collection[str]) -> FoundWeight
     conversion = WeightConversion(model)
     tied = tied_names(model)
     groups: list[StoredWeights] = []
+    twins: list[StoredWeights] = []
     converted: dict[tuple[str, ...], list[str]] = {}
     ignored, unexpected = [], []
     for name in sorted(stored):
@@ -46,12 +47,14 @@ def find_weights(model: PreTrainedModel, stored: Collection[str]) -> FoundWeight
         elif is_converted:
             converted.setdefault(weights, []).append(name)
         else:
-            weight = tied.get(weights[0], weights[0])
-            groups.append(StoredWeights(stored=(name,), weights=(weight,)))
+            twin = tied.get(weights[0])
+            group = StoredWeights(stored=(name,), weights=(twin or weights[0],))
+            (twins if twin else groups).append(group)
     groups += [
         StoredWeights(stored=tuple(names), weights=weights, is_converted=True)
         for weights, names in converted.items()
     ]
+    groups += twins
     there = {weight for group in groups for weight in group.weights}
     missing = [name for name, _ in named_weights(model) if name not in there]
     return FoundWeights(

@@ -22,7 +22,7 @@ class LoraSettings(Settings):
     target_modules: list[str] | Literal["all-linear"] = Field(
         "all-linear",
         description="Layers that get adapters, by the end of their names (`q_proj`);"
-        " `all-linear`: all but the output head, and in a mixture of experts but those.",
+        " `all-linear`: all but the output head and, in a mixture, the experts.",
     )
 
 
