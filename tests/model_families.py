@@ -1,14 +1,21 @@
 """A dozen families of causal language models, each with a few random weights."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from tokenizers import ByteLevelBPETokenizer
-from transformers import PreTrainedTokenizerFast
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from tiny_run import make_texts
+from retune import fetch, tokenize
+from retune.models.skeleton import named_weights
+from retune.settings import ModelSettings, TokenizeSettings
+from retune.training.packing import IGNORE_INDEX, Batch
+from tiny_run import TinyRun, make_clean, make_texts
 
 COMMON = {
     "vocab_size": 300,
@@ -89,9 +96,9 @@ def build_family(
     torch.manual_seed(0)
     model = getattr(transformers, model_class)(config)
     with torch.no_grad():
-        for parameter in model.parameters():
+        for _, weight in named_weights(model):
             # Norms and biases begin as ones and zeros, which hide what is lost.
-            parameter += 0.05 * torch.randn_like(parameter)
+            weight += 0.05 * torch.randn_like(weight)
     model.to(dtype).save_pretrained(folder)
     write_tokenizer(folder)
     return folder
@@ -104,3 +111,42 @@ def write_tokenizer(folder: Path) -> None:
     PreTrainedTokenizerFast(
         tokenizer_object=bpe._tokenizer, bos_token="<|end|>", eos_token="<|end|>"
     ).save_pretrained(folder)
+
+
+def make_run(name: str, folder: Path, dtype: torch.dtype) -> TinyRun:
+    """Return a run of a family's model: base and tokens are made, whole documents."""
+    source = build_family(name, folder / "source", dtype)
+    settings = ModelSettings(source="local", folder=str(source))
+    fetch.run(settings, folder / "base")
+    make_clean(folder / "clean", train=60)
+    tokenize.run(
+        TokenizeSettings(sequence_length=64),
+        *(folder / "clean", folder / "base", folder / "tokens", folder / "tokens.json"),
+    )
+    return TinyRun(folder)
+
+
+@torch.inference_mode()
+def reference_loss(
+    model: PreTrainedModel, batches: Iterable[Batch], dtype: torch.dtype
+) -> float:
+    """Return the mean loss per predicted token, nats, each document by itself.
+
+    Args:
+        model: As `from_pretrained` of Transformers returns it.
+        batches: Packed; documents begin where position_ids do.
+        dtype: Of the computation.
+    """
+    model = model.to(dtype).eval()
+    total = torch.zeros(2, dtype=torch.float64)
+    for batch in batches:
+        for ids, positions, labels in zip(*vars(batch).values(), strict=True):
+            starts = np.flatnonzero(positions == 0)[1:]
+            for piece, targets in zip(
+                np.split(ids, starts), np.split(labels, starts), strict=True
+            ):
+                logits = model(torch.from_numpy(piece)[None]).logits[0].float()
+                wanted = torch.from_numpy(targets)
+                total[0] += cross_entropy(logits, wanted, reduction="sum")
+                total[1] += (wanted != IGNORE_INDEX).sum()
+    return (total[0] / total[1]).item()

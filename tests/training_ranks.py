@@ -41,12 +41,14 @@ class Job:
         state: Where checkpoints and history go.
         settings: Of `finetune`.
         fault: What goes wrong, see fault_points.py.
+        inputs: Where base and tokens are, if not where those of all jobs are.
     """
 
     plan: Path
     state: Path
     settings: dict[str, Any]
     fault: dict[str, Any] | None = None
+    inputs: Path | None = None
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -255,11 +257,12 @@ def main(folder: Path, jobs: list[dict[str, Any]]) -> None:
     for job in jobs:
         state = Path(job["state"])
         state.mkdir(parents=True, exist_ok=True)
+        inputs = Path(job["inputs"] or folder)
         with fault_points.installed(job["fault"]):
             finished = train(
                 FinetuneSettings(**job["settings"]),
-                folder / "base",
-                folder / "tokens",
+                inputs / "base",
+                inputs / "tokens",
                 Path(job["plan"]),
                 state,
                 StopRequest(),
