@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from retune.artifacts.model_facts import ModelFacts
 from retune.cli import main
 from retune.steps import CODE
+from tiny_facts import tiny_facts
 
 HEAVY = "torch", "transformers", "deepspeed", "datasets"
 NEED_NO_TORCH = "download", "prepare", "tokenize", "configure", "report"
@@ -47,9 +47,7 @@ def test_wrong_settings_are_named(capsys):
 
 def test_an_error_of_the_user_shows_no_traceback(tmp_path, capsys):
     (tmp_path / "base").mkdir()
-    ModelFacts(vocab_size=9, context_length=8, bos_token_id=0, eos_token_id=0).write(
-        tmp_path / "base"
-    )
+    tiny_facts(vocab_size=9, context_length=8).write(tmp_path / "base")
     arguments = {
         "clean": tmp_path / "clean",
         "base": tmp_path / "base",

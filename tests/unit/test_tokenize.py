@@ -5,11 +5,11 @@ import polars as pl
 import pytest
 from tokenizers import ByteLevelBPETokenizer
 
-from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.publishing import read_json
 from retune.settings import TokenizeSettings
 from retune.tokenize import run
+from tiny_facts import tiny_facts
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog.",
@@ -31,9 +31,8 @@ def base(tmp_path):
 
 
 def write_facts(folder, **changed):
-    facts = {"vocab_size": 300, "context_length": 32}
-    facts |= {"bos_token_id": END, "eos_token_id": END}
-    ModelFacts(**{**facts, **changed}).write(folder)
+    marks = {"bos_token_id": END, "eos_token_id": END}
+    tiny_facts(**{**marks, **changed}).write(folder)
 
 
 @pytest.fixture
