@@ -1,5 +1,6 @@
 """A dozen families of causal language models, each with a few random weights."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ CLASSES = {
     "Gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM"),
     "GPT2": ("GPT2Config", "GPT2LMHeadModel"),
 }
+# What Transformers 5 no longer writes into config.json, and the hub's files have.
+ON_THE_HUB = {"qwen3_moe": {"num_experts": 4}}
 
 
 def build_family(
@@ -100,6 +103,9 @@ def build_family(
             # Norms and biases begin as ones and zeros, which hide what is lost.
             weight += 0.05 * torch.randn_like(weight)
     model.to(dtype).save_pretrained(folder)
+    path = folder / "config.json"
+    written = json.loads(path.read_text()) | ON_THE_HUB.get(name, {})
+    path.write_text(json.dumps(written, indent=2))
     write_tokenizer(folder)
     return folder
 
