@@ -14,6 +14,10 @@ CODE: dict[str, tuple[str, ...]] = {
         "sources/rows",
         "sources/builtin_corpus",
         "text/splits",
+        "sources/arrow_rows",
+        "sources/text_lines",
+        "sources/text_rows",
+        "sources/user_paths",
         "publishing",
     ),
     "fetch": (

@@ -47,8 +47,9 @@ class DatasetSettings(Settings):
     )
     files: dict[Split, list[str]] | None = Field(
         None,
-        description="Local files of each split, globs allowed (`jsonl`, `parquet`,"
-        " `csv`, `txt`). With `train` alone, `prepare` splits it.",
+        description="Local files of each split (`jsonl`, `parquet`, `csv`, `txt`): a"
+        " file of that very name, else a glob. With `train` alone, `prepare` splits"
+        " it.",
     )
     text_column: str = Field("text", description="Column that holds the text.")
     group_column: str | None = Field(

@@ -4,8 +4,10 @@ The library alone knows which files make up which split, but it checks no bytes,
 it takes another commit or a local folder in silence.
 """
 
+import json
 import logging
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -13,12 +15,18 @@ from pathlib import Path
 import datasets
 from datasets.data_files import DataFilesDict, DataFilesList, EmptyDatasetError
 from datasets.exceptions import DataFilesNotFoundError, DatasetsError
+from datasets.packaged_modules.csv.csv import Csv
+from datasets.packaged_modules.json.json import Json
 from datasets.packaged_modules.parquet.parquet import Parquet
+from datasets.packaged_modules.text.text import Text
 
-from retune.errors import RetuneError
 from retune.settings import DatasetSettings, Split
+from retune.sources.arrow_rows import ROWS_PER_BATCH, read_parquet, rows_of
 from retune.sources.hub import Repository, bring, list_files, with_retries
-from retune.sources.rows import Row, check_columns, parquet_rows, rows_of
+from retune.sources.local_files import UNREADABLE, Reader, read_rows
+from retune.sources.rows import Row, SourceFile, check_columns
+from retune.sources.text_lines import read_lines
+from retune.sources.text_rows import read_csv, read_jsonl, read_txt
 
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
@@ -60,33 +68,82 @@ class HubDataset:
     def rows(self, split: Split) -> Iterator[Row]:
         """Yield the rows of a split, from the files that arrived."""
         where = f"{self.repository}, split {split}"
-        files = [self.arrived / path for path in self.paths[split]]
-        # The library's parquet reader runs ahead of a slow consumer without bound.
-        is_parquet = isinstance(self.builder, Parquet)
-        is_plain = is_parquet and self.builder.config.filters is None
-        read = self.parquet_rows if is_plain else self.streamed_rows
-        try:
-            yield from read(split, files, where)
-        except (DatasetsError, ValueError, OSError) as error:
-            raise RetuneError(f"dataset.name: cannot read {where}: {error}") from error
-
-    def parquet_rows(
-        self, split: Split, files: list[Path], where: str
-    ) -> Iterator[Row]:
-        """Yield the rows of parquet files."""
-        for file in files:
-            yield from parquet_rows(self.settings, file, where)
+        files = [
+            SourceFile(self.arrived / path, f"{where}, {path}", "name")
+            for path in self.paths[split]
+        ]
+        reader = own_reader(self.builder, files)
+        if reader:
+            for file in files:
+                yield from read_rows(reader, self.settings, file)
+        else:
+            yield from self.streamed_rows(split, files, where)
 
     def streamed_rows(
-        self, split: Split, files: list[Path], where: str
+        self, split: Split, files: list[SourceFile], where: str
     ) -> Iterator[Row]:
         """Yield the rows of any other format, as the library reads it."""
-        local = DataFilesList([str(file) for file in files], origin_metadata=[])
+        local = DataFilesList([str(file.path) for file in files], origin_metadata=[])
         self.builder.config.data_files = DataFilesDict({split: local})
-        stream = self.builder.as_streaming_dataset(split=split)
-        for table in stream.with_format("arrow").iter(batch_size=1000):
-            check_columns(self.settings, table.column_names, where)
-            yield from rows_of(self.settings, table, where)
+        whole = SourceFile(self.arrived, where, "name")
+        first = 1
+        try:
+            stream = self.builder.as_streaming_dataset(split=split)
+            for table in stream.with_format("arrow").iter(batch_size=ROWS_PER_BATCH):
+                check_columns(self.settings, table.column_names, where)
+                yield from rows_of(self.settings, table, whole, first)
+                first += len(table)
+        except (*UNREADABLE, DatasetsError, ValueError) as error:
+            raise whole.problem(f"cannot be read: {error}") from error
+
+
+def own_reader(
+    builder: datasets.DatasetBuilder, files: list[SourceFile]
+) -> Reader | None:
+    """Return our reader of a format, None where the library's own is needed.
+
+    The library's readers of text formats change rows in silence: of a CSV row with more
+    fields than the header it takes the last ones, the text `None` it takes for none,
+    and of a key that occurs twice in a JSON object the last. Its parquet reader runs
+    ahead of a slow consumer without bound.
+    """
+    config = builder.config
+    if isinstance(builder, Parquet):
+        return read_parquet if config.filters is None else None
+    if isinstance(builder, Csv) and is_default(config, but=("sep", "delimiter")):
+        return partial(read_csv, delimiter=config.sep)
+    if isinstance(builder, Text) and is_default(config):
+        return read_txt
+    if isinstance(builder, Json) and is_default(config):
+        return read_jsonl if all(map(is_json_lines, files)) else None
+    return None
+
+
+def is_default(config: datasets.BuilderConfig, but: tuple[str, ...] = ()) -> bool:
+    """Return whether a dataset says nothing about how its files are to be read.
+
+    Args:
+        config: What it says.
+        but: Options that do not matter.
+    """
+    names = {field.name for field in fields(config)}
+    of_every_dataset = {field.name for field in fields(datasets.BuilderConfig)}
+    default = type(config)()
+    return all(
+        getattr(config, name) == getattr(default, name)
+        for name in names - of_every_dataset - {*but}
+    )
+
+
+def is_json_lines(file: SourceFile) -> bool:
+    """Return whether the first line of a file that is not blank is a JSON object."""
+    try:
+        first = next((line for line in read_lines(file) if line.strip()), "")
+        return isinstance(json.loads(first), dict)
+    except UNREADABLE:
+        return True  # and it is not readable, which our reader says
+    except ValueError:
+        return ".jsonl" in Path(file.name).suffixes
 
 
 def find_builder(

@@ -1,9 +1,8 @@
 """The user's own files that a run reads: when they change, so does the run."""
 
-from pathlib import Path
-
 from retune.errors import RetuneError
 from retune.settings import Params
+from retune.sources.user_paths import user_path
 
 
 def find_local_sources(params: Params) -> dict[str, list[str]]:
@@ -29,7 +28,7 @@ def model_files(params: Params) -> list[str]:
     """Return the files of a local model."""
     if params.model.source != "local":
         return []
-    folder = Path(params.model.folder or "").expanduser()
+    folder = user_path(params.model.folder or "")
     if not (folder / "config.json").is_file():
         raise RetuneError(
             f"model.folder: {folder} is no model folder: it has no config.json"

@@ -1,11 +1,12 @@
-"""Rows of a source: their text and group, from columns checked by name and type."""
+"""Rows of a source: their text and group, as they were written or not at all.
 
-from collections.abc import Iterable, Iterator
+A row that could be read in two ways, or only in part, is an error that names the file
+and the place in it.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from retune.errors import RetuneError
 from retune.settings import DatasetSettings
@@ -18,55 +19,90 @@ class Row(NamedTuple):
     group: str | None
 
 
-def parquet_rows(settings: DatasetSettings, path: Path, where: str) -> Iterator[Row]:
-    """Yield the rows of a parquet file, in memory that its size does not raise."""
-    # By default all of a file that has been read stays in memory.
-    with pq.ParquetFile(path, pre_buffer=False) as file:
-        check_columns(settings, file.schema_arrow.names, where)
-        columns = [settings.text_column, *filter(None, [settings.group_column])]
-        for batch in file.iter_batches(1000, columns=columns):
-            yield from rows_of(settings, pa.Table.from_batches([batch]), where)
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of the dataset.
+
+    Attributes:
+        path: Where it is.
+        name: What a user calls it.
+        setting: The key of `params.yaml` that names it.
+    """
+
+    path: Path
+    name: str
+    setting: str = "files"
+
+    def problem(self, text: str, place: str = "") -> RetuneError:
+        """Return an error about this file, or about a place in it."""
+        where = f"{self.name}, {place}" if place else self.name
+        return RetuneError(f"dataset.{self.setting}: {where} {text}")
 
 
-def rows_of(settings: DatasetSettings, table: pa.Table, where: str) -> Iterator[Row]:
-    """Yield the rows of an Arrow table."""
-    text = table.column(settings.text_column)
-    if not (pa.types.is_null(text.type) or is_text(text.type)):
-        raise wrong_type(settings.text_column, str(text.type), where)
-    groups: Iterable[str | None] = [None] * len(table)
-    if settings.group_column:
-        groups = table.column(settings.group_column).cast(pa.string()).to_pylist()
-    yield from map(Row, text.to_pylist(), groups)
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Return whether a column of this type holds text."""
-    if pa.types.is_dictionary(kind):
-        return is_text(kind.value_type)
-    return (
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-    )
-
-
-def check_columns(
-    settings: DatasetSettings, columns: Iterable[str], where: str
-) -> None:
-    """Raise unless the columns of the settings are there."""
-    there = list(columns)
+def check_columns(settings: DatasetSettings, columns: list[str], where: str) -> None:
+    """Raise unless each column of the settings is there, and only once."""
+    check_repeated(settings, columns, where)
     problems = [
         f"dataset.{key}: {where} has no column {column!r}; there are:"
-        f" {', '.join(there) or 'none'}"
-        for key in ("text_column", "group_column")
-        if (column := getattr(settings, key)) is not None and column not in there
+        f" {', '.join(columns) or 'none'}"
+        for key, column in named_columns(settings)
+        if column not in columns
     ]
     if problems:
         raise RetuneError("\n".join(problems))
+
+
+def check_repeated(settings: DatasetSettings, columns: list[str], where: str) -> None:
+    """Raise if a column of the settings is there more than once.
+
+    Others are not read, so it does not matter what they are called.
+    """
+    problems = [
+        f"dataset.{key}: {where} has {columns.count(column)} columns {column!r}, and"
+        " which of them is meant is not known: rename the others"
+        for key, column in named_columns(settings)
+        if columns.count(column) > 1
+    ]
+    if problems:
+        raise RetuneError("\n".join(problems))
+
+
+def named_columns(settings: DatasetSettings) -> list[tuple[str, str]]:
+    """Return the settings that name a column, and which."""
+    columns = {
+        "text_column": settings.text_column,
+        "group_column": settings.group_column,
+    }
+    return [(key, column) for key, column in columns.items() if column is not None]
+
+
+def check_text(value: str, column: str, file: SourceFile, place: str) -> str:
+    """Return a text that can be written as UTF-8, or raise.
+
+    JSON may spell one half of a surrogate pair, which is no character.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        half = value[error.start]
+        raise file.problem(
+            f"holds half of a surrogate pair, {half!r}, in {column!r}: no text can hold"
+            " that; mend the file",
+            place,
+        ) from None
+    return value
 
 
 def wrong_type(column: str, kind: str, where: str) -> RetuneError:
     """Return the error for a text column of another type."""
     return RetuneError(
         f"dataset.text_column: {column!r} of {where} is {kind}, should be text"
+    )
+
+
+def wrong_group_type(column: str, kind: str, where: str) -> RetuneError:
+    """Return the error for a group column whose values are no names."""
+    return RetuneError(
+        f"dataset.group_column: {column!r} of {where} is {kind}, should be text or a"
+        " number"
     )
