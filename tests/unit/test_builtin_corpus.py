@@ -15,6 +15,7 @@ from retune.sources.builtin_corpus import (
     training_texts,
 )
 from retune.text.overlap import shares_words_with
+from retune.text.splits import position_of, splits_of
 from retune.text.splits import splits_of
 
 LONG = "A sentence that is repeated until the docstring is long enough. " * 2
@@ -119,6 +120,17 @@ def test_training_texts_share_no_run_with_what_prepare_holds_out(corpus, tmp_pat
     )
     assert train.to_list() == training_texts()
     assert not shares_words_with(pl.concat(held_out), train, 13).any()
+
+
+def test_the_hash_alone_splits_it(corpus):
+    groups = corpus["group"].unique()
+    splits = splits_of(groups, 0, 0.05, 0.05)
+    for group, split in zip(groups, splits, strict=True):
+        position = position_of(group, 0)
+        by_hash = (
+            "test" if position < 0.05 else "validation" if position < 0.1 else "train"
+        )
+        assert split == by_hash
 
 
 def test_the_description_pins_the_texts_and_names_the_licence(corpus):

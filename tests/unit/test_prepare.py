@@ -6,7 +6,6 @@ import pytest
 from prepare_case import Case, rows, text
 from retune.errors import RetuneError
 from retune.publishing import sha256
-from retune.text.splits import split_of
 
 
 @pytest.fixture
@@ -17,34 +16,73 @@ def case(tmp_path):
 def test_an_empty_split_is_an_error_that_names_settings_and_groups(case):
     case.write(train=rows(range(3)))
     with pytest.raises(RetuneError) as error:
-        case.run(validation_share=0, test_share=0.01)
+        case.run(validation_share=0, test_share=0)
     assert str(error.value).splitlines() == [
-        "prepare.validation_share: 0.0 of 3 groups is no document: raise it, change"
-        " prepare.seed, or give the data a validation split",
-        "prepare.test_share: 0.01 of 3 groups is no document: raise it, change"
-        " prepare.seed, or give the data a test split",
+        "prepare.validation_share: 0.0 leaves no validation documents: raise it, or"
+        " give the data a validation split",
+        "prepare.test_share: 0.0 leaves no test documents: raise it, or give the data"
+        " a test split",
     ]
     assert not case.clean.exists()
 
 
-def test_nothing_left_to_train_on_is_an_error(case):
-    case.write(
-        train=[{"id": "a", "group": "g", "text": text(1)}], validation=rows([5], "v")
-    )
-    group = next(
-        name for name in map(str, range(99)) if split_of(name, 0, 0, 0.9) == "test"
-    )
-    case.write(train=[{"id": "a", "group": group, "text": text(1)}])
-    with pytest.raises(RetuneError, match="leave none of the 2 groups to train"):
-        case.run(validation_share=0.05, test_share=0.9)
-
-
-def test_a_given_split_of_nothing_but_duplicates_is_an_error(case):
-    case.write(train=rows(range(9)), validation=rows([20], "v"), test=rows([20], "t"))
+@pytest.mark.parametrize(("number", "splits"), [(1, 3), (2, 3)])
+def test_fewer_groups_than_splits_is_an_error(case, number, splits):
+    case.write(train=rows(range(number)))
     with pytest.raises(
-        RetuneError, match=r"validation\.parquet: all its documents were"
+        RetuneError, match=f"prepare: {number} groups? .* become {splits} splits"
     ):
         case.run()
+
+
+def test_train_that_holds_nothing_but_test_is_called_that(case):
+    case.write(train=rows(range(60)), test=rows(range(60), "t"))
+    with pytest.raises(RetuneError) as error:
+        case.run()
+    assert str(error.value) == (
+        "train.parquet: all its 60 documents are in test, too: dataset.files.train"
+        " holds nothing that is not in dataset.files.test"
+    )
+    assert not case.clean.exists()
+
+
+def test_splits_that_hold_nothing_of_their_own_are_named_together(case):
+    case.write(
+        train=rows(range(6)), validation=rows(range(4), "v"), test=rows(range(6), "t")
+    )
+    with pytest.raises(RetuneError) as error:
+        case.run()
+    assert str(error.value).splitlines() == [
+        "train.parquet: all its 6 documents are in test, too: dataset.files.train holds"
+        " nothing that is not in dataset.files.test",
+        "validation.parquet: all its 4 documents are in test, too:"
+        " dataset.files.validation holds nothing that is not in dataset.files.test",
+    ]
+
+
+def test_train_documents_that_are_held_out_are_counted_and_told(case, caplog):
+    case.write(
+        train=rows(range(60)),
+        validation=rows(range(4), "v"),
+        test=rows([*range(10, 50), 90], "t"),
+    )
+    done = case.run()
+    assert done.endswith("44 duplicates (44 of train are in validation or test)")
+    assert case.figures["in_other_splits"] == {
+        "train": {"validation": 4, "test": 40},
+        "validation": {"test": 0},
+    }
+    told = "40 of 60 train documents are in test, too, and stay only there"
+    assert told in caplog.text
+
+
+def test_a_given_split_of_nothing_but_rejected_documents_is_an_error(case):
+    bad = [{"id": "v", "group": "v", "text": "short"}]
+    case.write(train=rows(range(9)), validation=bad, test=rows([20], "t"))
+    with pytest.raises(
+        RetuneError, match=r"validation\.parquet: all its documents were rejected"
+    ):
+        case.run(max_rejected_share=0.5)
 
 
 def test_a_split_lost_to_overlap_names_overlap_words(case):

@@ -184,7 +184,9 @@ def test_of_equal_documents_test_wins_over_validation_over_train(case):
         ],
     )
     done = case.run()
-    assert done.endswith("; 0 rejected, 4 duplicates")
+    assert done.endswith(
+        "; 0 rejected, 4 duplicates (2 of train are in validation or test)"
+    )
     assert case.ids("validation") == ["d"]
     assert case.ids("test") == ["e"]
     assert len(case.ids("train")) == 10

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prepare_case import SPLITS, Case, rows
+from retune.errors import RetuneError
 from retune.publishing import sha256
-from retune.text.splits import split_of, splits_of
+from retune.text.splits import position_of, splits_of
 
 
 @pytest.fixture
@@ -17,30 +18,95 @@ def case(tmp_path):
     return Case(tmp_path)
 
 
+def names(number):
+    return pl.Series([str(n) for n in range(number)])
+
+
+def places(groups, *shares, seed=0):
+    """Return the split of each group, by its name."""
+    splits = splits_of(groups, seed, *shares)
+    return dict(zip(groups, splits, strict=True))
+
+
 @given(
-    groups=st.lists(st.text(max_size=8), min_size=1, max_size=30),
-    more=st.lists(st.text(max_size=8), max_size=30),
+    groups=st.lists(st.text(max_size=8), min_size=3, max_size=30, unique=True),
     data=st.data(),
 )
-def test_neither_order_nor_additions_move_a_group(groups, more, data):
+def test_neither_order_nor_repetition_moves_a_group(groups, data):
+    more = data.draw(st.lists(st.sampled_from(groups), max_size=30))
     shuffled = data.draw(st.permutations(groups + more))
-    before = splits_of(pl.Series(groups, dtype=pl.String), 1, 0.3, 0.3)
-    after = splits_of(pl.Series(shuffled, dtype=pl.String), 1, 0.3, 0.3)
-    place = dict(zip(shuffled, after, strict=True))
-    assert before.to_list() == [place[group] for group in groups]
+    before = places(pl.Series(groups, dtype=pl.String), 0.3, 0.3, seed=1)
+    assert places(pl.Series(shuffled, dtype=pl.String), 0.3, 0.3, seed=1) == before
 
 
-def test_shares_are_met_and_seeds_differ():
-    names = [str(number) for number in range(10_000)]
-    first = [split_of(name, 0, 0.2, 0.1) for name in names]
-    assert first.count("validation") == pytest.approx(2_000, abs=200)
-    assert first.count("test") == pytest.approx(1_000, abs=150)
-    assert first != [split_of(name, 1, 0.2, 0.1) for name in names]
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("number", "shares", "validation", "test"),
+    [
+        (3, (0.05, 0.05), 1, 1),
+        (3, (0.4, 0.5), 1, 1),
+        (4, (0.1, 0.85), 1, 2),
+        (30, (0.05, 0.05), 2, 2),
+        (100, (0.05, 0.05), 5, 5),
+        (100, (0.2, 0.1), 20, 10),
+        (100, (0.001, 0), 1, 0),
+        (127, (0.05, 0.05), 6, 6),
+        (2, (0, 0.05), 0, 1),
+        (1, (0, 0), 0, 0),
+    ],
+)
+def test_few_groups_are_counted_off(number, shares, validation, test, seed):
+    splits = list(places(names(number), *shares, seed=seed).values())
+    assert splits.count("validation") == validation
+    assert splits.count("test") == test
+
+
+@pytest.mark.parametrize(("number", "shares"), [(1, (0.1, 0)), (2, (0.1, 0.1))])
+def test_fewer_groups_than_splits_are_refused(number, shares):
+    with pytest.raises(RetuneError, match=f"{number} groups? of documents cannot"):
+        splits_of(names(number), 0, *shares)
+
+
+def test_no_groups_are_in_no_split():
+    assert splits_of(pl.Series([], dtype=pl.String), 0, 0.1, 0.1).to_list() == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("number", [128, 500, 10_000])
+def test_shares_are_met_within_a_third_whatever_the_seed(number, seed):
+    splits = list(places(names(number), 0.2, 0.05, seed=seed).values())
+    assert splits.count("validation") == pytest.approx(0.2 * number, rel=0.34)
+    assert splits.count("test") == pytest.approx(0.05 * number, rel=0.34, abs=1)
+
+
+def test_seeds_differ():
+    assert places(names(200), 0.2, 0.1) != places(names(200), 0.2, 0.1, seed=1)
+
+
+def test_added_groups_leave_those_of_large_data_where_they_were():
+    before = places(names(2_000), 0.05, 0.05)
+    assert before.items() <= places(names(9_000), 0.05, 0.05).items()
+
+
+def test_added_groups_move_those_of_small_data_only_over_the_borders():
+    before, after = places(names(60), 0.1, 0.1), places(names(66), 0.1, 0.1)
+    moved = {name for name, split in before.items() if split != after[name]}
+    assert len(moved) <= 4
+    assert not any(before[name] == "train" and after[name] == "test" for name in moved)
 
 
 def test_the_split_of_a_group_is_the_same_on_every_machine():
-    splits = [split_of(name, 0, 0.3, 0.3) for name in ("json", "os", "csv", "io")]
-    assert splits == ["train", "validation", "test", "validation"]
+    groups = pl.Series(["json", "os", "csv", "io", "re", "ast"])
+    assert places(groups, 0.3, 0.3) == {
+        "json": "train",
+        "os": "validation",
+        "csv": "test",
+        "io": "validation",
+        "re": "train",
+        "ast": "test",
+    }
+    positions = [round(position_of(name, 0), 6) for name in ("json", "os", "csv")]
+    assert positions == [0.882342, 0.44597, 0.105154]
 
 
 def test_groups_stay_together_and_no_id_is_in_two_splits(case):
@@ -54,9 +120,12 @@ def test_groups_stay_together_and_no_id_is_in_two_splits(case):
 
 
 def test_added_documents_leave_the_old_ones_where_they_were(case, tmp_path):
+    def alone(numbers):
+        return [row | {"group": row["id"]} for row in rows(numbers)]
+
     larger = Case(tmp_path / "larger")
-    case.write(train=rows(range(200)))
-    larger.write(train=rows(range(300, 500), "new") + rows(range(200)))
+    case.write(train=alone(range(1000)))
+    larger.write(train=alone(range(1000, 1500)) + alone(range(1000)))
     case.run()
     larger.run()
     for name in SPLITS:

@@ -19,7 +19,7 @@ from retune.text.document_checks import (
     reject_bad,
 )
 from retune.text.overlap import shares_words_with
-from retune.text.splits import drop_duplicates, splits_of
+from retune.text.splits import count_in_other_splits, drop_duplicates, splits_of
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,14 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
     file = clean.with_name("rejected.parquet")
     check_share(rejected, len(documents), settings, file)
     unique = drop_duplicates(good)
+    in_others = count_in_other_splits(good, unique)
     log.info("removed as duplicates: %d", len(good) - len(unique))
+    for (name, other), count in in_others.items():
+        log.warning(
+            "%s of %s %s documents are in %s, too, and stay only there",
+            *(f"{count:,}", f"{(good['split'] == name).sum():,}", name, other),
+        )
+    stop_at_lost_split(good, unique, in_others)
     split = carve_missing_splits(unique, given, settings)
     kept, overlapping = drop_overlap(split, settings.overlap_words)
     stop_at_empty_split(split, kept, given, settings)
@@ -70,6 +77,10 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
             "by_check": count_by_check(rejected),
         },
         "duplicates_removed": len(good) - len(unique),
+        "in_other_splits": {
+            name: {other: in_others.get((name, other), 0) for other in others}
+            for name, others in {"train": HELD_OUT, "validation": ("test",)}.items()
+        },
         "overlap": {"words": settings.overlap_words, "removed": overlapping},
     }
     write_json(metrics, figures)
@@ -78,7 +89,14 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
         f"{len(kept):,} documents: "
         + ", ".join(f"{counts[name]:,} {name}" for name in SPLITS)
         + f"; {len(rejected):,} rejected, {figures['duplicates_removed']:,} duplicates"
+        + describe_lost_train(in_others)
     )
+
+
+def describe_lost_train(in_others: dict[tuple[str, str], int]) -> str:
+    """Return how many documents of train are held out, too, if any are."""
+    lost = sum(count for (name, _), count in in_others.items() if name == "train")
+    return f" ({lost:,} of train are in validation or test)" if lost else ""
 
 
 def read_raw(folder: Path) -> pl.DataFrame:
@@ -155,6 +173,31 @@ def drop_overlap(
     return kept, removed
 
 
+def stop_at_lost_split(
+    good: pl.DataFrame, unique: pl.DataFrame, in_others: dict[tuple[str, str], int]
+) -> None:
+    """Raise RetuneError if a split holds nothing that others do not hold.
+
+    Args:
+        good: The documents that passed the checks.
+        unique: Those without duplicates.
+        in_others: See `count_in_other_splits`.
+    """
+    problems = []
+    for name in ("train", "validation"):
+        count = (good["split"] == name).sum()
+        others = [other for of, other in in_others if of == name]
+        if others and name not in unique["split"]:
+            files = " and ".join(f"dataset.files.{other}" for other in sorted(others))
+            problems.append(
+                f"{name}.parquet: all its {count:,} documents are in"
+                f" {' and '.join(sorted(others))}, too: dataset.files.{name} holds"
+                f" nothing that is not in {files}"
+            )
+    if problems:
+        raise RetuneError("\n".join(problems))
+
+
 def stop_at_empty_split(
     split: pl.DataFrame,
     kept: pl.DataFrame,
@@ -169,7 +212,6 @@ def stop_at_empty_split(
         given: Splits the raw data has.
         settings: The `prepare` section.
     """
-    groups = f"{split['group'].n_unique():,} groups"
     problems = []
     for name in SPLITS:
         if name in kept["split"]:
@@ -181,22 +223,15 @@ def stop_at_empty_split(
                 f" {name} documents, each shares such a run with train: raise it, or 0"
                 " keeps them"
             )
-        elif name == "train":
-            problems.append(
-                f"prepare.validation_share ({settings.validation_share}) and test_share"
-                f" ({settings.test_share}) leave none of the {groups} to train: lower"
-                " them, change prepare.seed, or check dataset.group_column"
-            )
         elif name in given:
             problems.append(
-                f"{name}.parquet: all its documents were rejected or are duplicates:"
-                f" check dataset.files.{name}"
+                f"{name}.parquet: all its documents were rejected: check"
+                f" dataset.files.{name}"
             )
         else:
-            share = getattr(settings, f"{name}_share")
             problems.append(
-                f"prepare.{name}_share: {share} of {groups} is no document: raise it,"
-                f" change prepare.seed, or give the data a {name} split"
+                f"prepare.{name}_share: {getattr(settings, f'{name}_share')} leaves no"
+                f" {name} documents: raise it, or give the data a {name} split"
             )
     if problems:
         raise RetuneError("\n".join(problems))

@@ -19,11 +19,10 @@ class PrepareSettings(Settings):
     )
     validation_share: Share = Field(
         0.05,
-        description="Share of the groups for validation, if the data has none.",
+        description="Share of the groups for validation, if the data has none; above"
+        " 0 at least one group.",
     )
-    test_share: Share = Field(
-        0.05, description="Share of the groups for test, if the data has none."
-    )
+    test_share: Share = Field(0.05, description="The same for test.")
     overlap_words: int = Field(
         13,
         ge=0,
