@@ -16,7 +16,6 @@ from retune.sources.builtin_corpus import (
 )
 from retune.text.overlap import shares_words_with
 from retune.text.splits import position_of, splits_of
-from retune.text.splits import splits_of
 
 LONG = "A sentence that is repeated until the docstring is long enough. " * 2
 
