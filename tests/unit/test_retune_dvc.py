@@ -10,7 +10,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from retune.manual import ROOT
 from retune.params import read_params
-from retune.stages import read_stages
+from retune.stages import read_stage, read_stages
 from retune_dvc import recordable
 from retune_dvc.commands import DoubtError, reason_in
 from retune_dvc.events import JobEvents
@@ -65,6 +65,16 @@ def test_a_file_that_nobody_names_any_more_is_in_doubt(folder):
     with pytest.raises(DoubtError, match=r"remove old\.jsonl from the deps"):
         check_recordable(SETTINGS, stages, NO_FILES)
     check_recordable(SETTINGS, stages, {"dataset": ["./old.jsonl"], "model": []})
+
+
+def test_a_dollar_in_a_name_is_written_as_dvc_wants_it(folder):
+    names = {"dataset": ["${home}.jsonl"], "model": []}
+    with pytest.raises(DoubtError) as doubt:
+        check_recordable(SETTINGS, STAGES, names)
+    name = str(doubt.value).removeprefix("add ").partition(" to the deps")[0]
+    assert name == "\\${home}.jsonl"
+    entry = {"deps": [*STAGES["download"].deps, name], "params": ["dataset"]}
+    check_recordable(SETTINGS, STAGES | {"download": read_stage(entry)}, names)
 
 
 @pytest.mark.parametrize("text", ["<<<<<<< HEAD\n", "- a list\n", "\x00"])

@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 
 STAGES = Path("dvc.yaml")
+# How `${` is written in dvc.yaml, where it would begin a variable.
+DVC_DOLLAR = "\\${"
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def read_stage(entry: dict[str, Any]) -> Stage:
     )
     return Stage(
         params=tuple(entry.get("params", [])),
-        deps=tuple(entry.get("deps", [])),
+        deps=tuple(path.replace(DVC_DOLLAR, "${") for path in entry.get("deps", [])),
         outs=tuple(o if isinstance(o, str) else next(iter(o)) for o in outs),
     )
 

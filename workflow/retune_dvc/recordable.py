@@ -9,7 +9,7 @@ import snakemake
 from retune.errors import RetuneError
 from retune.params import read_params
 from retune.settings import Params
-from retune.stages import Stage, is_code
+from retune.stages import DVC_DOLLAR, Stage, is_code
 from retune_dvc.commands import DoubtError
 from retune_dvc.memory import read_settings
 
@@ -51,7 +51,8 @@ def check_deps_of_user(
     paths = [Path(os.path.relpath(file)) for file in files]
     for path in paths:
         if not any(path.is_relative_to(dep) for dep in deps):
-            raise DoubtError(f"add {path} to the deps of {step} in dvc.yaml")
+            name = str(path).replace("${", DVC_DOLLAR)
+            raise DoubtError(f"add {name} to the deps of {step} in dvc.yaml")
     for dep in deps:
         if not any(path.is_relative_to(dep) for path in paths):
             raise DoubtError(

@@ -5,12 +5,14 @@ from pathlib import Path
 from shlex import quote
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import contains_wildcard
 
 import retune
 from retune.errors import RetuneError
 from retune.sources.local_sources import find_local_sources
 from retune.params import read_params
 from retune.steps import CODE
+from retune_dvc.fingerprints import fingerprint_files
 from retune_dvc.run_cache import CACHED
 
 try:
@@ -37,8 +39,25 @@ shell.prefix(
 
 
 def section(name):
-    """Return a section of params.yaml as JSON: all of it that the rule may see."""
-    return getattr(PARAMS, name).model_dump_json()
+    """Return a section of params.yaml as JSON: all of it that the rule may see.
+
+    A function of it: in a text Snakemake would take {name} for a wildcard of its own.
+    """
+    return lambda wildcards: getattr(PARAMS, name).model_dump_json()
+
+
+def watched(section):
+    """Return the user's files that Snakemake looks after as inputs."""
+    return [path for path in LOCAL_SOURCES[section] if not contains_wildcard(path)]
+
+
+def stamp(section):
+    """Return what changes with the user's other files, whose names hold {name}.
+
+    No input of Snakemake's can be called so, but changed params rerun a step, too.
+    """
+    others = [path for path in LOCAL_SOURCES[section] if contains_wildcard(path)]
+    return lambda wildcards: fingerprint_files(others) if others else ""
 
 
 def code(step):

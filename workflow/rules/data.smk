@@ -5,7 +5,7 @@
 
 rule download:
     input:
-        sources=LOCAL_SOURCES["dataset"],
+        sources=watched("dataset"),
         code=code("download"),
     output:
         raw=directory("data/raw"),
@@ -18,6 +18,7 @@ rule download:
         "../../envs/data.yaml"
     params:
         settings=section("dataset"),
+        others=stamp("dataset"),
     message:
         "Bringing the dataset here"
     shell:
@@ -28,7 +29,7 @@ rule download:
 
 rule fetch:
     input:
-        sources=LOCAL_SOURCES["model"],
+        sources=watched("model"),
         code=code("fetch"),
     output:
         base=directory("models/base"),
@@ -41,6 +42,7 @@ rule fetch:
         "../../envs/train.yaml"
     params:
         settings=section("model"),
+        others=stamp("model"),
     message:
         "Bringing the base model here"
     shell:

@@ -150,7 +150,7 @@ rule report:
         "../../envs/report.yaml"
     params:
         # For the model card; whatever changes them reruns this step anyway.
-        settings=json.dumps(PARAMS.model_dump(mode="json")),
+        settings=lambda wildcards: json.dumps(PARAMS.model_dump(mode="json")),
         tuned=subpath(output.card, parent=True),
         folder=subpath(output.loss, parent=True),
     message:
