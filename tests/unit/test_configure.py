@@ -48,6 +48,18 @@ def test_a_batch_that_does_not_split_is_refused():
         values_of(settings)
 
 
+def test_ranks_that_cannot_share_the_stages_are_refused():
+    with pytest.raises(RetuneError, match=r"pipeline_stages: 3, but 2 ranks"):
+        values_of(ConfigureSettings(pipeline_stages=3))
+
+
+def test_fp16_is_refused_where_auto_became_cpu():
+    with pytest.raises(
+        RetuneError, match=r"configure.precision: fp16, but the ranks are CPUs"
+    ):
+        values_of(ConfigureSettings(precision="fp16"))
+
+
 def test_the_config_is_complete():
     settings = ConfigureSettings(zero_stage=3, offload_param="cpu", precision="bf16")
     config = deepspeed_config(values_of(settings, GPUS))

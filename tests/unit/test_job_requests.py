@@ -196,20 +196,29 @@ def test_all_folders_count_and_must_be_there(tmp_path):
 def test_evaluation_takes_more_time_for_more_text_or_without_a_gpu(tmp_path):
     model = sized(tmp_path / "model/model.safetensors", 2).parent
     short, long = (sized(tmp_path / f"{mb}.parquet", mb / 1e3) for mb in (1, 100))
-    joined = model_request(model, None, "cpu")
+    joined = model_request(model, [], "cpu")
     times = [
         joined.runtime,
-        model_request(model, short, "cuda").runtime,
-        model_request(model, long, "cuda").runtime,
-        model_request(model, long, "cpu").runtime,
+        model_request(model, [short], "cuda").runtime,
+        model_request(model, [long], "cuda").runtime,
+        model_request(model, [long], "cpu").runtime,
     ]
     assert times == sorted(times)
     assert times[1] < times[2] < times[3]
     # 4 GB, four times the files, and a quarter; joining holds a part of them.
-    assert model_request(model, long, "cpu").mem_mb == 15_000
+    assert model_request(model, [long], "cpu").mem_mb == 15_000
     assert 5_000 <= joined.mem_mb < 15_000
+
+
+def test_all_documents_that_are_scored_take_time(tmp_path):
+    model = sized(tmp_path / "model/model.safetensors", 2).parent
+    validation, test = (sized(tmp_path / f"{name}.parquet", 0.1) for name in "vt")
+    one = model_request(model, [test], "cuda").runtime
+    both = model_request(model, [validation, test], "cuda").runtime
+    # 2 G FLOPs for each of 100 M tokens at 3 TFLOP/s, and as much again.
+    assert both - one == pytest.approx(2 * 2e9 * 1e8 / 3e12 / 60, abs=10)
 
 
 def test_a_model_that_is_not_there_yet_has_no_request(tmp_path):
     with pytest.raises(FileNotFoundError):
-        model_request(tmp_path / "model", None, "cpu")
+        model_request(tmp_path / "model", [], "cpu")

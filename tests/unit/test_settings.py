@@ -121,6 +121,52 @@ def test_a_wrong_key_does_not_hide_what_is_impossible_across_sections():
         assert line.strip() in readme
 
 
+@pytest.mark.parametrize(
+    ("wrong", "values"),
+    [
+        ("dataset", {"source": "local"}),
+        ("model", None),
+        ("prepare", {"min_character": 1}),
+        ("tokenize", {"sequence_length": "many"}),
+        ("finetune", {"epochs": 0}),
+        ("consolidate", []),
+        ("evaluate", {"stride": 0}),
+        ("unknown", {}),
+    ],
+)
+def test_a_wrong_section_hides_no_problem_between_two_others(wrong, values):
+    sections = {
+        "hardware": {"gpus_per_node": 3},
+        "configure": {
+            "global_batch_size": 4,
+            "precision": "fp16",
+            "offload_param": "nvme",
+        },
+    }
+    lines = "\n".join(problems_of({**MINIMAL, **sections, wrong: values}))
+    assert wrong in lines
+    for key in ("global_batch_size: 4 is", "precision: fp16, but", "offload_param: nv"):
+        assert lines.count(f"configure.{key}") == 1
+
+
+@pytest.mark.parametrize("wrong", ["hardware", "tokenize"])
+def test_a_wrong_section_does_not_hide_that_adapters_go_with_one_stage(wrong):
+    sections = {
+        "configure": {"pipeline_stages": 2},
+        "finetune": {"lora": {}},
+        wrong: {"a": 1},
+    }
+    lines = problems_of({**MINIMAL, **sections})
+    assert len(lines) == 2
+    assert any("finetune.lora goes with" in line for line in lines)
+
+
+def test_rules_of_a_wrong_section_wait_until_it_is_right():
+    sections = {"configure": {"global_batch_siz": 15, "precision": "fp16"}}
+    (line,) = problems_of({**MINIMAL, **sections})
+    assert "did you mean global_batch_size?" in line
+
+
 def test_a_number_that_yaml_reads_as_text_is_a_number():
     params = read_params({**MINIMAL, "finetune": {"learning_rate": "1e-4"}})
     assert params.finetune.learning_rate == 1e-4

@@ -16,7 +16,13 @@ from typing import Any, Literal, TypeVar
 from retune.errors import RetuneError
 from retune.model_states import GB, model_states_bytes, offloaded_to_cpu_bytes
 from retune.publishing import read_json, write_json, write_text
-from retune.settings import ConfigureSettings, HardwareSettings, default_of
+from retune.settings import (
+    ConfigureSettings,
+    HardwareSettings,
+    default_of,
+    fp16_problems,
+    split_problems,
+)
 
 Value = TypeVar("Value")
 
@@ -118,30 +124,18 @@ def decide(
     """Return every value of the strategy, each with its reason."""
     precision = choose_precision(settings, hardware)
     stages = settings.pipeline_stages
-    if hardware.world_size % stages:
-        raise RetuneError(
-            f"configure.pipeline_stages: {stages}, but {hardware.world_size} ranks are"
-            " not a multiple of it"
-        )
-    shares = hardware.world_size // stages
+    shares = max(1, hardware.world_size // stages)
     micro = choose_micro_batch_size(settings, hardware, shares, sequence_length)
-    per_pass = micro.value * shares
-    if settings.global_batch_size % per_pass:
-        counted = "ranks" if stages == 1 else "ranks / pipeline_stages"
-        raise RetuneError(
-            f"configure.global_batch_size: {settings.global_batch_size} is not a"
-            f" multiple of {counted} x micro_batch_size ({shares} x {micro.value})"
-        )
+    problems = split_problems(settings, hardware.world_size, micro.value, micro.value)
+    problems += fp16_problems(hardware.accelerator, precision.value)
+    if problems:
+        raise RetuneError("\n".join(problems))
+    accumulation_steps = settings.global_batch_size // (micro.value * shares)
     stage = choose_zero_stage(settings, hardware, num_parameters, precision.value)
     if stage.value == 0 and precision.value != "fp32":
         raise RetuneError(
             f"configure.zero_stage: 0 with precision {precision.value} takes one Adam"
             " step too many in DeepSpeed 0.19: use 1, or precision: fp32"
-        )
-    if precision.value == "fp16" and hardware.accelerator == "cpu":
-        raise RetuneError(
-            "configure.precision: fp16, but this machine has no GPU and DeepSpeed has"
-            " no fp16 on CPUs; write fp32 or bf16"
         )
     return [
         precision,
@@ -152,7 +146,7 @@ def decide(
         micro,
         Decision(
             "gradient_accumulation_steps",
-            settings.global_batch_size // per_pass,
+            accumulation_steps,
             f"{settings.global_batch_size} sequences = {micro.value} per rank x"
             f" {shares} {'ranks' if stages == 1 else 'pipelines'} x this",
         ),

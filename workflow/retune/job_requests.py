@@ -5,6 +5,7 @@ too little is killed. Sizes come from the plan, the tokens and the files themsel
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,22 +126,24 @@ def data_request(*folders: Path) -> JobRequest:
     return JobRequest(in_mb(PROCESS_GB + 20 * size), round_up(30 + 60 * size, 10), 0)
 
 
-def model_request(model: Path, test: Path | None, accelerator: str) -> JobRequest:
+def model_request(
+    model: Path, documents: Sequence[Path], accelerator: str
+) -> JobRequest:
     """Return what a step asks for that joins or evaluates a model.
 
     Args:
         model: Its folder.
-        test: Documents that it is evaluated on, a parquet file.
+        documents: Parquet files that it is evaluated on; none if it is joined.
         accelerator: Where.
     """
     size = folder_gb(model)
-    seconds = 60 * size  # reading, writing and hashing
-    if test:
-        # A compressed byte is about a token; a weight at least two bytes.
-        flops = 2 * size * GB / 2 * test.stat().st_size
-        seconds += 2 * flops / SLOW_EVALUATION_FLOPS[accelerator]
+    # A compressed byte is about a token; a weight at least two bytes.
+    tokens = sum(path.stat().st_size for path in documents)
+    flops = 2 * size * GB / 2 * tokens
+    # Reading, writing and hashing come first.
+    seconds = 60 * size + 2 * flops / SLOW_EVALUATION_FLOPS[accelerator]
     # Evaluated in fp32, and twice there while it is loaded; joined piece by piece.
-    memory = PROCESS_GB + size * (4 if test else 0.25)
+    memory = PROCESS_GB + size * (4 if documents else 0.25)
     return JobRequest(in_mb(memory), round_up(START_MINUTES + seconds / 60, 10), 0)
 
 

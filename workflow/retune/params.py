@@ -8,12 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from retune.errors import RetuneError
-from retune.settings import (
-    ConfigureSettings,
-    HardwareSettings,
-    Params,
-    problems_across,
-)
+from retune.settings import Params, Settings, problems_across
 
 
 def read_params(values: dict[str, Any]) -> Params:
@@ -30,14 +25,22 @@ def read_params(values: dict[str, Any]) -> Params:
     except ValidationError as error:
         lines = describe_problems(error, Params)
     # A wrong key anywhere keeps pydantic from checking across sections.
-    with suppress(ValidationError):
-        across = problems_across(
-            HardwareSettings.model_validate(values.get("hardware") or {}),
-            ConfigureSettings.model_validate(values.get("configure") or {}),
-        )
-        lines += [line for line in across if line not in lines]
+    across = problems_across(valid_sections(values))
+    lines += [line for line in across if line not in lines]
     count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
     raise RetuneError("\n  ".join([f"params.yaml: {count}", *lines]))
+
+
+def valid_sections(values: dict[str, Any]) -> dict[str, Settings]:
+    """Return the sections that have no problem of their own."""
+    sections: dict[str, Settings] = {}
+    for name, field in Params.model_fields.items():
+        model = field.annotation
+        assert isinstance(model, type)
+        assert issubclass(model, Settings)
+        with suppress(ValidationError):
+            sections[name] = model.model_validate(values.get(name, {}))
+    return sections
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[str]:

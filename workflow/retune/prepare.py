@@ -11,7 +11,7 @@ import polars as pl
 
 from retune.errors import RetuneError
 from retune.publishing import published_folder, write_json, write_manifest
-from retune.settings import SPLITS, PrepareSettings
+from retune.settings import HELD_OUT, SPLITS, PrepareSettings
 from retune.text.document_checks import (
     check_clean,
     check_share,
@@ -24,7 +24,6 @@ from retune.text.splits import count_in_other_splits, drop_duplicates, splits_of
 log = logging.getLogger(__name__)
 
 COLUMNS = ("id", "group", "text")
-HELD_OUT = ("validation", "test")
 # Of equal documents the one in the first of these stays.
 BY_PRECEDENCE = pl.Enum(["test", "validation", "train"])
 

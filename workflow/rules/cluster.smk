@@ -13,6 +13,7 @@ from retune.job_requests import (
     least_runtime,
     model_request,
 )
+from retune.settings import HELD_OUT
 from retune.training.hostfile import named_hostfile
 from retune.training.slurm import is_job
 from retune_slurm.command_line import read_settings
@@ -94,9 +95,9 @@ def evaluation_request(model):
     """Return a function from a step's inputs to what the step asks for."""
 
     def request(input):
-        test = Path(input.clean) / "test.parquet"
+        scored = [Path(input.clean) / f"{split}.parquet" for split in HELD_OUT]
         accelerator = "cuda" if gpus_per_node() else "cpu"
-        return model_request(Path(input[model]), test, accelerator)
+        return model_request(Path(input[model]), scored, accelerator)
 
     return request
 

@@ -81,7 +81,7 @@ rule consolidate:
     conda:
         "../../envs/train.yaml"
     resources:
-        **estimates(lambda input: model_request(Path(input.base), None, "cpu")),
+        **estimates(lambda input: model_request(Path(input.base), [], "cpu")),
     params:
         settings=section("consolidate"),
     message:

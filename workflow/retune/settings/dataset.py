@@ -10,6 +10,8 @@ from retune.settings.section import Settings
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+# The splits that are scored, and not trained on.
+HELD_OUT: tuple[Split, ...] = ("validation", "test")
 
 TEXT_FORMATS = (".jsonl", ".parquet", ".csv", ".txt")
 
