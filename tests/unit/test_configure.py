@@ -15,7 +15,11 @@ from retune.configure import (
     run,
 )
 from retune.errors import RetuneError
-from retune.model_states import model_states_bytes
+from retune.model_states import (
+    adds_up_in_fp32,
+    model_states_bytes,
+    planned_states_bytes,
+)
 from retune.publishing import read_json, write_json
 from retune.settings import ConfigureSettings, HardwareSettings
 
@@ -99,6 +103,40 @@ def test_precision_follows_the_accelerator():
 )
 def test_model_states_are_those_of_the_zero_paper(stage, bytes_per_parameter):
     assert model_states_bytes(1, "bf16", stage, 8) == bytes_per_parameter
+
+
+@pytest.mark.parametrize(
+    ("stage", "bytes_per_parameter"), [(2, 2 + (4 + 12) / 8), (3, (2 + 4 + 12) / 8)]
+)
+def test_gradients_that_add_up_in_fp32_take_their_bytes(stage, bytes_per_parameter):
+    taken = model_states_bytes(1, "bf16", stage, 8, gradients_in_fp32=True)
+    assert taken == bytes_per_parameter
+
+
+@pytest.mark.parametrize("micro", [1, 2])
+@pytest.mark.parametrize("stage", [1, 2, 3])
+@pytest.mark.parametrize("offload", ["none", "cpu"])
+def test_the_config_and_the_memory_agree_on_what_adds_up_in_fp32(micro, stage, offload):
+    settings = ConfigureSettings(
+        precision="bf16",
+        zero_stage=stage,
+        micro_batch_size=micro,
+        offload_optimizer=offload,
+    )
+    values = values_of(settings, GPUS)
+    in_fp32 = adds_up_in_fp32("bf16", stage, 2 // micro, offload)
+    assert ("data_types" in deepspeed_config(values)) == in_fp32
+    plain = model_states_bytes(1, "bf16", stage, 8)
+    more = planned_states_bytes(1, values, 8) - plain
+    assert more == (2 / 8 if in_fp32 else 0)
+
+
+def test_zero_3_is_chosen_where_fp32_gradients_would_not_fit():
+    # On one rank 16 bytes a parameter, 18 with gradients that add up in fp32.
+    one = Hardware("cuda", 1, 1, 80.0, None)
+    for micro, stage in [(1, 3), (4, 2)]:
+        settings = ConfigureSettings(micro_batch_size=micro, global_batch_size=4)
+        assert values_of(settings, one, 2_800_000_000)["zero_stage"] == stage
 
 
 def test_a_pipeline_and_offloading_leave_less_on_a_rank():

@@ -133,6 +133,16 @@ def test_on_cpus_the_model_states_are_in_main_memory():
     assert on_cpus - on_gpus > 2 * (4 + (4 + 8) / 2)
 
 
+def test_on_cpus_gradients_that_add_up_in_fp32_are_in_main_memory_too():
+    strategy = {"ranks": 2, "accelerator": "cpu", "zero_stage": 3}
+    adding, whole = (
+        finetune_memory_gb(plan_of(10**9, micro_batch_size=micro, **strategy))
+        for micro in (1, 64)
+    )
+    # 2 bytes more for each parameter of the two ranks together, and twice the states.
+    assert adding - whole == pytest.approx(2 * 2)
+
+
 def test_recomputed_activations_take_time():
     plain, recomputed = (
         step_seconds(plan_of(10**9, zero_stage=2, activation_checkpointing=on))

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from retune.errors import RetuneError
-from retune.model_states import GB, model_states_bytes, offloaded_to_cpu_bytes
+from retune.model_states import (
+    GB,
+    adds_up_in_fp32,
+    model_states_bytes,
+    offloaded_to_cpu_bytes,
+    planned_states_bytes,
+)
 from retune.publishing import read_json, write_json, write_text
 from retune.settings import (
     ConfigureSettings,
@@ -92,12 +98,8 @@ def run(
         "num_parameters": num_parameters,
         "tokens_per_step": values["global_batch_size"] * sequence_length,
         "model_states_gb_per_rank": round(
-            model_states_bytes(
-                num_parameters,
-                values["precision"],
-                values["zero_stage"],
-                resolved.world_size,
-                values["pipeline_stages"],
+            planned_states_bytes(
+                *(num_parameters, values, resolved.world_size),
                 offloaded_parts(settings, resolved),
             )
             / GB,
@@ -131,7 +133,9 @@ def decide(
     if problems:
         raise RetuneError("\n".join(problems))
     accumulation_steps = settings.global_batch_size // (micro.value * shares)
-    stage = choose_zero_stage(settings, hardware, num_parameters, precision.value)
+    stage = choose_zero_stage(
+        settings, hardware, num_parameters, precision.value, accumulation_steps
+    )
     if stage.value == 0 and precision.value != "fp32":
         raise RetuneError(
             f"configure.zero_stage: 0 with precision {precision.value} takes one Adam"
@@ -223,6 +227,7 @@ def choose_zero_stage(
     hardware: Hardware,
     num_parameters: int,
     precision: str,
+    accumulation_steps: int,
 ) -> Decision:
     """Return stage 2 where the model states fit beside activations, else 3."""
     if settings.zero_stage != "auto":
@@ -231,10 +236,14 @@ def choose_zero_stage(
         return Decision("zero_stage", 1, "goes with pipeline_stages")
     if settings.offload_param != "none" or settings.offload_optimizer == "nvme":
         return Decision("zero_stage", 3, "what is offloaded needs it")
+    in_fp32 = adds_up_in_fp32(
+        precision, 2, accumulation_steps, settings.offload_optimizer
+    )
     needed = (
         model_states_bytes(
             *(num_parameters, precision, 2, hardware.world_size),
             offloaded=offloaded_parts(settings, hardware),
+            gradients_in_fp32=in_fp32,
         )
         / GB
     )
@@ -302,14 +311,11 @@ def deepspeed_config(
         if values[key] == "nvme":
             zero[key]["nvme_path"] = nvme_path
     is_fp16 = values["precision"] == "fp16"
-    # DeepSpeed would add up gradients in bf16, where small ones vanish. At stage 1 it
-    # cannot do otherwise with this layout of checkpoints, and offloaded ones are fp32.
-    accumulates = values["gradient_accumulation_steps"] > 1
-    in_fp32 = values["precision"] == "bf16" and values["zero_stage"] > 1
-    if accumulates and in_fp32 and values["offload_optimizer"] == "none":
-        data_types = {"data_types": {"grad_accum_dtype": "fp32"}}
-    else:
-        data_types = {}
+    in_fp32 = adds_up_in_fp32(
+        *(values["precision"], values["zero_stage"]),
+        *(values["gradient_accumulation_steps"], values["offload_optimizer"]),
+    )
+    data_types = {"data_types": {"grad_accum_dtype": "fp32"}} if in_fp32 else {}
     return {
         "train_batch_size": values["global_batch_size"],
         "train_micro_batch_size_per_gpu": values["micro_batch_size"],

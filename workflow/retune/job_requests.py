@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from retune.model_states import GB, model_states_bytes, offloaded_to_cpu_bytes
+from retune.model_states import GB, offloaded_to_cpu_bytes, planned_states_bytes
 from retune.publishing import read_json
 from retune.settings import FinetuneSettings
 from retune.training.checkpoint_files import checkpoint_bytes
@@ -96,10 +96,7 @@ def finetune_memory_gb(plan: dict[str, Any]) -> float:
     if plan["zero_stage"] < 3:
         rank += parameters * 4  # and so does the model, while it is loaded
     if hardware["accelerator"] == "cpu":
-        rank += 2 * model_states_bytes(
-            *(parameters, plan["precision"], plan["zero_stage"], world_size),
-            plan["pipeline_stages"],
-        )
+        rank += 2 * planned_states_bytes(parameters, plan, world_size)
     offloaded = offloaded_to_cpu_bytes(parameters, plan) / hardware["nodes"]
     return hardware["gpus_per_node"] * (PROCESS_GB + rank / GB) + offloaded / GB
 

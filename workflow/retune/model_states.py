@@ -14,6 +14,22 @@ def bytes_per_parameter(precision: str) -> tuple[int, int, int]:
     return (4, 4, 8) if precision == "fp32" else (2, 2, 12)
 
 
+def adds_up_in_fp32(
+    precision: str, stage: int, accumulation_steps: int, offload_optimizer: str
+) -> bool:
+    """Return whether `configure` has DeepSpeed add up bf16 gradients in fp32.
+
+    In bf16 small ones would vanish. At stage 1 DeepSpeed cannot do otherwise with this
+    layout of checkpoints, and the gradients of an offloaded optimizer are fp32 anyway.
+    """
+    return (
+        precision == "bf16"
+        and stage > 1
+        and accumulation_steps > 1
+        and offload_optimizer == "none"
+    )
+
+
 def model_states_bytes(
     num_parameters: int,
     precision: str,
@@ -21,11 +37,13 @@ def model_states_bytes(
     world_size: int,
     pipeline_stages: int = 1,
     offloaded: tuple[str, ...] = (),
+    gradients_in_fp32: bool = False,
 ) -> float:
     """Return the bytes of weights, gradients and Adam states on each rank's device.
 
     Each ZeRO stage shards one more part over the ranks that hold the same pipeline
-    stage.
+    stage. What a step needs for a moment is not counted: DeepSpeed 0.19 flattens the
+    gradients of one group of parameters at a time, in fp32, before Adam reads them.
 
     Args:
         num_parameters: Of the whole model.
@@ -34,8 +52,14 @@ def model_states_bytes(
         world_size: Ranks.
         pipeline_stages: Parts that the model is cut into.
         offloaded: Which of `optimizer` and `param` are kept elsewhere.
+        gradients_in_fp32: Whether a rank keeps its share of the gradients in fp32 from
+            one micro-batch to the next (see `adds_up_in_fp32`). DeepSpeed 0.19 holds
+            one such share and no other: stage 2 in `all_grad_tensors`, stage 3 in
+            `grad_partitions_flat_buffer`, both of `data_types.grad_accum_dtype`.
     """
     weights, gradients, states = bytes_per_parameter(precision)
+    if gradients_in_fp32:
+        gradients = 4
     shares = world_size // pipeline_stages
     shards = [shares if stage >= least else 1 for least in (3, 2, 1)]
     parts = [weights / shards[0], gradients / shards[1], states / shards[2]]
@@ -44,6 +68,32 @@ def model_states_bytes(
     if "optimizer" in offloaded:
         parts[2] = 0
     return num_parameters / pipeline_stages * sum(parts)
+
+
+def planned_states_bytes(
+    num_parameters: int,
+    plan: dict[str, Any],
+    world_size: int,
+    offloaded: tuple[str, ...] = (),
+) -> float:
+    """Return `model_states_bytes` of the values that a plan holds.
+
+    Args:
+        num_parameters: Of the whole model.
+        plan: Its precision, zero_stage, gradient_accumulation_steps, offload_optimizer
+            and pipeline_stages.
+        world_size: Ranks.
+        offloaded: Which of `optimizer` and `param` are kept elsewhere.
+    """
+    precision, stage = plan["precision"], plan["zero_stage"]
+    return model_states_bytes(
+        *(num_parameters, precision, stage, world_size, plan["pipeline_stages"]),
+        offloaded,
+        adds_up_in_fp32(
+            *(precision, stage, plan["gradient_accumulation_steps"]),
+            plan["offload_optimizer"],
+        ),
+    )
 
 
 def offloaded_to_cpu_bytes(num_parameters: int, values: dict[str, Any]) -> float:
