@@ -150,6 +150,7 @@ def plan() -> dict[str, Any]:
         "num_parameters": 2_600_000,
         "tokens_per_step": 512,
         "model_states_gb_per_rank": 0.5,
+        "warnings": [],
         "hardware": {
             "accelerator": "cuda",
             "nodes": 2,

@@ -171,7 +171,9 @@ def test_offloading_more_than_a_node_holds_is_refused():
         check_cpu_memory(values, small, 70 * 10**9)
 
 
-def test_run_writes_config_plan_and_reasons(tmp_path):
+@pytest.fixture
+def run_here(tmp_path):
+    """Return a function that plans a tiny model for so many blocks."""
     base = tmp_path / "base"
     base.mkdir()
     header = json.dumps(
@@ -183,15 +185,24 @@ def test_run_writes_config_plan_and_reasons(tmp_path):
     ).encode()
     weights = struct.pack("<Q", len(header)) + header + bytes(68)
     (base / "model.safetensors").write_bytes(weights)
-    write_json(tmp_path / "tokens.json", {"sequence_length": 128})
     assert count_parameters(base) == 17
-    line = run(
-        ConfigureSettings(),
-        HardwareSettings(),
-        base,
-        tmp_path / "tokens.json",
-        tmp_path / "plan",
-    )
+
+    def run_it(blocks):
+        numbers = {"sequence_length": 128, "splits": {"train": {"blocks": blocks}}}
+        write_json(tmp_path / "tokens.json", numbers)
+        return run(
+            ConfigureSettings(),
+            HardwareSettings(),
+            base,
+            tmp_path / "tokens.json",
+            tmp_path / "plan",
+        )
+
+    return run_it
+
+
+def test_run_writes_config_plan_and_reasons(run_here, tmp_path):
+    line = run_here(160)
     assert line == "ZeRO-2, fp32 on 2 CPU ranks: batch 16 = 8 x 1 x 2"
     config = read_json(tmp_path / "plan/deepspeed.json")
     assert config["train_batch_size"] == 16
@@ -199,3 +210,18 @@ def test_run_writes_config_plan_and_reasons(tmp_path):
     assert plan["tokens_per_step"] == 16 * 128
     assert all(decision["why"] for decision in plan["decisions"])
     assert "| zero_stage | `2` |" in (tmp_path / "plan/plan.md").read_text()
+    assert plan["warnings"] == []
+    assert "an epoch is 10.0 steps.\n\n|" in (tmp_path / "plan/plan.md").read_text()
+
+
+def test_a_batch_that_is_more_than_the_data_is_told(run_here, tmp_path, caplog):
+    line = run_here(5)
+    warning = (
+        "configure.global_batch_size: 16 is more than the 5 training blocks: each step"
+        " goes over them 3.2 times, whatever finetune.epochs"
+    )
+    assert line.endswith(f"; {warning}")
+    assert warning in caplog.text
+    assert f"**{warning}**" in (tmp_path / "plan/plan.md").read_text()
+    assert read_json(tmp_path / "plan/plan.json")["warnings"] == [warning]
+    assert "more than" not in run_here(16)

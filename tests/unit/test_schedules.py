@@ -5,7 +5,7 @@ import math
 import pytest
 
 from retune.settings import FinetuneSettings
-from retune.training.schedules import learning_rate, num_steps
+from retune.training.schedules import find_warnings, learning_rate, num_steps
 
 
 def rates(total=100, **settings):
@@ -59,3 +59,43 @@ def test_warmup_lr_rises_with_the_logarithm_and_stays():
     assert values[:5] == pytest.approx([0, 0, 1 / 3, math.log(3) / math.log(8), 2 / 3])
     assert values[7] < 1
     assert set(values[8:]) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "blocks", "warnings"),
+    [
+        ({}, 50, []),
+        ({"epochs": 0.16}, 50, []),
+        ({"warmup_steps": 6}, 50, []),
+        ({"warmup_ratio": 1}, 50, []),
+        (
+            {"epochs": 0.1},
+            50,
+            [
+                "finetune.epochs: 0.1 of 50 blocks is less than one batch of 8: the"
+                " only step trains 0.16 epochs"
+            ],
+        ),
+        (
+            {"warmup_steps": 12},
+            50,
+            [
+                "finetune.warmup_steps: 12, but the run has 6 steps: it ends at 50% of"
+                " finetune.learning_rate"
+            ],
+        ),
+        (
+            {"warmup_steps": 2, "max_steps": 1, "epochs": 1},
+            5,
+            [
+                "finetune.epochs: 1 of 5 blocks is less than one batch of 8: the only"
+                " step trains 1.6 epochs",
+                "finetune.warmup_steps: 2, but the run has 1 step: it ends at 50% of"
+                " finetune.learning_rate",
+            ],
+        ),
+    ],
+)
+def test_a_length_that_is_hardly_meant_is_told(settings, blocks, warnings):
+    values = FinetuneSettings(learning_rate=1e-5, **settings)
+    assert find_warnings(values, blocks, 8) == warnings

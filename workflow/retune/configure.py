@@ -5,6 +5,7 @@ This is where a memory model belongs: `choose_micro_batch_size` and
 """
 
 import json
+import logging
 import math
 import os
 import struct
@@ -29,6 +30,8 @@ from retune.settings import (
     fp16_problems,
     split_problems,
 )
+
+log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
@@ -87,16 +90,23 @@ def run(
     """Write plan/deepspeed.json, plan/plan.json and plan/plan.md."""
     resolved = resolve_hardware(hardware)
     num_parameters = count_parameters(base)
-    sequence_length = read_json(token_metrics)["sequence_length"]
+    numbers = read_json(token_metrics)
+    sequence_length = numbers["sequence_length"]
+    blocks = numbers["splits"]["train"]["blocks"]
     decisions = decide(settings, resolved, num_parameters, sequence_length)
     values = {decision.setting: decision.value for decision in decisions}
     check_cpu_memory(values, resolved, num_parameters)
+    warnings = find_warnings(values["global_batch_size"], blocks)
+    for warning in warnings:
+        log.warning("%s", warning)
     facts = {
         **values,
         "world_size": resolved.world_size,
         "sequence_length": sequence_length,
         "num_parameters": num_parameters,
         "tokens_per_step": values["global_batch_size"] * sequence_length,
+        "train_blocks": blocks,
+        "warnings": warnings,
         "model_states_gb_per_rank": round(
             planned_states_bytes(
                 *(num_parameters, values, resolved.world_size),
@@ -114,7 +124,18 @@ def run(
         {**facts, "decisions": [vars(decision) for decision in decisions]},
     )
     write_text(plan / "plan.md", describe(facts, decisions))
-    return summarize(values, resolved)
+    return "; ".join([summarize(values, resolved), *warnings])
+
+
+def find_warnings(batch_size: int, blocks: int) -> list[str]:
+    """Return what of the batch is hardly meant, a line each."""
+    if batch_size <= blocks:
+        return []
+    return [
+        f"configure.global_batch_size: {batch_size:,} is more than the {blocks:,}"
+        f" training blocks: each step goes over them {batch_size / blocks:.2g} times,"
+        " whatever finetune.epochs"
+    ]
 
 
 def decide(
@@ -407,12 +428,15 @@ def describe(facts: dict[str, Any], decisions: list[Decision]) -> str:
     rows = [("setting", "value", "why"), ("---", "---", "---")]
     rows += [(d.setting, f"`{json.dumps(d.value)}`", d.why) for d in decisions]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    warnings = "".join(f"**{warning}**\n\n" for warning in facts["warnings"])
     return (
         "# Plan\n\n"
         f"{facts['num_parameters'] / 1e6:,.1f} M parameters on {hardware['nodes']} x"
         f" {hardware['gpus_per_node']} ranks, {device}."
         f" Each optimizer step sees {facts['tokens_per_step']:,} tokens"
-        f" ({facts['global_batch_size']} sequences of {facts['sequence_length']}).\n\n"
+        f" ({facts['global_batch_size']} sequences of {facts['sequence_length']});"
+        f" an epoch is {facts['train_blocks'] / facts['global_batch_size']:,.1f} steps."
+        f"\n\n{warnings}"
         f"{table}\n\n"
         f"Weights, gradients and Adam states take"
         f" {facts['model_states_gb_per_rank']:.2f} GB on each rank; activations come on"

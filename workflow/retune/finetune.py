@@ -41,7 +41,11 @@ from retune.training.ops import build_ops
 from retune.training.packing import PackedBlocks
 from retune.training.provenance import record_provenance
 from retune.training.run_key import identity_of, open_run
-from retune.training.schedules import num_steps, resolve_learning_rate
+from retune.training.schedules import (
+    find_warnings,
+    num_steps,
+    resolve_learning_rate,
+)
 from retune.training.speed import summarize_speed
 from retune.training.stopping import StopRequest
 from retune.training.swap_folders import remove_swap_files
@@ -78,9 +82,10 @@ def run(
     for leftover in state.glob(f"{REMOVED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     run_state = open_run(state, identity_of(settings, base, tokens, plan))
-    total = num_steps(
-        settings, len(PackedBlocks(tokens, "train")), facts["global_batch_size"]
-    )
+    length = len(PackedBlocks(tokens, "train")), facts["global_batch_size"]
+    total, warnings = num_steps(settings, *length), find_warnings(settings, *length)
+    for warning in warnings:
+        log.warning("%s", warning)
     build_ops(facts)
     config = read_json(plan / "deepspeed.json")
     start = time.monotonic()
@@ -115,6 +120,7 @@ def run(
         f" {summary['tokens_per_second']:,.0f} tokens/s"
         + (f", MFU {summary['mfu']:.0%}" if summary["mfu"] else "")
         + (describe_resume(started, facts) if resumed else "")
+        + "".join(f"; {warning}" for warning in warnings)
     )
 
 

@@ -202,7 +202,7 @@ def plan_rows(run: RunResults) -> list[Row]:
 
 
 def plan_text(run: RunResults) -> str:
-    """Return what was planned, in two sentences."""
+    """Return what was planned, in two sentences, and what of it is hardly meant."""
     plan = run.plan
     return (
         f"{plan['num_parameters'] / 1e6:,.1f} M parameters;"
@@ -210,7 +210,7 @@ def plan_text(run: RunResults) -> str:
         f" ({plan['global_batch_size']:,} sequences of {plan['sequence_length']:,})."
         " Weights, gradients and Adam states take"
         f" {plan['model_states_gb_per_rank']:.2f} GB on each rank, activations come on"
-        " top."
+        " top." + "".join(f" {warning}." for warning in plan["warnings"])
     )
 
 

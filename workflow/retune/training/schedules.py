@@ -11,6 +11,34 @@ def num_steps(settings: FinetuneSettings, num_blocks: int, batch_size: int) -> i
     return min(steps, settings.max_steps or steps)
 
 
+def find_warnings(
+    settings: FinetuneSettings, num_blocks: int, batch_size: int
+) -> list[str]:
+    """Return what of the run's length is hardly meant, a line each.
+
+    Args:
+        settings: With a resolved learning rate.
+        num_blocks: Of the training data.
+        batch_size: Blocks per optimizer step.
+    """
+    steps, warmup = num_steps(settings, num_blocks, batch_size), settings.warmup_steps
+    warnings = []
+    if settings.epochs * num_blocks < batch_size:
+        warnings.append(
+            f"finetune.epochs: {settings.epochs:g} of {num_blocks:,} blocks is less"
+            f" than one batch of {batch_size:,}: the only step trains"
+            f" {batch_size / num_blocks:.2g} epochs"
+        )
+    if warmup is not None and warmup > steps:
+        share = learning_rate(settings, steps - 1, steps) / settings.learning_rate
+        warnings.append(
+            f"finetune.warmup_steps: {warmup:,}, but the run has {steps:,} step"
+            + ("" if steps == 1 else "s")
+            + f": it ends at {share:.0%} of finetune.learning_rate"
+        )
+    return warnings
+
+
 # Peaks for `learning_rate: auto`: a pre-trained model must not forget, random weights
 # have nothing to lose.
 PRETRAINED_RATE, RANDOM_RATE = 5e-5, 1.5e-3
