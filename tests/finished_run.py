@@ -115,6 +115,10 @@ def data_metrics() -> dict[str, Any]:
         "groups": SPLITS,
         "rejected": {"count": 2, "share": 2 / 58, "by_check": {"too short": 2}},
         "duplicates_removed": 3,
+        "in_other_splits": {
+            "train": {"validation": 1, "test": 1},
+            "validation": {"test": 0},
+        },
         "overlap": {"words": 13, "removed": {"validation": 1, "test": 0}},
     }
 

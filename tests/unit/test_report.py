@@ -5,14 +5,20 @@ import subprocess
 import sys
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from finished_run import FinishedRun, evaluation
+from finished_run import FinishedRun, data_metrics, evaluation
 from retune.manual import ROOT
-from retune.publishing import read_json, sha256
+from retune.publishing import read_json, sha256, write_json
 from retune.reporting.evaluation_figures import change_title, evenly
+from retune.reporting.evaluation_rows import evaluation_rows
 from retune.reporting.summary import summary_lines
-from retune.reporting.training_figures import loss_title, running_mean
+from retune.reporting.training_figures import (
+    clipping_title,
+    loss_title,
+    running_mean,
+)
 
 RULE = (ROOT / "workflow/rules/evaluation.smk").read_text().split("rule report:")[1]
 HOSTILE = "</pre><script>alert(1)</script><img src=https://x.example/y>\u202eabc"
@@ -63,6 +69,11 @@ def test_tables_load_nothing_and_show_markup_as_text(out):
     assert "it &lt;fits&gt;" in pages["plan.html"]
 
 
+def test_train_documents_that_are_held_out_are_told(out):
+    told = "3: 2 of train are in validation or test"
+    assert told in (out / "report/data.html").read_text()
+
+
 def test_the_model_is_linked_and_not_copied(run, out):
     weights = "model.safetensors"
     assert (out / "tuned" / weights).samefile(run.folder / "consolidated" / weights)
@@ -97,6 +108,59 @@ def test_unusual_runs_have_a_report_too(tmp_path, changes):
 )
 def test_the_title_is_as_sure_as_the_interval(bits, says):
     assert says in change_title(evaluation(bits)["test"])
+
+
+def test_one_document_has_no_interval_and_nothing_is_sure():
+    test = evaluation(-0.5)["test"]
+    test["tuned"]["documents"] = 1
+    assert "Too few documents" in change_title(test)
+    assert evaluation_rows(test)[0][-1] == "-"
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("norms", "limit", "title"),
+    [
+        ([0.5, 1.5, 2], 1, "clipped in 2 of 3 steps"),
+        ([0.5, 1.5], 0, "not clipped"),
+        ([NAN, NAN], 0, "not clipped"),
+        ([NAN, NAN], 1, "clipped above a norm of 1; how often is unknown"),
+        ([0.5, NAN, 1.5], 1, "clipped in 1 of 2 steps; unknown in 1 more"),
+        ([0.5, float("inf")], 1, "clipped in 0 of 1 step; unknown in 1 more"),
+    ],
+)
+def test_the_title_of_the_gradients_says_only_what_is_known(norms, limit, title):
+    assert clipping_title(np.array(norms), limit).endswith(title)
+
+
+def test_without_any_norm_there_is_a_report_too(tmp_path, recwarn):
+    run = FinishedRun(tmp_path).make()
+    history = tmp_path / "history.csv"
+    history.write_text(
+        history.read_text().replace(",1.5,", ",,").replace(",inf,", ",,")
+    )
+    figure = (run.report() / "report/optimization.svg").read_text()
+    assert "how often is unknown" in figure
+    assert "not known at ZeRO stage 0" in figure
+    assert not [warning for warning in recwarn if warning.category is RuntimeWarning]
+
+
+def test_what_was_not_looked_for_is_not_called_none(tmp_path):
+    run = FinishedRun(tmp_path).make()
+    data = data_metrics()
+    data["overlap"] = {"words": 0, "removed": {"validation": 0, "test": 0}}
+    write_json(tmp_path / "data.json", data)
+    plan_values = read_json(tmp_path / "plan.json") | {"gradient_clipping": 0}
+    write_json(tmp_path / "plan.json", plan_values)
+    out = run.report()
+    for name in ("data.svg", "data.html"):
+        assert "not looked for" in (out / "report" / name).read_text()
+    assert (
+        "<td>gradient clipping</td><td>none</td>"
+        in (out / "report/plan.html").read_text()
+    )
 
 
 def test_the_title_of_the_loss_tells_a_rise_and_the_lowest(run):

@@ -19,6 +19,8 @@ from retune.reporting.figure_style import (
 from retune.reporting.quantities import counted, percent
 from retune.reporting.run_results import RunResults
 
+UNKNOWN = "not looked for"
+
 
 def draw_data(run: RunResults, path: Path) -> None:
     """Draw what became of the raw documents."""
@@ -34,7 +36,8 @@ def draw_data(run: RunResults, path: Path) -> None:
     for name, count in removed.items():
         end -= count
         share = f"{minus(f'-{count:,}')} ({percent(count / total)})"
-        bars.append(Bar(name, end, count, VALIDATION, share if count else "none"))
+        nothing = "none" if name != "overlap" or data["overlap"]["words"] else UNKNOWN
+        bars.append(Bar(name, end, count, VALIDATION, share if count else nothing))
     start = 0
     for split, count in data["documents"].items():
         label = f"{counted(count, 'document')}, {tokens[split]['tokens']:,} tokens"

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from retune.reporting.evaluation_rows import interval
 from retune.reporting.figure_style import (
     BASE,
     INK,
@@ -27,13 +28,14 @@ def draw_bits_per_byte(run: RunResults, path: Path) -> None:
     test = run.evaluation["test"]
     base, tuned = (test[name]["bits_per_byte"] for name in ("base", "tuned"))
     low, high = (test[f"bits_per_byte_change_{end}"] for end in ("low", "high"))
+    documents = counted(test["tuned"]["documents"], "document")
     floors = {
         "unigram": test["floors"]["unigram_bits_per_byte"],
         "uniform": test["floors"]["uniform_bits_per_byte"],
     }
     subtitle = minus(
-        f"Change {test['bits_per_byte_change']:+.3f}, 95 % interval {low:+.3f} to"
-        f" {high:+.3f}, over {counted(test['tuned']['documents'], 'document')}."
+        f"Change {test['bits_per_byte_change']:+.3f}, 95 % interval"
+        f" {interval(test)}, over {documents}."
     )
     with figure(path, change_title(test), subtitle, height=3.4) as drawing:
         axes = drawing.add_subplot()
@@ -91,6 +93,8 @@ def change_title(test: dict[str, Any]) -> str:
     values = (
         f"{test['base']['bits_per_byte']:.2f} to {test['tuned']['bits_per_byte']:.2f}"
     )
+    if test["tuned"]["documents"] < 2:
+        return f"Too few documents for a sure change in bits per byte: {values}"
     if test["bits_per_byte_change_high"] < 0:
         return f"Tuning lowered bits per byte from {values}"
     if test["bits_per_byte_change_low"] > 0:

@@ -30,7 +30,12 @@ def evaluation_rows(comparison: dict[str, Any]) -> list[Row]:
 
 
 def interval(comparison: dict[str, Any]) -> str:
-    """Return the 95 % interval of the change in bits per byte."""
+    """Return the 95 % interval of the change in bits per byte.
+
+    One document says nothing of how others would differ from it.
+    """
+    if comparison["tuned"]["documents"] < 2:
+        return "-"
     low, high = (comparison[f"bits_per_byte_change_{end}"] for end in ("low", "high"))
     return f"{low:+.3f} to {high:+.3f}"
 

@@ -64,7 +64,7 @@ def training_rows(run: RunResults) -> list[Row]:
             f" epsilon {settings.adam_epsilon:g},"
             f" weight decay {settings.weight_decay:g}",
         ),
-        ("gradient clipping", f"norm {plan['gradient_clipping']:g}"),
+        ("gradient clipping", describe_clipping(plan["gradient_clipping"])),
         ("precision", plan["precision"]),
         ("DeepSpeed", describe_strategy(plan)),
         ("hardware", describe_hardware(plan)),
@@ -99,6 +99,11 @@ def describe_warmup(settings: FinetuneSettings) -> str:
     if settings.warmup_steps is None:
         return f"{percent(settings.warmup_ratio)} of the steps"
     return counted(settings.warmup_steps, "step")
+
+
+def describe_clipping(limit: float) -> str:
+    """Return the largest norm of the gradient; 0 does not clip."""
+    return f"norm {limit:g}" if limit else "none"
 
 
 def describe_adapters(lora: LoraSettings) -> str:
@@ -160,6 +165,7 @@ def removal_rows(run: RunResults) -> list[Row]:
         f"{count:,} {check}" for check, count in rejected["by_check"].items()
     )
     lost = ", ".join(f"{n:,} from {split}" for split, n in overlap["removed"].items())
+    held_out = sum(run.data["in_other_splits"]["train"].values())
     return [
         ("raw documents", f"{run.raw_documents:,}"),
         (
@@ -167,7 +173,13 @@ def removal_rows(run: RunResults) -> list[Row]:
             f"{rejected['count']:,} ({percent(rejected['share'])})"
             + (f": {checks}" if checks else ""),
         ),
-        ("removed as duplicates", f"{run.data['duplicates_removed']:,}"),
+        (
+            "removed as duplicates",
+            f"{run.data['duplicates_removed']:,}"
+            + (
+                f": {held_out:,} of train are in validation or test" if held_out else ""
+            ),
+        ),
         (
             "removed as overlap with train",
             f"{lost} ({overlap['words']} words in a row)"

@@ -69,12 +69,8 @@ def draw_optimization(run: RunResults, path: Path) -> None:
     step, norm = run.history["step"], run.history["grad_norm"]
     speed = run.history["num_labels"] / run.history["seconds"]
     limit = run.plan["gradient_clipping"]
-    clipped = int(np.sum(norm > limit)) if limit else 0
-    title = (
-        f"Gradients were clipped in {clipped:,} of {counted(len(step), 'step')}"
-        if limit
-        else "Gradients were not clipped"
-    )
+    known = np.isfinite(norm)
+    title = clipping_title(norm, limit)
     subtitle = (
         f"{run.finetune['tokens_per_second']:,.0f} tokens/s in the mean, on"
         f" {counted(run.plan['world_size'], 'rank')}"
@@ -84,16 +80,40 @@ def draw_optimization(run: RunResults, path: Path) -> None:
         for axes, values, name in zip(
             panels,
             (run.history["learning_rate"], norm, speed),
-            ("learning rate", "gradient norm", "tokens/s"),
+            (
+                "learning rate",
+                "gradient norm"
+                + ("" if known.any() else ": not known at ZeRO stage 0"),
+                "tokens/s",
+            ),
             strict=True,
         ):
             finite = np.where(np.isfinite(values), values, np.nan)
             axes.plot(step, finite, color=TUNED, linewidth=1.5)
             axes.set_title(name, loc="left", size=10.5, color=INK)
             axes.set_ylim(bottom=0)
-        if limit and np.nanmax(norm) > limit / 2:
+        if limit and np.any(norm[known] > limit / 2):
             panels[1].axhline(limit, color=VALIDATION, linewidth=1.2, linestyle="--")
             label_ends(panels[1], step[-1], [(limit, "clipped\nabove", VALIDATION)])
         panels[2].yaxis.set_major_formatter("{x:,.0f}")
         panels[2].set_xlabel("optimizer step")
         panels[2].set_xlim(min(1, step[-1] - 1), step[-1])
+
+
+def clipping_title(norm: np.ndarray, limit: float) -> str:
+    """Return in how many steps gradients were clipped, as far as that is known.
+
+    Args:
+        norm: Of the gradients before clipping; not finite where it is not known, as in
+            all steps at ZeRO stage 0.
+        limit: Largest norm; 0 does not clip.
+    """
+    if not limit:
+        return "Gradients were not clipped"
+    known = norm[np.isfinite(norm)]
+    if len(known) == 0:
+        return f"Gradients were clipped above a norm of {limit:g}; how often is unknown"
+    clipped = int(np.sum(known > limit))
+    title = f"Gradients were clipped in {clipped:,} of {counted(len(known), 'step')}"
+    unknown = len(norm) - len(known)
+    return f"{title}; unknown in {unknown:,} more" if unknown else title
