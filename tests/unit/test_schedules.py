@@ -80,7 +80,7 @@ def test_warmup_lr_rises_with_the_logarithm_and_stays():
             {"warmup_steps": 12},
             50,
             [
-                "finetune.warmup_steps: 12, but the run has 6 steps: it ends at 50% of"
+                "finetune.warmup_steps: 12, but the run has 6 steps: it ends at 50.0% of"
                 " finetune.learning_rate"
             ],
         ),
@@ -90,7 +90,7 @@ def test_warmup_lr_rises_with_the_logarithm_and_stays():
             [
                 "finetune.epochs: 1 of 5 blocks is less than one batch of 8: the only"
                 " step trains 1.6 epochs",
-                "finetune.warmup_steps: 2, but the run has 1 step: it ends at 50% of"
+                "finetune.warmup_steps: 2, but the run has 1 step: it ends at 50.0% of"
                 " finetune.learning_rate",
             ],
         ),

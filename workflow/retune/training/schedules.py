@@ -34,7 +34,7 @@ def find_warnings(
         warnings.append(
             f"finetune.warmup_steps: {warmup:,}, but the run has {steps:,} step"
             + ("" if steps == 1 else "s")
-            + f": it ends at {share:.0%} of finetune.learning_rate"
+            + f": it ends at {share:.1%} of finetune.learning_rate"
         )
     return warnings
 
