@@ -279,6 +279,7 @@ def test_a_compressed_file_that_is_cut_off_is_refused(refusal_of):
         "{rule}.txt",
         "a b%20.txt",
         "~x.txt",
+        "~/x.txt",
         "*.txt",
         "\u00fc?.txt",
         "a{1,2}.txt",
@@ -288,6 +289,7 @@ def test_a_file_of_that_very_name_is_it_and_no_glob(read, tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     for other in ("a1.txt", "ax.txt", "\u00fc1.txt"):
         (tmp_path / other).write_text("another\n")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine\n")
     settings = DatasetSettings(source="local", files={"train": [name]})
     download.run(settings, tmp_path / "raw")
