@@ -13,7 +13,8 @@ def inputs(tmp_path):
     """Return a function that plans, and gives the arguments of `identity_of`."""
     for name in ("base", "tokens"):
         write_json(tmp_path / name / "manifest.json", {"files": []})
-    write_json(tmp_path / "tokens.json", {"sequence_length": 32})
+    numbers = {"sequence_length": 32, "splits": {"train": {"blocks": 64}}}
+    write_json(tmp_path / "tokens.json", numbers)
 
     def plan(ranks=2, **settings):
         folder = tmp_path / f"plan-{ranks}-{len(list(tmp_path.iterdir()))}"
