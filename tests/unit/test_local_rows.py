@@ -222,6 +222,27 @@ def test_blank_lines_of_csv_and_jsonl_hold_no_row(read, file, content):
     assert texts(read(file, content)) == ["a", "b"]
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1e"])
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("x.jsonl", '{{"text": "one{0}two"}}\n'),
+        ("x.csv", "by,text\na,one{0}two\n"),
+        ("x.txt", "one{0}two\n"),
+    ],
+)
+def test_only_a_line_break_ends_a_line(read, file, content, mark):
+    mark = json.dumps(mark)[1:-1] if file == "x.jsonl" and mark < " " else mark
+    written = content.format(mark)
+    expected = json.loads(f'"one{mark}two"') if "\\" in mark else f"one{mark}two"
+    assert texts(read(file, written)) == [expected]
+
+
+def test_json_may_hold_carriage_returns_between_its_parts(read):
+    content = b'{"text":\r"one"}\r\n{"text": "two"}\r\n'
+    assert texts(read("x.jsonl", content)) == ["one", "two"]
+
+
 def test_a_blank_line_of_txt_is_a_row(read):
     assert texts(read("x.txt", "a\n\nb\n")) == ["a", "", "b"]
 

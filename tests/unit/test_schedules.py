@@ -80,8 +80,8 @@ def test_warmup_lr_rises_with_the_logarithm_and_stays():
             {"warmup_steps": 12},
             50,
             [
-                "finetune.warmup_steps: 12, but the run has 6 steps: it ends at 50.0% of"
-                " finetune.learning_rate"
+                "finetune.warmup_steps: 12, but the run has 6 steps: it ends at 50.0%"
+                " of finetune.learning_rate"
             ],
         ),
         (

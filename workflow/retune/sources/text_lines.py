@@ -24,7 +24,7 @@ def read_lines(file: SourceFile, newline: str | None = None) -> Iterator[str]:
     Args:
         file: The file.
         newline: As Python's `open` has it: None makes the ends of all lines alike, an
-            empty text leaves them as they are.
+            empty text leaves them as they are, a line feed is the only end there is.
 
     Raises:
         RetuneError: If a line is not UTF-8 or holds a NUL byte.

@@ -32,7 +32,7 @@ def read_jsonl(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
     Blank lines hold no row.
     """
     is_first = True
-    for number, line in enumerate(read_lines(file), start=1):
+    for number, line in enumerate(read_lines(file, newline="\n"), start=1):
         if not line.strip():
             continue
         place = f"line {number}"
