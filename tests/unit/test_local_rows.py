@@ -243,6 +243,13 @@ def test_json_may_hold_carriage_returns_between_its_parts(read):
     assert texts(read("x.jsonl", content)) == ["one", "two"]
 
 
+def test_one_number_is_one_group_however_it_is_spelt(read):
+    values = ["1", "1.0", "1e0", '"1"', "1.5"]
+    content = "".join(f'{{"text": "a", "by": {value}}}\n' for value in values)
+    groups = [group for group, _ in read("x.jsonl", content, group_column="by")]
+    assert groups == ["1", "1", "1", "1", "1.5"]
+
+
 def test_a_blank_line_of_txt_is_a_row(read):
     assert texts(read("x.txt", "a\n\nb\n")) == ["a", "", "b"]
 

@@ -75,8 +75,14 @@ def row_of(
         if isinstance(group, list):
             raise wrong_group_type(column, json_type(group), where)
         if group is not None:
-            group = check_text(str(group), column, file, place)
+            group = check_text(group_name(group), column, file, place)
     return Row(text, group)
+
+
+def group_name(value: Any) -> str:
+    """Return the name of a group; 1 and 1.0 are one, as they are one number."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if is_whole else value)
 
 
 def json_type(value: Any) -> str:
