@@ -37,7 +37,7 @@ class Case:
             frame.write_parquet(self.raw / f"{name}.parquet")
 
     def run(self, **settings):
-        # Shares at which none of the few groups here leaves a split empty.
+        # Shares that give each split several of the few groups here.
         shares = {"validation_share": 0.2, "test_share": 0.2}
         checked = PrepareSettings(**shares | settings)
         return prepare.run(checked, self.raw, self.clean, self.metrics)
