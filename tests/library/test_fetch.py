@@ -274,6 +274,19 @@ REFUSED = [
         f"lacks 1 of the tensors in model.safetensors.index.json, such as {SECOND[0]}",
     ),
     (
+        {
+            **SHARDED,
+            "model-00002-of-00002.safetensors": safetensors([*SECOND, FIRST[0]]),
+        },
+        f"holds {FIRST[0]} in model-00001-of-00002.safetensors and in"
+        " model-00002-of-00002.safetensors, and which of them is meant is not known",
+    ),
+    (
+        {**SHARDED, "model.safetensors": safetensors(value=0.01)},
+        "holds model.safetensors and, in model.safetensors.index.json,"
+        " model-00001-of-00002.safetensors, model-00002-of-00002.safetensors: which",
+    ),
+    (
         {**SHARDED, "model.safetensors.index.json": b"{}"},
         "has no weight_map in model.safetensors.index.json",
     ),

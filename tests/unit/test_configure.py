@@ -1,14 +1,12 @@
 """The plan: batches that multiply, a config with nothing left open, reasons."""
 
 import json
-import struct
 
 import pytest
 
 from retune.configure import (
     Hardware,
     check_cpu_memory,
-    count_parameters,
     decide,
     deepspeed_config,
     resolve_hardware,
@@ -22,6 +20,7 @@ from retune.model_states import (
 )
 from retune.publishing import read_json, write_json
 from retune.settings import ConfigureSettings, HardwareSettings
+from tiny_facts import tiny_facts
 
 CPU = Hardware("cpu", 1, 2, None, None)
 GPUS = Hardware("cuda", 1, 8, 80.0, None)
@@ -176,16 +175,7 @@ def run_here(tmp_path):
     """Return a function that plans a tiny model for so many blocks."""
     base = tmp_path / "base"
     base.mkdir()
-    header = json.dumps(
-        {
-            "__metadata__": {"format": "pt"},
-            "a": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]},
-            "b": {"dtype": "F32", "shape": [5], "data_offsets": [48, 68]},
-        }
-    ).encode()
-    weights = struct.pack("<Q", len(header)) + header + bytes(68)
-    (base / "model.safetensors").write_bytes(weights)
-    assert count_parameters(base) == 17
+    tiny_facts().write(base)
 
     def run_it(blocks):
         numbers = {"sequence_length": 128, "splits": {"train": {"blocks": blocks}}}

@@ -6,14 +6,13 @@ This is where a memory model belongs: `choose_micro_batch_size` and
 
 import json
 import logging
-import math
 import os
-import struct
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.model_states import (
     GB,
@@ -89,7 +88,7 @@ def run(
 ) -> str:
     """Write plan/deepspeed.json, plan/plan.json and plan/plan.md."""
     resolved = resolve_hardware(hardware)
-    num_parameters = count_parameters(base)
+    num_parameters = ModelFacts.read(base).num_parameters
     numbers = read_json(token_metrics)
     sequence_length = numbers["sequence_length"]
     blocks = numbers["splits"]["train"]["blocks"]
@@ -402,23 +401,6 @@ def known(value: Value | Literal["auto"]) -> Value | None:
 def main_memory_gb() -> float:
     """Return the main memory of this machine, GB."""
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GB, 1)
-
-
-def count_parameters(base: Path) -> int:
-    """Return the number of weights in a folder's safetensors, from their headers."""
-    return sum(
-        math.prod(tensor["shape"])
-        for path in sorted(base.glob("*.safetensors"))
-        for name, tensor in read_safetensors_header(path).items()
-        if name != "__metadata__"
-    )
-
-
-def read_safetensors_header(path: Path) -> dict[str, Any]:
-    """Return name -> {dtype, shape, data_offsets} without reading the tensors."""
-    with path.open("rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        return json.loads(file.read(size))
 
 
 def describe(facts: dict[str, Any], decisions: list[Decision]) -> str:

@@ -28,6 +28,7 @@ from retune.publishing import published_folder, read_json, write_manifest
 from retune.settings import ModelSettings
 from retune.sources.hub import Repository, bring, list_files
 from retune.sources.model_facts import find_model_facts
+from retune.sources.user_paths import user_path
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -95,7 +96,7 @@ def make_builtin(settings: ModelSettings, folder: Path) -> None:
 
 def copy_folder(settings: ModelSettings, folder: Path) -> None:
     """Copy a local model."""
-    source = Path(settings.folder).expanduser()
+    source = user_path(settings.folder)
     if not source.is_dir():
         raise problem(settings, "is no folder")
 
@@ -132,6 +133,8 @@ def gather(
     check_names(settings, there)
     is_sharded = WEIGHTS not in there
     copy([name for name in (*CONFIGS, *TOKENIZER) if name in there])
+    if INDEX in there and not is_sharded:
+        check_index(settings, copy, folder)
     config = read_object(settings, folder / "config.json")
     stop_at(settings, problems_of_config(config))
     model = read_skeleton(settings, folder)
@@ -163,6 +166,18 @@ def check_names(settings: ModelSettings, there: Collection[str]) -> None:
         lacking.append(f"a tokenizer: {' or '.join(VOCABULARIES)}")
     if lacking:
         raise problem(settings, f"lacks {'; '.join(lacking)}")
+
+
+def check_index(settings: ModelSettings, copy: Copy, folder: Path) -> None:
+    """Raise RetuneError if an index beside the one file of weights names others."""
+    copy([INDEX])
+    named = sorted(set(read_index(settings, folder).values()))
+    if named != [WEIGHTS]:
+        raise problem(
+            settings,
+            f"holds {WEIGHTS} and, in {INDEX}, {', '.join(named)}: which of them is"
+            " meant is not known; remove one or the other",
+        )
 
 
 def read_skeleton(settings: ModelSettings, folder: Path) -> PreTrainedModel:
@@ -211,15 +226,22 @@ def stop_at(settings: ModelSettings, problems: Sequence[str]) -> None:
 
 def check_files(settings: ModelSettings, folder: Path) -> None:
     """Raise unless every safetensors file opens and holds what the index names."""
-    held: set[str] = set()
+    held: dict[str, str] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="numpy") as file:
-                held |= set(file.keys())
+                names = set(file.keys())
         except SafetensorError as error:
             raise problem(settings, f"has a damaged {path.name}: {error}") from error
+        if twice := sorted(names & held.keys()):
+            raise problem(
+                settings,
+                f"holds {twice[0]} in {held[twice[0]]} and in {path.name}, and which of"
+                " them is meant is not known; remove one",
+            )
+        held |= dict.fromkeys(names, path.name)
     named = read_index(settings, folder) if (folder / INDEX).exists() else {}
-    if missing := sorted(set(named) - held):
+    if missing := sorted(set(named) - held.keys()):
         raise problem(
             settings,
             f"lacks {len(missing)} of the tensors in {INDEX}, such as {missing[0]}",

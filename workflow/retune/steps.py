@@ -33,6 +33,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "models/find_weights",
         "models/safetensors_headers",
         "models/skeleton",
+        "sources/user_paths",
         "publishing",
     ),
     "prepare": (
@@ -43,7 +44,12 @@ CODE: dict[str, tuple[str, ...]] = {
         "publishing",
     ),
     "tokenize": ("tokenize", "artifacts/model_facts", "publishing"),
-    "configure": ("configure", "model_states", "publishing"),
+    "configure": (
+        "configure",
+        "model_states",
+        "artifacts/model_facts",
+        "publishing",
+    ),
     "finetune": (
         "finetune",
         "training/loop",
