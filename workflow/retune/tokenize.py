@@ -1,13 +1,14 @@
 """The step `tokenize`: text to one stream of tokens per split, once, on the CPU."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from tokenizers import Tokenizer
 
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
@@ -19,11 +20,34 @@ from retune.publishing import (
     write_manifest,
 )
 from retune.settings import SPLITS, TokenizeSettings
+from retune.tokens.tokenizer import ModelTokenizer
 
 log = logging.getLogger(__name__)
 
 DOCUMENTS_PER_BATCH = 1000
 LONGEST_AUTO_SEQUENCE = 2048
+SHOWN_CHARACTERS = 8
+
+
+@dataclass
+class SplitCounts:
+    """What one split came to.
+
+    Attributes:
+        documents: Their number.
+        tokens: Their number, with BOS and EOS of each document.
+        bytes: The text's, in UTF-8.
+        characters: The text's.
+        special_tokens: How many the text spells out.
+        lost: How often it has each character that the tokenizer cannot represent.
+    """
+
+    documents: int = 0
+    tokens: int = 0
+    bytes: int = 0
+    characters: int = 0
+    special_tokens: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
 
 
 def run(
@@ -34,49 +58,114 @@ def run(
     Each document becomes BOS, its tokens, EOS; the documents of a split follow one
     another in `SPLIT.tokens.bin`, and `SPLIT.documents.bin` (int64) holds where each
     starts. Training cuts the stream into blocks of `sequence_length` tokens.
+
+    Raises:
+        RetuneError: If the model or its tokenizer cannot hold the text.
     """
-    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
     facts = ModelFacts.read(base)
+    tokenizer = ModelTokenizer.of(base, facts)
     length = resolve_sequence_length(settings.sequence_length, facts.context_length)
-    vocab_size, marks = facts.vocab_size, (facts.bos_token_id, facts.eos_token_id)
-    dtype = token_dtype(vocab_size)
-    numbers: dict[str, Any] = {
-        "sequence_length": length,
-        "vocab_size": vocab_size,
-        "splits": {},
-    }
+    dtype = token_dtype(facts.vocab_size)
     with published_folder(tokens) as stage:
-        for split in SPLITS:
-            numbers["splits"][split] = write_split(
-                clean / f"{split}.parquet", stage, split, tokenizer, marks, vocab_size
+        counts = {
+            split: write_split(
+                clean / f"{split}.parquet", stage, split, tokenizer, facts
             )
-        check_sizes(numbers)
+            for split in SPLITS
+        }
+        check_lost(counts, settings.max_lost_share)
+        check_sizes(counts, length)
         np.save(
             stage / "train.counts.npy",
-            count_tokens(stage / "train.tokens.bin", dtype, vocab_size),
+            count_tokens(stage / "train.tokens.bin", dtype, facts.vocab_size),
         )
+        sizes: dict[str, Any] = {
+            "sequence_length": length,
+            "vocab_size": facts.vocab_size,
+        }
         write_json(
             stage / "tokens.json",
             {
-                **numbers,
+                **sizes,
+                "splits": {
+                    split: {
+                        "documents": count.documents,
+                        "tokens": count.tokens,
+                        "bytes": count.bytes,
+                    }
+                    for split, count in counts.items()
+                },
                 "dtype": dtype.str,
-                "bos_token_id": marks[0],
-                "eos_token_id": marks[1],
-                "tokenizer_sha256": sha256(base / "tokenizer.json"),
+                "bos_token_id": facts.bos_token_id,
+                "eos_token_id": facts.eos_token_id,
+                "tokenizer_sha256": sha256(tokenizer.path),
             },
         )
         write_manifest(stage)
-    for split in numbers["splits"].values():
-        split["blocks"] = split["tokens"] // length
-        split["bytes_per_token"] = round(split.pop("bytes") / split["tokens"], 3)
-    write_json(metrics, numbers)
-    train = numbers["splits"]["train"]
+    tell_special_tokens(counts, facts.split_special_tokens)
+    splits = {split: numbers_of(count, length) for split, count in counts.items()}
+    write_json(metrics, {**sizes, "splits": splits})
+    train = splits["train"]
+    lost = sum(count.lost.total() for count in counts.values())
     return (
         f"{train['tokens']:,} training tokens of {train['bytes_per_token']:.2f} bytes:"
         f" {train['blocks']:,} blocks of {length}"
+        + (f"; {lost:,} characters lost" if lost else "")
     )
+
+
+def numbers_of(count: SplitCounts, length: int) -> dict[str, float]:
+    """Return a split's numbers for metrics/tokens.json."""
+    return {
+        "documents": count.documents,
+        "tokens": count.tokens,
+        "blocks": count.tokens // length,
+        "bytes_per_token": round(count.bytes / max(count.tokens, 1), 3),
+        "special_tokens_spelled_out": count.special_tokens,
+        "lost_characters": count.lost.total(),
+    }
+
+
+def tell_special_tokens(counts: dict[str, SplitCounts], are_text: bool) -> None:
+    """Say what became of the special tokens that texts spell out."""
+    number = sum(count.special_tokens for count in counts.values())
+    if not number:
+        return
+    became, other, otherwise = (
+        ("encoded as text", "false", "makes them special tokens")
+        if are_text
+        else ("encoded as special tokens", "true", "makes them text")
+    )
+    log.warning(
+        "%d special tokens are spelled out in the text and were %s;"
+        " model.split_special_tokens: %s %s",
+        *(number, became, other, otherwise),
+    )
+
+
+def check_lost(counts: dict[str, SplitCounts], most: float) -> None:
+    """Tell of lost characters; raise RetuneError where they are too many."""
+    problems = []
+    for split, count in counts.items():
+        if not (lost := count.lost.total()):
+            continue
+        share = lost / count.characters
+        shown = ", ".join(
+            f"{character!r} ({times:,})"
+            for character, times in count.lost.most_common(SHOWN_CHARACTERS)
+        )
+        told = (
+            f"the tokenizer cannot represent {lost:,} of {split}'s"
+            f" {count.characters:,} characters ({100 * share:.2g} %): {shown}"
+        )
+        log.warning("%s", told)
+        if share > most:
+            problems.append(told)
+    if problems:
+        raise RetuneError(
+            f"tokenize.max_lost_share: {most}, but {'; '.join(problems)}; take a model"
+            " for this text"
+        )
 
 
 def resolve_sequence_length(wanted: int | str, context: int | None) -> int:
@@ -97,16 +186,12 @@ def token_dtype(vocab_size: int) -> np.dtype:
 
 
 def write_split(
-    source: Path,
-    folder: Path,
-    split: str,
-    tokenizer: Tokenizer,
-    marks: tuple[int, int],
-    vocab_size: int,
-) -> dict[str, int]:
+    source: Path, folder: Path, split: str, tokenizer: ModelTokenizer, facts: ModelFacts
+) -> SplitCounts:
     """Write one split's stream and document starts; return its counts."""
-    documents = position = num_bytes = 0
-    bos, eos = marks
+    count = SplitCounts()
+    bos, eos = facts.bos_token_id, facts.eos_token_id
+    dtype = token_dtype(facts.vocab_size)
     num_rows = pq.read_metadata(source).num_rows
     with (
         (folder / f"{split}.tokens.bin").open("wb") as stream,
@@ -114,23 +199,19 @@ def write_split(
         progress_bar("tokenize", num_rows, "documents") as bar,
     ):
         for texts in read_texts(source):
-            for encoding in tokenizer.encode_batch_fast(
-                texts, add_special_tokens=False
-            ):
-                ids = np.array([bos, *encoding.ids, eos])
-                if ids.max() >= vocab_size:
-                    raise RetuneError(
-                        f"the tokenizer has id {ids.max()}, but the model's vocab_size"
-                        f" is {vocab_size}: they do not belong together"
-                    )
-                starts.write(np.array([position], dtype="<i8").tobytes())
-                stream.write(ids.astype(token_dtype(vocab_size)).tobytes())
-                position += len(ids)
-            documents += len(texts)
-            num_bytes += sum(len(text.encode()) for text in texts)
+            encoded = list(tokenizer.encode(texts))
+            for ids in encoded:
+                starts.write(np.array([count.tokens], dtype="<i8").tobytes())
+                stream.write(np.array([bos, *ids, eos], dtype=dtype).tobytes())
+                count.tokens += len(ids) + 2
+            count.documents += len(texts)
+            count.bytes += sum(len(text.encode()) for text in texts)
+            count.characters += sum(map(len, texts))
+            count.special_tokens += sum(map(tokenizer.count_special_tokens, texts))
+            count.lost += tokenizer.lost_characters.count(texts, encoded)
             bar.update(len(texts))
-    log.info("%s: %d documents, %d tokens", split, documents, position)
-    return {"documents": documents, "tokens": position, "bytes": num_bytes}
+    log.info("%s: %d documents, %d tokens", split, count.documents, count.tokens)
+    return count
 
 
 def read_texts(source: Path) -> Iterator[list[str]]:
@@ -151,13 +232,11 @@ def count_tokens(stream: Path, dtype: np.dtype, vocab_size: int) -> np.ndarray:
     return counts
 
 
-def check_sizes(numbers: dict[str, Any]) -> None:
+def check_sizes(counts: dict[str, SplitCounts], length: int) -> None:
     """Raise RetuneError if a split is too small to fill one block."""
-    length = numbers["sequence_length"]
     for split in ("train", "validation"):
-        if numbers["splits"][split]["tokens"] < length:
+        if counts[split].tokens < length:
             raise RetuneError(
-                f"{split} has {numbers['splits'][split]['tokens']} tokens, less than"
-                f" one block of tokenize.sequence_length ({length}): add data or"
-                " shorten it"
+                f"{split} has {counts[split].tokens} tokens, less than one block of"
+                f" tokenize.sequence_length ({length}): add data or shorten it"
             )

@@ -50,6 +50,7 @@ class ModelFacts(BaseModel):
         weights: Every tensor of the files that the model uses, and the weight it is.
             Weights have the names that Transformers gives them, tied ones one name.
         ignored: Tensors of the files that Transformers leaves out: stored masks.
+        split_special_tokens: Whether special tokens spelled out in a text are text.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -68,6 +69,7 @@ class ModelFacts(BaseModel):
     end_token_ids: tuple[int, ...]
     weights: tuple[StoredWeights, ...]
     ignored: tuple[str, ...] = ()
+    split_special_tokens: bool = True
 
     @classmethod
     def read(cls, base: Path) -> "ModelFacts":

@@ -1,0 +1,103 @@
+"""Characters that a tokenizer cannot represent: those it drops or calls unknown."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from tokenizers import Encoding, Tokenizer
+
+# Every byte that UTF-8 has, and characters of many scripts: a tokenizer of bytes, or
+# with bytes to fall back on, represents all of them, and no tokenizer of characters
+# does.
+PROBE = "".join(
+    map(
+        chr,
+        [
+            *range(0x800),
+            *range(0x800, 0xD800, 0x400),
+            *range(0xE000, 0x10000, 0x400),
+            *range(0x10000, 0x110000, 0x10000),
+        ],
+    )
+)
+# Stands for a dropped character; no vocabulary has it.
+DROPPED = "\U0010fffe"
+
+
+class LostCharacters:
+    """Counts what texts lose when a tokenizer encodes them.
+
+    Not lost is what a tokenizer changes on purpose before it encodes: case, accents,
+    compatibility forms, white space.
+    """
+
+    def __init__(self, model: dict[str, Any], tokenizer: Tokenizer) -> None:
+        """Look at a tokenizer.
+
+        Args:
+            model: The `model` of its tokenizer.json.
+            tokenizer: The tokenizer itself.
+        """
+        self._unknown = unknown_token(model, tokenizer)
+        self._encodes_again = self._unknown is None and model["type"] == "BPE"
+        self._tokenizer = tokenizer
+        if self._encodes_again:
+            self._tokenizer, self._unknown = with_unknown_token(tokenizer)
+        self._can_lose = self._unknown is not None and bool(self._lost_of([PROBE]))
+
+    def count(
+        self, texts: Sequence[str], encoded: Sequence[Sequence[int]]
+    ) -> Counter[str]:
+        """Return how often each lost character occurs in texts.
+
+        Args:
+            texts: The texts.
+            encoded: Their tokens.
+        """
+        if not self._can_lose:
+            return Counter()
+        if not self._encodes_again:
+            pairs = zip(texts, encoded, strict=True)
+            texts = [text for text, ids in pairs if self._unknown in ids]
+        return self._lost_of(texts)
+
+    def _lost_of(self, texts: Sequence[str]) -> Counter[str]:
+        lost: Counter[str] = Counter()
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        for text, encoding in zip(texts, encodings, strict=True):
+            lost.update(text[place] for place in self._lost_places(encoding))
+        return lost
+
+    def _lost_places(self, encoding: Encoding) -> set[int]:
+        """Return where the text has characters that are lost."""
+        places: set[int] = set()
+        for position, token in enumerate(encoding.ids):
+            if token == self._unknown and (span := encoding.token_to_chars(position)):
+                places.update(range(*span))
+        return places
+
+
+def unknown_token(model: dict[str, Any], tokenizer: Tokenizer) -> int | None:
+    """Return the id of the token for what is unknown; None: there is none."""
+    if model["type"] == "Unigram":
+        return model.get("unk_id")
+    if (name := model.get("unk_token")) is None:
+        return None
+    return tokenizer.token_to_id(name)
+
+
+def with_unknown_token(tokenizer: Tokenizer) -> tuple[Tokenizer, int]:
+    """Return the same tokenizer, where a token stands for each dropped character."""
+    content = json.loads(tokenizer.to_str())
+    vocab = content["model"]["vocab"]
+    taken = [*vocab.values(), *(token["id"] for token in content["added_tokens"])]
+    dropped = max(taken, default=-1) + 1
+    content["model"] |= {
+        "vocab": {**vocab, DROPPED: dropped},
+        "unk_token": DROPPED,
+        "fuse_unk": False,
+    }
+    seeing = Tokenizer.from_str(json.dumps(content))
+    seeing.encode_special_tokens = tokenizer.encode_special_tokens
+    return seeing, dropped
