@@ -9,6 +9,8 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from retune.sources.model_facts import find_model_facts
+
 SENTENCES = [
     "Return the number of items in the list.",
     "This module provides a way to read and write files.",
@@ -23,7 +25,7 @@ def build_tiny_model(
     context: int = 16,
     change: Callable[[GPT2LMHeadModel], None] | None = None,
 ) -> Path:
-    """Write a GPT-2 of 10,000 random weights and a byte-level BPE to `folder`."""
+    """Write a GPT-2 of 10,000 random weights, its byte-level BPE and its facts."""
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(
         SENTENCES, 300, special_tokens=["<|endoftext|>"], show_progress=False
@@ -52,6 +54,7 @@ def build_tiny_model(
         with torch.no_grad():
             change(model)
     model.save_pretrained(folder)
+    find_model_facts(folder).write(folder)
     return folder
 
 

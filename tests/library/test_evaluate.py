@@ -7,14 +7,18 @@ from shutil import copytree
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from transformers import AutoTokenizer
 
 import retune.evaluate
 from retune import baseline, evaluate
+from retune.artifacts.model_facts import FILE as FACTS
+from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.publishing import read_json, write_json
 from retune.scoring.document_scores import perplexity, summarize
-from retune.scoring.language_model import encode, load_tokenizer
-from retune.settings import EvaluateSettings
+from retune.settings import SPLITS, EvaluateSettings
+from retune.tokenize import count_tokens, write_split
+from retune.tokens.tokenizer import ModelTokenizer
 from tiny_models import SENTENCES, build_tiny_model, write_splits
 
 SETTINGS = EvaluateSettings(
@@ -38,15 +42,31 @@ def inputs(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("run")
     build_tiny_model(root / "models/base")
     build_tiny_model(root / "models/consolidated", change=sharpen)
-    write_splits(root / "data/clean", validation=SENTENCES[2:], test=TEST_TEXTS)
-    tokenizer = load_tokenizer(root / "models/base")
-    (root / "data/tokens").mkdir()
-    counts = np.bincount(
-        np.concatenate(encode(tokenizer, SENTENCES)), minlength=len(tokenizer)
+    (root / "models/consolidated" / FACTS).unlink()
+    write_splits(
+        root / "data/clean", train=SENTENCES, validation=SENTENCES[2:], test=TEST_TEXTS
     )
-    np.save(root / "data/tokens/train.counts.npy", counts.astype("<i8"))
+    make_tokens(root)
     run_baseline(root)
     return root
+
+
+def make_tokens(root: Path) -> None:
+    """Write what `evaluate` reads of `tokenize`, which refuses so few tokens."""
+    base, tokens = root / "models/base", root / "data/tokens"
+    facts = ModelFacts.read(base)
+    tokens.mkdir(exist_ok=True)
+    for split in SPLITS:
+        write_split(
+            root / f"data/clean/{split}.parquet",
+            tokens,
+            split,
+            ModelTokenizer.of(base, facts),
+            facts,
+        )
+    write_json(tokens / "tokens.json", {"dtype": "<u2"})
+    counts = count_tokens(tokens / "train.tokens.bin", np.dtype("<u2"), 300)
+    np.save(tokens / "train.counts.npy", counts)
 
 
 @pytest.fixture
@@ -58,6 +78,7 @@ def run_folder(inputs, tmp_path) -> Path:
 def run_baseline(root: Path, settings: EvaluateSettings = SETTINGS) -> str:
     return baseline.run(
         settings,
+        "cpu",
         base=root / "models/base",
         clean=root / "data/clean",
         documents=root / "results/baseline/documents.parquet",
@@ -68,6 +89,7 @@ def run_baseline(root: Path, settings: EvaluateSettings = SETTINGS) -> str:
 def run_evaluate(root: Path, settings: EvaluateSettings = SETTINGS) -> str:
     return evaluate.run(
         settings,
+        "cpu",
         consolidated=root / "models/consolidated",
         base=root / "models/base",
         clean=root / "data/clean",
@@ -161,7 +183,7 @@ def test_the_floors_are_those_of_the_definition(run_folder):
     run_evaluate(run_folder)
     floors = read_json(run_folder / "metrics/evaluation.json")["test"]["floors"]
     counts = np.load(run_folder / "data/tokens/train.counts.npy").tolist()
-    tokenizer = load_tokenizer(run_folder / "models/base")
+    tokenizer = AutoTokenizer.from_pretrained(run_folder / "models/base")
     num_bytes = tokens = bits = 0
     for text in TEST_TEXTS:
         num_bytes += len(text.encode())
@@ -225,9 +247,9 @@ def test_two_models_are_never_in_memory_at_once(run_folder, monkeypatch):
     loaded = []
     load_model = retune.evaluate.load_model
 
-    def load_and_look_around(folder):
+    def load_and_look_around(*arguments):
         assert all(model() is None for model in loaded), "the first is still there"
-        language_model = load_model(folder)
+        language_model = load_model(*arguments)
         loaded.append(weakref.ref(language_model.model))
         return language_model
 
@@ -307,6 +329,7 @@ def test_without_prompts_there_are_no_samples(run_folder):
 
 def test_an_empty_validation_split_is_null_and_an_empty_test_split_refused(run_folder):
     write_splits(run_folder / "data/clean", validation=[])
+    make_tokens(run_folder)
     run_baseline(run_folder)
     run_evaluate(run_folder)
     validation = strict_json(run_folder / "metrics/evaluation.json")["validation"]

@@ -7,13 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
-from retune.scoring.language_model import (
-    LanguageModel,
-    encode,
-    load_model,
-    load_tokenizer,
-)
+from retune.scoring.language_model import LanguageModel, find_device, load_model
 from retune.scoring.perplexity import (
     Protocol,
     plan_windows,
@@ -32,9 +28,13 @@ TEXTS = [" ".join(SENTENCES[:count]) for count in (1, 2, 3, 4)] + [
 ]
 
 
+def load(folder) -> LanguageModel:
+    return load_model(folder, ModelFacts.read(folder), "cpu")
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> LanguageModel:
-    return load_model(build_tiny_model(tmp_path_factory.mktemp("tiny")))
+    return load(build_tiny_model(tmp_path_factory.mktemp("tiny")))
 
 
 def protocol(tiny: LanguageModel, context_length: int, stride: int) -> Protocol:
@@ -43,7 +43,7 @@ def protocol(tiny: LanguageModel, context_length: int, stride: int) -> Protocol:
 
 
 def score(tiny: LanguageModel, context_length: int, stride: int, batch_size: int = 4):
-    documents = encode(tiny.tokenizer, TEXTS)
+    documents = tiny.tokenizer.encode_arrays(TEXTS)
     rules = protocol(tiny, context_length, stride)
     return score_tokens("baseline", tiny, documents, rules, batch_size)
 
@@ -104,7 +104,7 @@ def test_windows_of_a_whole_context_are_disjoint_but_for_the_last():
 def test_scores_are_those_of_one_token_at_a_time(tiny, lengths):
     naive = [
         score_one_token_at_a_time(tiny, tokens, *lengths)
-        for tokens in encode(tiny.tokenizer, TEXTS)
+        for tokens in tiny.tokenizer.encode_arrays(TEXTS)
     ]
     assert score(tiny, *lengths) == pytest.approx(naive, rel=1e-6)
 
@@ -116,14 +116,8 @@ def test_the_batch_size_changes_nothing(tiny, lengths):
         assert score(tiny, *lengths, batch_size) == pytest.approx(alone, rel=1e-6)
 
 
-def test_the_padding_side_of_the_tokenizer_changes_nothing(tiny, monkeypatch):
-    right = score(tiny, 16, 16)
-    monkeypatch.setattr(tiny.tokenizer, "padding_side", "left")
-    assert np.array_equal(score(tiny, 16, 16), right)
-
-
 def test_the_order_of_the_documents_changes_nothing(tiny):
-    documents = encode(tiny.tokenizer, TEXTS)
+    documents = tiny.tokenizer.encode_arrays(TEXTS)
     rules = protocol(tiny, 16, 16)
     forwards = score_tokens("baseline", tiny, documents, rules, 3)
     backwards = score_tokens("baseline", tiny, documents[::-1], rules, 3)
@@ -142,7 +136,7 @@ def test_a_model_that_cannot_keep_some_logits_only_scores_the_same(tiny):
         def forward(self, input_ids, use_cache):
             return self.model(input_ids=input_ids, use_cache=use_cache)
 
-    documents = encode(tiny.tokenizer, TEXTS)
+    documents = tiny.tokenizer.encode_arrays(TEXTS)
     rules = protocol(tiny, 16, 5)
     plain = score_tokens(
         "baseline", replace(tiny, model=AllLogits()), documents, rules, 3
@@ -162,7 +156,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, value):
     def damage(model):
         model.transformer.ln_f.weight[3] = value
 
-    broken = load_model(build_tiny_model(tmp_path / "broken", change=damage))
+    broken = load(build_tiny_model(tmp_path / "broken", change=damage))
     with pytest.raises(RetuneError, match=r"broken: .*not finite"):
         score(broken, 16, 16)
 
@@ -175,25 +169,28 @@ def test_missing_weights_are_refused(tmp_path):
     del weights["transformer.h.1.mlp.c_fc.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(RetuneError, match=r"1 of the model's weights.*h\.1\.mlp\.c_fc"):
-        load_model(folder)
+        load(folder)
 
 
-def with_marks(tiny: LanguageModel, bos: str | None, eos: str | None) -> LanguageModel:
-    tokenizer = load_tokenizer(tiny.folder)
-    tokenizer.bos_token, tokenizer.eos_token = bos, eos
-    return replace(tiny, tokenizer=tokenizer)
+def test_the_prefix_is_the_bos_of_the_facts(tiny):
+    facts = tiny.facts.model_copy(update={"bos_token_id": 7})
+    other = replace(tiny, facts=facts)
+    assert protocol(other, 16, 16).prefix == tiny.tokenizer.name_of(7)
+    tokens = tiny.tokenizer.encode_arrays(["x"])
+    rules = protocol(tiny, 16, 16)
+    plain, changed = (
+        score_tokens("baseline", model, tokens, rules, 1) for model in (tiny, other)
+    )
+    assert plain != pytest.approx(changed)
 
 
-@pytest.mark.parametrize(
-    ("bos", "eos", "prefix"), [("a", "b", "a"), (None, "b", "b"), ("a", None, "a")]
-)
-def test_the_prefix_is_bos_or_else_eos(tiny, bos, eos, prefix):
-    assert protocol(with_marks(tiny, bos, eos), 16, 16).prefix == prefix
-
-
-def test_a_tokenizer_with_neither_bos_nor_eos_is_refused(tiny):
-    with pytest.raises(RetuneError, match=r"neither bos_token nor eos_token"):
-        protocol(with_marks(tiny, None, None), 16, 16)
+def test_the_accelerator_is_the_setting_whatever_the_machine_has(monkeypatch):
+    for is_there, auto in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=is_there: there)
+        assert find_device("cpu") == "cpu"
+        assert find_device("auto") == auto
+    with pytest.raises(RetuneError, match=r"hardware.accelerator: cuda, but .* no GPU"):
+        find_device("cuda")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.publishing import write_json
 from retune.scoring.document_scores import (
     SPLITS,
@@ -13,23 +14,32 @@ from retune.scoring.document_scores import (
     summarize,
     write_scores,
 )
+from retune.scoring.document_tokens import encode_documents
 from retune.scoring.language_model import load_model
 from retune.scoring.perplexity import resolve_protocol
 from retune.settings import EvaluateSettings
+from retune.tokens.tokenizer import ModelTokenizer
 
 log = logging.getLogger(__name__)
 
 
 def run(
-    settings: EvaluateSettings, base: Path, clean: Path, documents: Path, metrics: Path
+    settings: EvaluateSettings,
+    accelerator: str,
+    base: Path,
+    clean: Path,
+    documents: Path,
+    metrics: Path,
 ) -> str:
     """Score validation and test; write a row per document and the sums."""
     held_out = read_documents(clean)
-    language_model = load_model(base)
+    facts = ModelFacts.read(base)
+    tokens = encode_documents(ModelTokenizer.of(base, facts), held_out)
+    language_model = load_model(base, facts, accelerator)
     protocol = resolve_protocol(settings, language_model)
     log.info("%s", protocol)
     scores = score_documents(
-        "baseline", language_model, held_out, protocol, settings.batch_size
+        "baseline", language_model, held_out, tokens, protocol, settings.batch_size
     )
     sums = {split: summarize(documents_of(scores, split)) for split in SPLITS}
     write_scores(documents, scores)

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -197,7 +197,7 @@ def build_parser() -> argparse.ArgumentParser:
         "consolidated",
         settings=ConsolidateSettings,
     )
-    add(
+    baseline = add(
         "baseline",
         "Evaluate the base model.",
         "base",
@@ -206,7 +206,7 @@ def build_parser() -> argparse.ArgumentParser:
         "metrics",
         settings=EvaluateSettings,
     )
-    add(
+    evaluate = add(
         "evaluate",
         "Evaluate the tuned model and compare it with the base model.",
         "consolidated",
@@ -220,6 +220,13 @@ def build_parser() -> argparse.ArgumentParser:
         "metrics",
         settings=EvaluateSettings,
     )
+    for command in (baseline, evaluate):
+        command.add_argument(
+            "--accelerator",
+            choices=get_args(HardwareSettings.model_fields["accelerator"].annotation),
+            required=True,
+            help="hardware.accelerator of params.yaml",
+        )
     add(
         "report",
         "Draw the figures, write the model card, publish the tuned model.",

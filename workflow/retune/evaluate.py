@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.publishing import read_json, write_json
 from retune.scoring.bootstrap import bits_per_byte_change, win_rate
@@ -20,10 +22,12 @@ from retune.scoring.document_scores import (
     summarize,
     write_scores,
 )
-from retune.scoring.language_model import encode, load_model, load_tokenizer
+from retune.scoring.document_tokens import check_same_as_training, encode_documents
+from retune.scoring.language_model import LanguageModel, load_model
 from retune.scoring.perplexity import Protocol, resolve_protocol
 from retune.scoring.samples import GREEDY, SAMPLED, check_prompts, continue_prompts
 from retune.settings import EvaluateSettings
+from retune.tokens.tokenizer import ModelTokenizer
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,7 @@ AGAIN = "run baseline again"
 
 def run(
     settings: EvaluateSettings,
+    accelerator: str,
     consolidated: Path,
     base: Path,
     clean: Path,
@@ -48,18 +53,30 @@ def run(
     check_same_documents(held_out, base_scores, baseline_documents)
     base_protocol = Protocol(**read_json(baseline_metrics)["protocol"])
 
+    facts = ModelFacts.read(base)
+
+    tokenizer = ModelTokenizer.of(consolidated, facts)
+    encoded = encode_documents(tokenizer, held_out)
+    check_same_as_training(tokenizer, facts, held_out, encoded, tokens)
     protocol, scores, tuned_texts = score_and_sample(
-        settings, consolidated, held_out, base_protocol
+        settings,
+        lambda: load_model(consolidated, facts, accelerator),
+        held_out,
+        encoded,
+        base_protocol,
     )
-    if protocol.tokenizer_sha256 == base_protocol.tokenizer_sha256:
-        check_same_tokens(scores, base_scores, baseline_documents)
+    check_same_tokens(scores, base_scores, baseline_documents)
     # The tuned model is out of memory by now: never two at once.
-    base_texts = continue_prompts(load_model(base), settings)
+    base_texts = continue_prompts(load_model(base, facts, accelerator), settings)
 
     test = compare(
         documents_of(base_scores, "test"), documents_of(scores, "test"), settings
     )
-    test["floors"] = floors(base, tokens, documents_of(held_out, "test"))
+    in_test = held_out["split"].to_pylist()
+    test_tokens = [
+        ids for ids, split in zip(encoded, in_test, strict=True) if split == "test"
+    ]
+    test["floors"] = floors(tokens, test_tokens, documents_of(held_out, "test"))
     validation = compare(
         documents_of(base_scores, "validation"),
         documents_of(scores, "validation"),
@@ -94,16 +111,12 @@ def check_same_documents(
 def check_same_protocol(protocol: Protocol, base: Protocol) -> None:
     """Raise RetuneError if the baseline was scored by another protocol.
 
-    The device may differ. The tokenizers may too, bits per byte do not depend on them,
-    but one tokenizer has one prefix.
+    The device may differ, where `hardware.accelerator` is `auto`.
     """
-    names = ["context_length", "stride", "dtype"]
-    if protocol.tokenizer_sha256 == base.tokenizer_sha256:
-        names.append("prefix")
     differing = [
-        f"{name} {getattr(base, name)}, now {getattr(protocol, name)}"
-        for name in names
-        if getattr(base, name) != getattr(protocol, name)
+        f"{name} {before}, now {now}"
+        for name, before in asdict(base).items()
+        if name != "device" and before != (now := getattr(protocol, name))
     ]
     if differing:
         raise RetuneError(
@@ -113,7 +126,7 @@ def check_same_protocol(protocol: Protocol, base: Protocol) -> None:
 
 
 def check_same_tokens(scores: pa.Table, base_scores: pa.Table, source: Path) -> None:
-    """Raise RetuneError unless one tokenizer gave both models as many tokens."""
+    """Raise RetuneError unless both models were asked for as many tokens."""
     if not scores["tokens"].equals(base_scores["tokens"]):
         raise RetuneError(
             f"{source}: the baseline counted other tokens than the same tokenizer gives"
@@ -122,16 +135,21 @@ def check_same_tokens(scores: pa.Table, base_scores: pa.Table, source: Path) -> 
 
 
 def score_and_sample(
-    settings: EvaluateSettings, folder: Path, held_out: pa.Table, base: Protocol
+    settings: EvaluateSettings,
+    load: Callable[[], LanguageModel],
+    held_out: pa.Table,
+    encoded: Sequence[np.ndarray],
+    base: Protocol,
 ) -> tuple[Protocol, pa.Table, list[tuple[str, str]]]:
     """Return the tuned model's protocol, scores and texts; the model is freed."""
-    language_model = load_model(folder)
+    language_model = load()
     protocol = resolve_protocol(settings, language_model)
     log.info("%s", protocol)
     check_same_protocol(protocol, base)
     check_prompts(language_model, settings)
     scores = score_documents(
-        "evaluate", language_model, held_out, protocol, settings.batch_size
+        *("evaluate", language_model, held_out, encoded),
+        *(protocol, settings.batch_size),
     )
     return protocol, scores, continue_prompts(language_model, settings)
 
@@ -160,26 +178,26 @@ def compare(
     }
 
 
-def floors(base: Path, tokens: Path, documents: pa.Table) -> dict[str, float]:
+def floors(
+    tokens: Path, encoded: Sequence[np.ndarray], documents: pa.Table
+) -> dict[str, float]:
     """Return what a model must beat, in bits per byte of the documents.
 
-    `uniform` finds every token of the base model's vocabulary equally likely;
-    `unigram` goes by how often each occurs in train, with add-one smoothing.
+    `uniform` finds every token of the model's vocabulary equally likely; `unigram` goes
+    by how often each occurs in train, with add-one smoothing.
     """
     counts = np.load(tokens / "train.counts.npy", allow_pickle=False)
-    encoded = np.concatenate(
-        encode(load_tokenizer(base), documents["text"].to_pylist())
-    )
-    if encoded.max(initial=0) >= len(counts):
+    stream = np.concatenate(encoded)
+    if stream.max(initial=0) >= len(counts):
         raise RetuneError(
             f"{tokens / 'train.counts.npy'} counts {len(counts)} tokens, but the"
-            f" tokenizer of {base} gives id {encoded.max()}: run tokenize again"
+            f" tokenizer gives id {stream.max()}: run tokenize again"
         )
     num_bytes = sum(documents["bytes"].to_pylist())
     bits = math.log2(counts.sum() + len(counts)) - np.log2(counts + 1)
     return {
-        "uniform_bits_per_byte": math.log2(len(counts)) * len(encoded) / num_bytes,
-        "unigram_bits_per_byte": float(bits[encoded].sum() / num_bytes),
+        "uniform_bits_per_byte": math.log2(len(counts)) * len(stream) / num_bytes,
+        "unigram_bits_per_byte": float(bits[stream].sum() / num_bytes),
     }
 
 

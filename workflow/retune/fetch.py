@@ -69,7 +69,7 @@ def run(settings: ModelSettings, base: Path) -> str:
         make[settings.source](settings, stage)
         check_files(settings, stage)
         check_model(settings, stage)
-        facts = find_model_facts(stage)
+        facts = find_model_facts(stage, settings.split_special_tokens)
         facts.write(stage)
         write_manifest(stage, **origin_of(settings))
         size = sum(path.stat().st_size for path in stage.glob("*.safetensors"))

@@ -22,11 +22,13 @@ rule baseline:
         **estimates(evaluation_request("base")),
     params:
         settings=section("evaluate"),
+        accelerator=PARAMS.hardware.accelerator,
     message:
         "Evaluating the base model"
     shell:
         "brought_back baseline 2>{log:q} ||"
         " python -m retune baseline --settings {params.settings:q}"
+        " --accelerator {params.accelerator:q}"
         " --base {input.base:q} --clean {input.clean:q}"
         " --documents {output.documents:q} --metrics {output.metrics:q} 2>{log:q}"
 
@@ -55,11 +57,13 @@ rule evaluate:
         **estimates(evaluation_request("consolidated")),
     params:
         settings=section("evaluate"),
+        accelerator=PARAMS.hardware.accelerator,
     message:
         "Evaluating the tuned model"
     shell:
         "brought_back evaluate 2>{log:q} ||"
         " python -m retune evaluate --settings {params.settings:q}"
+        " --accelerator {params.accelerator:q}"
         " --consolidated {input.consolidated:q} --base {input.base:q}"
         " --clean {input.clean:q} --tokens {input.tokens:q}"
         " --baseline-documents {input.baseline_documents:q}"

@@ -3,15 +3,17 @@
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from retune.errors import RetuneError
 from retune.publishing import sync
-from retune.scoring.language_model import LanguageModel, encode
+from retune.scoring.language_model import LanguageModel
 from retune.scoring.perplexity import Protocol, score_tokens
 
 SPLITS = ("validation", "test")
@@ -53,11 +55,20 @@ def score_documents(
     step: str,
     language_model: LanguageModel,
     documents: pa.Table,
+    tokens: Sequence[np.ndarray],
     protocol: Protocol,
     batch_size: int,
 ) -> pa.Table:
-    """Return the documents' split, id, nll (nats), tokens, bytes and words."""
-    tokens = encode(language_model.tokenizer, documents["text"].to_pylist())
+    """Return the documents' split, id, nll (nats), tokens, bytes and words.
+
+    Args:
+        step: Named on the progress bar.
+        language_model: What predicts them.
+        documents: As `read_documents` returns them.
+        tokens: Of each of them.
+        protocol: How.
+        batch_size: Windows per forward pass.
+    """
     nll = score_tokens(step, language_model, tokens, protocol, batch_size)
     return pa.table(
         {

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from retune.errors import RetuneError
 from retune.progress import progress_bar
 from retune.publishing import sha256
-from retune.scoring.language_model import LanguageModel, context_of
+from retune.scoring.language_model import LanguageModel
 from retune.settings import EvaluateSettings
 
 LONGEST_AUTO_CONTEXT = 1024
@@ -30,6 +30,7 @@ class Protocol:
     prefix: str
     dtype: str
     device: str
+    split_special_tokens: bool
     tokenizer_sha256: str
 
 
@@ -62,15 +63,16 @@ def resolve_protocol(
     settings: EvaluateSettings, language_model: LanguageModel
 ) -> Protocol:
     """Return the protocol with every `auto` resolved for a model."""
-    folder, tokenizer = language_model.folder, language_model.tokenizer
-    context_length, stride = resolve_lengths(settings, context_of(folder))
+    tokenizer, facts = language_model.tokenizer, language_model.facts
+    context_length, stride = resolve_lengths(settings, facts.context_length)
     return Protocol(
         context_length=context_length,
         stride=stride,
-        prefix=tokenizer.convert_ids_to_tokens(language_model.prefix),
+        prefix=tokenizer.name_of(language_model.prefix),
         dtype=str(language_model.model.dtype).removeprefix("torch."),
         device=language_model.model.device.type,
-        tokenizer_sha256=sha256(folder / "tokenizer.json"),
+        split_special_tokens=tokenizer.splits_special_tokens,
+        tokenizer_sha256=sha256(tokenizer.path),
     )
 
 

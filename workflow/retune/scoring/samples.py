@@ -4,7 +4,7 @@ import torch
 from transformers import GenerationConfig
 
 from retune.errors import RetuneError
-from retune.scoring.language_model import LanguageModel, context_of, encode
+from retune.scoring.language_model import LanguageModel
 from retune.settings import EvaluateSettings
 
 GREEDY = {"do_sample": False}
@@ -16,7 +16,8 @@ def continue_prompts(
 ) -> list[tuple[str, str]]:
     """Return each prompt's greedy and sampled continuation.
 
-    A prompt is the start of a document: the same prefix precedes it as in scoring.
+    A prompt is the start of a document: the same prefix precedes it as in scoring, and
+    special tokens spelled out in it are what they are in the training text.
     Each draw has its own seed, so that a prompt's text depends on no other prompt's.
     """
     check_prompts(language_model, settings)
@@ -31,12 +32,9 @@ def continue_prompts(
 
 def check_prompts(language_model: LanguageModel, settings: EvaluateSettings) -> None:
     """Raise RetuneError unless each prompt and its continuation fit the context."""
-    context = context_of(language_model.folder)
-    for prompt, tokens in zip(
-        settings.prompts,
-        encode(language_model.tokenizer, settings.prompts),
-        strict=True,
-    ):
+    context = language_model.facts.context_length
+    encoded = language_model.tokenizer.encode(settings.prompts)
+    for prompt, tokens in zip(settings.prompts, encoded, strict=True):
         length = 1 + len(tokens) + settings.max_new_tokens
         if context and length > context:
             raise RetuneError(
@@ -55,8 +53,8 @@ def continue_prompt(
 ) -> str:
     """Return the text the model adds to a prompt, without special tokens."""
     model, tokenizer = language_model.model, language_model.tokenizer
-    (tokens,) = encode(tokenizer, [prompt])
-    inputs = torch.tensor([[language_model.prefix, *tokens.tolist()]])
+    (tokens,) = tokenizer.encode([prompt])
+    inputs = torch.tensor([[language_model.prefix, *tokens]])
     inputs = inputs.to(model.device)
     # The model's own generation_config.json fills only what is not named here.
     generation = GenerationConfig(
@@ -73,4 +71,4 @@ def continue_prompt(
             attention_mask=torch.ones_like(inputs),
             generation_config=generation,
         )
-    return tokenizer.decode(output[0, inputs.shape[1] :], skip_special_tokens=True)
+    return tokenizer.decode(output[0, inputs.shape[1] :].tolist())

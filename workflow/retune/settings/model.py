@@ -33,6 +33,12 @@ class ModelSettings(Settings):
         None, description="Commit of the hub model, 40 hex digits."
     )
     folder: str | None = Field(None, description="Folder of a local model.")
+    split_special_tokens: bool = Field(
+        True,
+        description="Special tokens spelled out in the text, such as `<|endoftext|>`,"
+        " are text like any other. `false`: they are special tokens, for text that"
+        " holds them on purpose.",
+    )
     vocab_size: int = Field(
         4096, ge=300, le=65536, description="Built-in model: tokens of its vocabulary."
     )

@@ -2,50 +2,33 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from retune.artifacts.model_facts import ModelFacts
-from retune.errors import RetuneError
 from retune.models.find_weights import find_weights
 from retune.models.safetensors_headers import StoredTensor, read_headers
 from retune.models.skeleton import build_skeleton
 from retune.publishing import read_json
+from retune.sources.base_tokenizer import prepare_tokenizer
 
-TOKENIZER = "tokenizer.json"
 
-
-def find_model_facts(folder: Path) -> ModelFacts:
+def find_model_facts(folder: Path, split_special_tokens: bool = True) -> ModelFacts:
     """Return the facts of the model in a Hugging Face folder.
 
     Configs leave out what is a family's default (GPT-2's end-of-text token, its
-    context), and transformers alone knows those. A model without BOS opens a document
-    with EOS, as GPT-2 was trained to. A tokenizer in an older format is written as
-    tokenizer.json, too.
+    context), and transformers alone knows those.
+
+    Args:
+        folder: The model's; its tokenizer is made ready there.
+        split_special_tokens: Whether special tokens spelled out in a text are text.
 
     Raises:
         RetuneError: If there is no usable tokenizer or no token that ends a text.
     """
     model = build_skeleton(folder)
     config = model.config.get_text_config()
-    options = {"trust_remote_code": False, "local_files_only": True}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        if not (folder / TOKENIZER).exists():
-            tokenizer.save_pretrained(folder)
-    except Exception as error:
-        raise RetuneError(
-            f"model: its tokenizer cannot be read: {str(error).splitlines()[0]}"
-        ) from error
-    if not (folder / TOKENIZER).exists():
-        raise RetuneError(f"model: its tokenizer cannot be written as {TOKENIZER}")
-    eos = first_of(tokenizer.eos_token_id, config.eos_token_id)
-    if eos is None:
-        raise RetuneError(
-            "model: no eos_token in tokenizer_config.json, so a document's end could"
-            " not be learnt; use a copy of the model that names its end-of-text token"
-        )
+    bos, eos = prepare_tokenizer(folder, config)
     tensors = read_headers(folder)
     found = find_weights(model, tensors)
     return ModelFacts(
@@ -57,9 +40,10 @@ def find_model_facts(folder: Path) -> ModelFacts:
         context_length=getattr(config, "max_position_embeddings", None),
         batch_invariant_length=batch_invariant_length(config),
         dtype=dtype_of_most(tensors),
-        bos_token_id=first_of(tokenizer.bos_token_id, eos),
+        bos_token_id=bos,
         eos_token_id=eos,
         end_token_ids=end_token_ids(folder, eos, config),
+        split_special_tokens=split_special_tokens,
         weights=found.groups,
         ignored=found.ignored,
     )
@@ -102,12 +86,3 @@ def end_token_ids(folder: Path, eos: int, config: PreTrainedConfig) -> tuple[int
         found |= set(ids if isinstance(ids, list) else [ids])
     return tuple(sorted(found - {None}))
 
-
-def first_of(*ids: Any) -> int | None:
-    """Return the first id that is given; configs may hold a list of them."""
-    for value in ids:
-        if isinstance(value, list) and value:
-            return value[0]
-        if isinstance(value, int):
-            return value
-    return None

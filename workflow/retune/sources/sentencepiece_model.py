@@ -163,7 +163,7 @@ def add_special_tokens(tokenizer: Tokenizer, model: Any) -> None:
 def check_same(folder: Path, processor: Any) -> None:
     """Raise RetuneError unless tokenizer.json encodes as sentencepiece does."""
     vocab_size = processor.get_piece_size()
-    tokenizer = ModelTokenizer(folder, vocab_size, marks=(), split_special_tokens=True)
+    tokenizer = ModelTokenizer(folder, vocab_size, marks=())
     texts = probe_texts(tokenizer.decode, vocab_size)
     found = tokenizer.find_difference(
         texts, tokenizer.encode(texts), [processor.encode(text) for text in texts]

@@ -42,6 +42,7 @@ class ModelTokenizer:
 
     Attributes:
         path: The tokenizer's file.
+        splits_special_tokens: Whether special tokens spelled out in a text are text.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class ModelTokenizer:
         folder: Path,
         vocab_size: int,
         marks: Collection[int],
-        split_special_tokens: bool,
+        split_special_tokens: bool = True,
     ) -> None:
         """Load the tokenizer of a folder.
 
@@ -64,6 +65,7 @@ class ModelTokenizer:
             RetuneError: If the file is damaged.
         """
         self.path = folder / FILE
+        self.splits_special_tokens = split_special_tokens
         self._vocab_size = vocab_size
         content = read_tokenizer(self.path)
         self._model = content["model"]
@@ -81,6 +83,11 @@ class ModelTokenizer:
         """Load the tokenizer of a folder, as it is used with a base model."""
         marks = (facts.bos_token_id, facts.eos_token_id)
         return cls(folder, facts.vocab_size, marks, facts.split_special_tokens)
+
+    @property
+    def size(self) -> int:
+        """The number of its tokens."""
+        return self._decoder.get_vocab_size()
 
     @cached_property
     def lost_characters(self) -> LostCharacters:
