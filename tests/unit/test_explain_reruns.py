@@ -1,5 +1,6 @@
 """Which steps each setting reruns: the table, and what one name is told."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from retune.cli import main
-from retune.explain_reruns import KEPT, RERUNS, WIDTH, find_reruns, find_row, run
+from retune.explain_reruns import KEPT, RERUNS, WIDTH, find_reruns, find_steps, run
 from retune.manual import STAGES
 from retune.settings import Params
 from retune.stages import read_stages
@@ -27,7 +28,9 @@ CONTRACT = {
         *AFTER_TOKENIZE,
     ],
     "model.revision": ["fetch", "tokenize", "baseline", *AFTER_TOKENIZE],
+    "hardware.accelerator": ["baseline", *AFTER_TOKENIZE],
     "hardware.gpus_per_node": AFTER_TOKENIZE,
+    "hardware": ["baseline", *AFTER_TOKENIZE],
     "tokenize.sequence_length": ["tokenize", *AFTER_TOKENIZE],
     "configure.precision": AFTER_TOKENIZE,
     "finetune.learning_rate": AFTER_CONFIGURE,
@@ -55,17 +58,23 @@ def beside_dvc_yaml(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", CONTRACT)
 def test_a_setting_reruns_what_depends_on_it(name, stages):
-    assert list(find_row(name, find_reruns(stages)).steps) == CONTRACT[name]
+    assert list(find_steps(name, stages)) == CONTRACT[name]
 
 
 def test_every_setting_changes_the_report(stages):
     for name in EVERY_SETTING:
-        assert find_row(name, find_reruns(stages)).steps[-1] == "report"
+        assert find_steps(name, stages)[-1] == "report"
 
 
-def test_stages_read_whole_sections(stages):
+def test_stages_read_sections_and_settings_that_there_are(stages):
     for name, stage in stages.items():
-        assert set(stage.params) <= set(Params.model_fields), name
+        assert set(stage.params) <= {*Params.model_fields, *EVERY_SETTING}, name
+
+
+def test_settings_of_a_section_that_rerun_other_steps_have_their_own_row(stages):
+    rows = [row for row in find_reruns(stages) if row.section == "hardware"]
+    assert [row.settings[0] for row in rows] == ["accelerator", "nodes"]
+    assert set(rows[0].steps) - set(rows[1].steps) == {"baseline"}
 
 
 def test_the_table_holds_every_setting_and_step(beside_dvc_yaml, capsys):
@@ -86,7 +95,8 @@ def test_marks_stand_below_their_step(stages):
     lines = run(path=STAGES).splitlines()
     column = {line.strip("│ "): len(line) - len(line.lstrip("│ ")) for line in lines}
     for row in find_reruns(stages):
-        marks = next(line for line in lines if line.startswith(f"{row.section} "))
+        start = re.compile(f"{row.section} .* {row.settings[0]}\\b")
+        marks = next(filter(start.match, lines))
         found = {step for step in stages if marks[column[step]] == RERUNS}
         assert found == set(row.steps)
         assert all(marks[column[step]] == KEPT for step in set(stages) - found)

@@ -75,6 +75,12 @@ def test_a_dollar_in_a_name_is_written_as_dvc_wants_it(folder):
     assert name == "\\${home}.jsonl"
     entry = {"deps": [*STAGES["download"].deps, name], "params": ["dataset"]}
     check_recordable(SETTINGS, STAGES | {"download": read_stage(entry)}, names)
+def test_a_setting_that_a_stage_reads_must_be_written(folder):
+    values = {**WRITTEN, "hardware": {"nodes": 1}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    wanted = r"lacks hardware\.accelerator, which DVC wants to see; its default is cpu"
+    with pytest.raises(DoubtError, match=wanted):
+        check_recordable(read_params(values), STAGES, NO_FILES)
 
 
 @pytest.mark.parametrize("text", ["<<<<<<< HEAD\n", "- a list\n", "\x00"])
@@ -144,6 +150,21 @@ def test_another_spelling_of_the_settings_is_told_from_a_change():
     )
     assert not respelled([{"changed deps": {"data/tokens": "modified"}}], written)
     assert not respelled(["changed checksum"], written)
+
+
+def test_one_setting_of_a_section_is_respelled_only_if_it_is_equal():
+    params = {"changed deps": {"params.yaml": {"evaluate": "modified"}}}
+
+    def respelled(accelerator):
+        recorded = {
+            "evaluate": WRITTEN["evaluate"],
+            "hardware.accelerator": accelerator,
+        }
+        lock = {"baseline": {"params": {"params.yaml": recorded}}}
+        return is_only_respelled("baseline", [params], lock, look())
+
+    assert respelled("cpu")
+    assert not respelled("cuda")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Says which steps each setting of params.yaml reruns, by the stages of dvc.yaml.
 
-Snakemake's rules read the same sections as the stages of the same names, and a step
-gets its sections whole: so all settings of a section rerun the same steps.
+Snakemake's rules read the same settings as the stages of the same names. A step gets
+most of its sections whole, and so their settings rerun the same steps.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,13 @@ from pydantic import BaseModel
 
 from retune.errors import RetuneError
 from retune.settings import Params
-from retune.stages import STAGES, Stage, read_stages, with_what_follows
+from retune.stages import (
+    STAGES,
+    Stage,
+    read_stages,
+    section_of,
+    with_what_follows,
+)
 
 WIDTH = 80
 RERUNS, KEPT = "●", "·"
@@ -22,16 +28,11 @@ LEGEND = f"{RERUNS} reruns when one of these settings changes   {KEPT} is kept"
 
 @dataclass(frozen=True)
 class Reruns:
-    """One section of params.yaml: its settings, and the steps that they rerun."""
+    """Settings of one section of params.yaml that rerun the same steps."""
 
     section: str
     settings: tuple[str, ...]
     steps: tuple[str, ...]
-
-    @property
-    def names(self) -> list[str]:
-        """What a user may call a row: the section, or one of its settings."""
-        return [self.section, *(f"{self.section}.{key}" for key in self.settings)]
 
 
 def run(name: str | None = None, path: Path = STAGES) -> str:
@@ -50,22 +51,27 @@ def run(name: str | None = None, path: Path = STAGES) -> str:
         raise RetuneError(
             f"{path} is not in this folder: run this beside params.yaml and {path}"
         ) from None
-    rows = find_reruns(stages)
     if name is None:
-        return render_table(rows, list(stages))
-    return render_one(name, find_row(name, rows).steps, list(stages))
+        return render_table(find_reruns(stages), list(stages))
+    return render_one(name, find_steps(name, stages), list(stages))
 
 
 def find_reruns(stages: dict[str, Stage]) -> list[Reruns]:
-    """Return a row per section, in the order of params.yaml; steps as they run."""
-    return [
-        Reruns(
-            section,
-            settings_of(section),
-            tuple(with_what_follows(readers_of(section, stages), stages)),
-        )
-        for section in Params.model_fields
-    ]
+    """Return a row for each set of steps that settings of a section rerun.
+
+    Sections and settings stand in the order of params.yaml, steps as they run.
+    """
+    rows = []
+    for section in Params.model_fields:
+        settings_by_steps: dict[tuple[str, ...], list[str]] = {}
+        for key in settings_of(section):
+            steps = find_steps(f"{section}.{key}", stages)
+            settings_by_steps.setdefault(steps, []).append(key)
+        rows += [
+            Reruns(section, tuple(keys), steps)
+            for steps, keys in settings_by_steps.items()
+        ]
+    return rows
 
 
 def settings_of(section: str) -> tuple[str, ...]:
@@ -76,18 +82,27 @@ def settings_of(section: str) -> tuple[str, ...]:
     return tuple(model.model_fields)
 
 
-def readers_of(section: str, stages: dict[str, Stage]) -> list[str]:
-    """Return the stages that read a section."""
-    return [name for name, stage in stages.items() if section in stage.params]
+def find_steps(name: str, stages: dict[str, Stage]) -> tuple[str, ...]:
+    """Return the steps that a setting reruns, or any setting of a section.
 
-
-def find_row(name: str, rows: list[Reruns]) -> Reruns:
-    """Return the row of a section or setting, or raise RetuneError."""
-    for row in rows:
-        if name in row.names:
-            return row
-    known = [other for row in rows for other in row.names]
-    raise RetuneError(f"{name}: unknown setting; {suggest(name, known)}")
+    Raises:
+        RetuneError: If there is no such setting.
+    """
+    known = [
+        *Params.model_fields,
+        *(f"{part}.{key}" for part in Params.model_fields for key in settings_of(part)),
+    ]
+    if name not in known:
+        raise RetuneError(f"{name}: unknown setting; {suggest(name, known)}")
+    readers = [
+        step
+        for step, stage in stages.items()
+        if any(
+            setting in (name, section_of(name)) or section_of(setting) == name
+            for setting in stage.params
+        )
+    ]
+    return tuple(with_what_follows(readers, stages))
 
 
 def suggest(name: str, known: list[str]) -> str:

@@ -14,7 +14,10 @@ DVC_DOLLAR = "\\${"
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: sections of params.yaml, files and folders read, and written."""
+    """One stage: settings, files and folders read, and written.
+
+    A setting is a section of params.yaml, or one key of it: `hardware.accelerator`.
+    """
 
     params: tuple[str, ...]
     deps: tuple[str, ...]
@@ -70,6 +73,11 @@ def with_what_comes_before(names: Iterable[str], stages: dict[str, Stage]) -> li
         if any(stages[later].reads(stage) for later in found):
             found.add(name)
     return [name for name in stages if name in found]
+
+
+def section_of(setting: str) -> str:
+    """Return the section of a setting, or a section itself."""
+    return setting.partition(".")[0]
 
 
 def is_code(path: str) -> bool:

@@ -1,12 +1,14 @@
 """What was seen of each stage when this package last looked, kept in .snakemake."""
 
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from retune.publishing import read_json, write_json
+from retune.settings import Params
 from retune.stages import Stage
 from retune_dvc.commands import DoubtError
 from retune_dvc.fingerprints import fingerprint, fingerprint_files
@@ -55,6 +57,20 @@ def read_settings() -> dict[str, Any]:
     return read_yaml(SETTINGS)
 
 
+def written_value(name: str, settings: dict[str, Any]) -> Any:
+    """Return a section, or one key of it, as it is written; None: it is not."""
+    section, _, key = name.partition(".")
+    value = settings.get(section)
+    if not key:
+        return value
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def value_of(name: str, settings: Params) -> Any:
+    """Return the value of a section, or of one key of it."""
+    return reduce(getattr, name.split("."), settings)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return what a YAML file maps.
 
@@ -77,7 +93,7 @@ def state_of(
     return fingerprint(
         [
             lock.get(name),
-            {section: settings.get(section) for section in stage.params},
+            {name: written_value(name, settings) for name in stage.params},
             fingerprint_files([*sources, *stage.outs]),
         ]
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from retune.settings import Params
+from retune.settings import Params, Settings
 from retune.stages import Stage, read_stages, with_what_comes_before, with_what_follows
 from retune_dvc.commands import DoubtError, call_dvc, call_snakemake
 from retune_dvc.fingerprints import fingerprint_files
@@ -23,6 +23,7 @@ from retune_dvc.memory import (
     recall,
     remember,
     state_of,
+    value_of,
 )
 from retune_dvc.recordable import check_recordable
 from retune_dvc.run_cache import restore
@@ -197,13 +198,15 @@ def is_only_respelled(
         return False
     recorded = lock[name]["params"]["params.yaml"]
     return all(
-        means(section, recorded.get(section), getattr(look.used, section))
-        for section in look.stages[name].params
+        means(recorded.get(setting), value_of(setting, look.used))
+        for setting in look.stages[name].params
     )
 
 
-def means(section: str, written: Any, settings: Any) -> bool:
-    """Return whether a section as written means these settings."""
+def means(written: Any, settings: Any) -> bool:
+    """Return whether a section, or one value, as written means these settings."""
+    if not isinstance(settings, Settings):
+        return written == settings
     try:
         return type(settings).model_validate(written or {}) == settings
     except ValidationError:

@@ -11,7 +11,7 @@ from retune.params import read_params
 from retune.settings import Params
 from retune.stages import DVC_DOLLAR, Stage, is_code
 from retune_dvc.commands import DoubtError
-from retune_dvc.memory import read_settings
+from retune_dvc.memory import read_settings, value_of, written_value
 
 SWITCH_OFF = "RETUNE_NO_DVC"
 # The releases whose options and events this package knows.
@@ -36,6 +36,13 @@ def check_recordable(
             f"params.yaml lacks {', '.join(missing)}, which DVC wants to see; for the"
             f" defaults write `{missing[0]}: {{}}`"
         )
+    keys = {name for stage in stages.values() for name in stage.params if "." in name}
+    for name in sorted(keys):
+        if written_value(name, settings) is None:
+            raise DoubtError(
+                f"params.yaml lacks {name}, which DVC wants to see; its default is"
+                f" {value_of(name, read_params(settings))}"
+            )
     if read_params(settings) != used:
         raise DoubtError("some settings are not those of params.yaml")
     for section, files in local_sources.items():
@@ -61,10 +68,10 @@ def check_deps_of_user(
             )
 
 
-def is_of_the_file(used: Params, sections: tuple[str, ...]) -> bool:
-    """Return whether params.yaml says of these sections what this run uses."""
+def is_of_the_file(used: Params, names: tuple[str, ...]) -> bool:
+    """Return whether params.yaml says of these settings what this run uses."""
     try:
         written = read_params(read_settings())
     except RetuneError:  # among them DoubtError
         return False
-    return all(getattr(written, name) == getattr(used, name) for name in sections)
+    return all(value_of(name, written) == value_of(name, used) for name in names)
