@@ -39,12 +39,17 @@ class LostCharacters:
             model: The `model` of its tokenizer.json.
             tokenizer: The tokenizer itself.
         """
-        self._unknown = unknown_token(model, tokenizer)
-        self._encodes_again = self._unknown is None and model["type"] == "BPE"
         self._tokenizer = tokenizer
-        if self._encodes_again:
+        self._unknown = unknown_token(model, tokenizer)
+        self._drops = self._unknown is None and model["type"] == "BPE"
+        if self._drops:
             self._tokenizer, self._unknown = with_unknown_token(tokenizer)
         self._can_lose = self._unknown is not None and bool(self._lost_of([PROBE]))
+        # With these, a character's place in a word decides, too.
+        self._goes_by_place = bool(
+            model.get("continuing_subword_prefix") or model.get("end_of_word_suffix")
+        )
+        self._is_lost: dict[str, bool] = {}
 
     def count(
         self, texts: Sequence[str], encoded: Sequence[Sequence[int]]
@@ -57,10 +62,20 @@ class LostCharacters:
         """
         if not self._can_lose:
             return Counter()
-        if not self._encodes_again:
-            pairs = zip(texts, encoded, strict=True)
-            texts = [text for text, ids in pairs if self._unknown in ids]
-        return self._lost_of(texts)
+        if self._drops:
+            return self._lost_of([text for text in texts if self._may_drop(text)])
+        pairs = zip(texts, encoded, strict=True)
+        return self._lost_of([text for text, ids in pairs if self._unknown in ids])
+
+    def _may_drop(self, text: str) -> bool:
+        """Return whether a text has a character that is dropped where it is alone."""
+        if self._goes_by_place:
+            return True
+        normalizer = self._tokenizer.normalizer
+        characters = set(normalizer.normalize_str(text) if normalizer else text)
+        for character in characters - self._is_lost.keys():
+            self._is_lost[character] = bool(self._lost_of([character]))
+        return any(self._is_lost[character] for character in characters)
 
     def _lost_of(self, texts: Sequence[str]) -> Counter[str]:
         lost: Counter[str] = Counter()
