@@ -81,7 +81,7 @@ class LostCharacters:
         lost: Counter[str] = Counter()
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         for text, encoding in zip(texts, encodings, strict=True):
-            lost.update(text[place] for place in self._lost_places(encoding))
+            lost.update(text[place] for place in sorted(self._lost_places(encoding)))
         return lost
 
     def _lost_places(self, encoding: Encoding) -> set[int]:
