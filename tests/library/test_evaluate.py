@@ -296,6 +296,99 @@ def test_a_baseline_that_counted_other_tokens_is_refused(run_folder):
         run_evaluate(run_folder)
 
 
+@pytest.mark.parametrize(
+    ("step", "model"), [(run_baseline, "base"), (run_evaluate, "consolidated")]
+)
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": True},
+            r"encodes document 'validation-0' of validation otherwise than"
+            r" tokenizer.json, by which the model is trained: token 0 is ",
+        ),
+        ({"tokenizer_class": "T5Tokenizer"}, "its tokenizer cannot be read by Transf"),
+    ],
+)
+def test_a_folder_that_others_tokenize_otherwise_is_refused(
+    run_folder, step, model, config, message
+):
+    path = run_folder / "models" / model / "tokenizer_config.json"
+    write_json(path, {**read_json(path), **config})
+    with pytest.raises(RetuneError, match=rf"models/{model}: .*{message}"):
+        step(run_folder)
+
+
+def test_other_tokens_than_those_of_tokenize_are_refused(run_folder):
+    path = run_folder / "data/tokens/test.tokens.bin"
+    stream = np.fromfile(path, "<u2")
+    stream[-3] += 1
+    stream.tofile(path)
+    message = r"test.tokens.bin has other tokens of document 'test-2' of test .* again"
+    with pytest.raises(RetuneError, match=message):
+        run_evaluate(run_folder)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_other_documents_than_those_of_tokenize_are_refused(run_folder, split):
+    path = run_folder / f"data/tokens/{split}.documents.bin"
+    np.fromfile(path, "<i8")[:-1].tofile(path)
+    with pytest.raises(RetuneError, match=rf"{split}.tokens.bin has . documents, and"):
+        run_evaluate(run_folder)
+
+
+def test_another_tokenizer_in_the_tuned_folder_is_refused(run_folder):
+    path = run_folder / "models/consolidated/tokenizer.json"
+    content = read_json(path)
+    vocab = content["model"]["vocab"]
+    vocab["a"], vocab["t"] = vocab["t"], vocab["a"]
+    write_json(path, content)
+    with pytest.raises(RetuneError, match=r"other tokens of .* than .*consolidated"):
+        run_evaluate(run_folder)
+
+
+def test_a_model_whose_tokenizer_names_no_eos_is_evaluated_with_that_of_its_config(
+    run_folder,
+):
+    run_evaluate(run_folder)
+    before = (run_folder / "metrics/evaluation.json").read_bytes()
+    for model in ("base", "consolidated"):
+        path = run_folder / "models" / model / "tokenizer_config.json"
+        write_json(path, {"tokenizer_class": "PreTrainedTokenizerFast"})
+    run_baseline(run_folder)
+    run_evaluate(run_folder)
+    assert (run_folder / "metrics/evaluation.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("are_text", [True, False])
+def test_special_tokens_in_documents_are_what_they_are_in_training(
+    run_folder, are_text
+):
+    base = run_folder / "models/base"
+    facts = ModelFacts.read(base).model_copy(update={"split_special_tokens": are_text})
+    facts.write(base)
+    spelled = "Return <|endoftext|> the list."
+    write_splits(run_folder / "data/clean", test=[spelled])
+    make_tokens(run_folder)
+    run_baseline(run_folder)
+    settings = SETTINGS.model_copy(update={"prompts": ["<|endoftext|>"]})
+    run_evaluate(run_folder, settings.model_copy(update={"max_new_tokens": 1}))
+    metrics = read_json(run_folder / "metrics/evaluation.json")
+    assert metrics["protocol"]["split_special_tokens"] is are_text
+    special = AutoTokenizer.from_pretrained(base)(
+        spelled, split_special_tokens=are_text
+    )["input_ids"]
+    assert metrics["test"]["tuned"]["tokens"] == len(special)
+
+
+def test_a_baseline_that_took_special_tokens_otherwise_is_refused(run_folder):
+    base = run_folder / "models/base"
+    facts = ModelFacts.read(base).model_copy(update={"split_special_tokens": False})
+    facts.write(base)
+    with pytest.raises(RetuneError, match="split_special_tokens True, now False"):
+        run_evaluate(run_folder)
+
+
 def test_counts_of_another_tokenizer_are_refused(run_folder):
     np.save(run_folder / "data/tokens/train.counts.npy", np.ones(20, dtype="<i8"))
     with pytest.raises(RetuneError, match=r"train.counts.npy counts 20 tokens"):

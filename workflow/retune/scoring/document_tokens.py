@@ -30,7 +30,10 @@ def encode_documents(
     texts = documents["text"].to_pylist()
     encoded = tokenizer.encode_arrays(texts)
     names = names_of(documents)
-    auto = load_auto_tokenizer(folder, str(folder))
+    try:
+        auto = load_auto_tokenizer(folder)
+    except RetuneError as error:
+        raise RetuneError(f"{folder}: {error}") from error
     if found := find_other_encoding(auto, tokenizer, names, texts, encoded):
         raise RetuneError(
             f"{folder}: AutoTokenizer of {LIBRARY} encodes {found.document} otherwise"

@@ -14,7 +14,7 @@ from retune.tokens.auto_tokenizer import (
     load_auto_tokenizer,
 )
 from retune.tokens.probe_texts import probe_texts
-from retune.tokens.tokenizer import FILE, Difference, ModelTokenizer, read_tokenizer
+from retune.tokens.tokenizer import FILE, ModelTokenizer, read_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ SPECIAL_TOKENS = "special_tokens_map.json"
 PLAIN_CLASS = "PreTrainedTokenizerFast"
 # Transformers 5 writes it, and Transformers 4 does not know it.
 NEW_PLAIN_CLASS = "TokenizersBackend"
+OTHER_COPY = "use a copy of the model whose tokenizer is a usual one of its family"
 MARKS = ("bos", "eos")
 
 
@@ -54,7 +55,10 @@ def write_tokenizer_json(folder: Path) -> None:
     if (folder / SENTENCEPIECE).exists():
         convert_sentencepiece(folder)
     else:
-        load_auto_tokenizer(folder, "model").save_pretrained(folder)
+        try:
+            load_auto_tokenizer(folder).save_pretrained(folder)
+        except RetuneError as error:
+            raise RetuneError(f"model: {error}") from error
     if not (folder / FILE).exists():
         raise RetuneError(f"model: its tokenizer cannot be written as {FILE}")
 
@@ -134,33 +138,33 @@ def follow_tokenizer_json(folder: Path, tokenizer: ModelTokenizer, config: Any) 
     values = readable_by_both(written, read_tokenizer(folder / FILE))
     if values != written:
         write_json(folder / CONFIG, values)
-    if not (found := find_other(folder, tokenizer)):
+    if not (problem := find_problem(folder, tokenizer)):
         return
-    said = values.get("tokenizer_class", "nothing")
     log.warning(
-        "%s names %s, with which %s encodes otherwise than %s, for which %s stands now"
-        " (%r: %s)",
-        *(CONFIG, said, LIBRARY, FILE, PLAIN_CLASS, found.document, found.text),
+        "%s names %s, with which %s; it names %s now",
+        *(CONFIG, values.get("tokenizer_class", "no class"), problem, PLAIN_CLASS),
     )
     write_json(folder / CONFIG, {**values, "tokenizer_class": PLAIN_CLASS})
-    if found := find_other(folder, tokenizer):
+    if problem := find_problem(folder, tokenizer):
         raise RetuneError(
-            f"model: {LIBRARY} encodes {found.document!r} otherwise than the model's"
-            f" {FILE} ({found.text}), whatever {CONFIG} says: for model_type"
-            f" {config.model_type} it builds a tokenizer of its own"
+            f"model: {problem}, whatever {CONFIG} says, for a model_type"
+            f" {config.model_type}: {OTHER_COPY}"
         )
 
 
-def find_other(folder: Path, tokenizer: ModelTokenizer) -> Difference | None:
-    """Return the first of many texts that AutoTokenizer encodes otherwise."""
+def find_problem(folder: Path, tokenizer: ModelTokenizer) -> str | None:
+    """Return what is wrong with AutoTokenizer's encoding of many texts, if anything."""
+    try:
+        auto = load_auto_tokenizer(folder)
+    except RetuneError as error:
+        return str(error)
     texts = probe_texts(tokenizer.decode, tokenizer.size)
-    return find_other_encoding(
-        load_auto_tokenizer(folder, "model"),
-        tokenizer,
-        [text[:40] for text in texts],
-        texts,
-        tokenizer.encode(texts),
-    )
+    names = [repr(text[:40]) for text in texts]
+    encoded = tokenizer.encode(texts)
+    found = find_other_encoding(auto, tokenizer, names, texts, encoded)
+    if not found:
+        return None
+    return f"{LIBRARY} encodes {found.document} otherwise than {FILE} ({found.text})"
 
 
 def readable_by_both(

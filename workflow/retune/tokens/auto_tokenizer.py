@@ -14,12 +14,8 @@ LIBRARY = f"Transformers {transformers.__version__}"
 TEXTS_PER_BATCH = 1000
 
 
-def load_auto_tokenizer(folder: Path, name: str) -> Any:
+def load_auto_tokenizer(folder: Path) -> Any:
     """Return the tokenizer as everybody loads it who gets the folder.
-
-    Args:
-        folder: A model's.
-        name: What to call it in an error.
 
     Raises:
         RetuneError: If it does not load.
@@ -31,7 +27,7 @@ def load_auto_tokenizer(folder: Path, name: str) -> Any:
     except Exception as error:  # each class has its own
         reason = (str(error).splitlines() or [repr(error)])[0]
         raise RetuneError(
-            f"{name}: its tokenizer cannot be read by {LIBRARY}: {reason}"
+            f"its tokenizer cannot be read by {LIBRARY}: {reason}"
         ) from error
 
 
