@@ -231,6 +231,7 @@ def evaluation(bits: float) -> dict[str, Any]:
             "prefix": "<|end|>",
             "dtype": "bfloat16",
             "device": "cuda",
+            "split_special_tokens": True,
             "tokenizer_sha256": "0" * 64,
         },
         "validation": comparison,

@@ -13,7 +13,7 @@ class HardwareSettings(Settings):
     """The machines the run is planned for; `auto` asks the one `configure` runs on."""
 
     accelerator: Literal["cpu", "cuda", "auto"] = Field(
-        "cpu", description="What the ranks compute on."
+        "cpu", description="What the ranks and both evaluations compute on."
     )
     nodes: int = Field(1, ge=1, description="Number of machines.")
     gpus_per_node: Count | Auto = Field(
