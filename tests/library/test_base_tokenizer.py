@@ -5,7 +5,13 @@ import logging
 import sys
 
 import pytest
-from transformers import AutoTokenizer, LlamaConfig, PreTrainedConfig, Qwen2Config
+from transformers import (
+    AutoTokenizer,
+    GPT2Config,
+    LlamaConfig,
+    PreTrainedConfig,
+    Qwen2Config,
+)
 
 from retune.errors import RetuneError
 from retune.publishing import read_json, write_json
@@ -154,6 +160,12 @@ def test_bos_and_eos_are_those_that_the_model_names(
 ):
     found, _ = prepare(folder, byte_level(), config, tokenizer_config)
     assert found == marks
+
+
+def test_where_no_file_names_them_the_family_does(folder):
+    write_json(folder / "config.json", {"model_type": "gpt2", "vocab_size": 5000})
+    found, _ = prepare(folder, digits_in_threes(), GPT2Config(vocab_size=5000), {})
+    assert found == (0, 0)
 
 
 def test_the_map_of_special_tokens_names_them_too(folder):

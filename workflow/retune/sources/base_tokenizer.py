@@ -67,19 +67,20 @@ def find_marks(folder: Path, config: Any) -> tuple[int, int]:
     """Return the ids of BOS and EOS.
 
     The tokenizer's files name them; where they name no EOS that the tokenizer has, the
-    model's config does. A model without BOS opens a document with EOS, as GPT-2 was
-    trained to.
+    model's config does, or else the family. A model without BOS opens a document with
+    EOS, as GPT-2 was trained to.
 
     Raises:
         RetuneError: If nothing names a token that ends a text, or the model lacks it.
     """
     ids = token_ids(folder)
     named = named_tokens(folder)
-    bos, eos = (ids.get(named.get(f"{mark}_token", "")) for mark in MARKS)
-    if eos is None:
-        bos, eos = (
-            first_of(getattr(config, f"{mark}_token_id", None)) for mark in MARKS
-        )
+    of_files = [ids.get(named.get(f"{mark}_token", "")) for mark in MARKS]
+    of_config = [first_of(getattr(config, f"{mark}_token_id", None)) for mark in MARKS]
+    bos, eos = of_files if of_files[1] is not None else of_config
+    if eos is None or eos >= config.vocab_size:
+        of_family = [ids.get(token) for token in family_tokens(folder)]
+        bos, eos = of_family if of_family[1] is not None else (bos, eos)
     if eos is None:
         raise RetuneError(
             f"model: no eos_token in {CONFIG} and no eos_token_id in config.json, so a"
@@ -93,6 +94,15 @@ def find_marks(folder: Path, config: Any) -> tuple[int, int]:
             f" {config.vocab_size}: tokenizer and model do not belong together"
         )
     return bos, eos
+
+
+def family_tokens(folder: Path) -> list[str | None]:
+    """Return what Transformers calls BOS and EOS in a family, though no file does."""
+    try:
+        auto = load_auto_tokenizer(folder)
+    except RetuneError:
+        return [None for _ in MARKS]
+    return [getattr(auto, f"{mark}_token") for mark in MARKS]
 
 
 def token_ids(folder: Path) -> dict[str, int]:
