@@ -69,8 +69,11 @@ class ModelTokenizer:
         self._vocab_size = vocab_size
         content = read_tokenizer(self.path)
         self._model = content["model"]
-        self._decoder = build(content, self.path)
         special = special_tokens(content, marks)
+        added = mark_special(content, special)
+        content = {**content, "added_tokens": added}
+        self._special_ids = {token["id"] for token in added if token["special"]}
+        self._decoder = build(content, self.path)
         if split_special_tokens:
             content = without_special_tokens(content, special)
         self._encoder = build(content, self.path)
@@ -127,7 +130,8 @@ class ModelTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of tokens, without special ones."""
-        return self._decoder.decode(list(ids), skip_special_tokens=True)
+        kept = [token for token in ids if token not in self._special_ids]
+        return self._decoder.decode(kept)
 
     def name_of(self, token: int) -> str:
         """Return a token as the vocabulary has it."""
@@ -198,23 +202,25 @@ def special_tokens(content: dict[str, Any], marks: Collection[int]) -> set[str]:
     }
 
 
+def mark_special(content: dict[str, Any], special: set[str]) -> list[dict[str, Any]]:
+    """Return the added tokens of a tokenizer.json, all special ones marked so."""
+    return [
+        {**token, "special": token["content"] in special}
+        for token in content.get("added_tokens") or []
+    ]
+
+
 def without_special_tokens(
     content: dict[str, Any], special: set[str]
 ) -> dict[str, Any]:
     """Return a tokenizer.json that finds no special tokens in a text.
 
-    `encode_special_tokens` alone does not do it: a token that is not marked as special,
-    though it is BOS or EOS, is still found, and a model that looks up whole strings
-    finds the string in its vocabulary.
+    `encode_special_tokens` alone does not do it: a model that looks up whole strings
+    finds the string of a special token in its vocabulary.
     """
-    added = content.get("added_tokens") or []
     model = content["model"]
     if model["type"] not in LOOKS_UP_STRINGS:
-        marked = [
-            {**token, "special": token["special"] or token["content"] in special}
-            for token in added
-        ]
-        return {**content, "added_tokens": marked}
+        return content
     vocab = model["vocab"]
     unknown = model.get("unk_token")
     if isinstance(vocab, list):
@@ -231,6 +237,8 @@ def without_special_tokens(
         }
     return {
         **content,
-        "added_tokens": [token for token in added if token["content"] not in hidden],
+        "added_tokens": [
+            token for token in content["added_tokens"] if token["content"] not in hidden
+        ],
         "model": {**model, "vocab": vocab},
     }
