@@ -75,6 +75,8 @@ def test_a_dollar_in_a_name_is_written_as_dvc_wants_it(folder):
     assert name == "\\${home}.jsonl"
     entry = {"deps": [*STAGES["download"].deps, name], "params": ["dataset"]}
     check_recordable(SETTINGS, STAGES | {"download": read_stage(entry)}, names)
+
+
 def test_a_setting_that_a_stage_reads_must_be_written(folder):
     values = {**WRITTEN, "hardware": {"nodes": 1}}
     (folder / "params.yaml").write_text(yaml.safe_dump(values))

@@ -85,4 +85,3 @@ def end_token_ids(folder: Path, eos: int, config: PreTrainedConfig) -> tuple[int
     for ids in (config.eos_token_id, named):
         found |= set(ids if isinstance(ids, list) else [ids])
     return tuple(sorted(found - {None}))
-
