@@ -228,8 +228,11 @@ def make_base(folder: Path) -> None:
     """Write the config and random weights of the shape of GPT-2 (124M)."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
+    from retune.publishing import write_manifest
+
     config = GPT2Config(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
     GPT2LMHeadModel(config).save_pretrained(folder / "base")
+    write_manifest(folder / "base")
 
 
 def start_ranks(folder: Path, strategy: str, rounds: int) -> list[dict[str, Any]]:

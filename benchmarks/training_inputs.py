@@ -101,6 +101,7 @@ def prepare(folder: Path, setup: Setup) -> None:
     }
     for split, part in parts.items():
         part.write_parquet(folder / f"clean/{split}.parquet")
+    write_manifest(folder / "clean")
     tokenize.run(
         TokenizeSettings(sequence_length=setup.sequence_length),
         *(folder / "clean", folder / "base", folder / "tokens"),

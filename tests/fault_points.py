@@ -123,9 +123,8 @@ def before_file(name: str) -> Any:
     """Return a fault: rank 0 dies before it writes a file of the checkpoint."""
 
     def fault(at: Place) -> None:
-        at.before(
-            checkpoints, "write_json", lambda path, _: path.name == name and die()
-        )
+        write = "write_text" if name == MANIFEST else "write_json"
+        at.before(checkpoints, write, lambda path, _: path.name == name and die())
 
     return fault
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from retune import report
 from retune.params import read_params
-from retune.publishing import write_json, write_manifest, write_text
+from retune.publishing import write_json, write_manifest, write_sealed, write_text
 from retune.reporting.run_results import RunResults, read_results
 
 SPLITS = {"train": 40, "validation": 5, "test": 7}
@@ -43,20 +43,30 @@ class FinishedRun:
             (self.folder / name).mkdir()
             write_manifest(self.folder / name, **origin)
         self.make_consolidated()
-        write_json(self.folder / "data.json", data_metrics())
-        write_json(self.folder / "tokens.json", token_metrics())
-        write_json(self.folder / "plan.json", plan())
+        write_sealed(self.folder / "data.json", data_metrics())
+        write_sealed(self.folder / "tokens.json", token_metrics())
+        write_sealed(self.folder / "plan.json", plan())
         write_text(self.folder / "history.csv", history(steps))
         write_text(self.folder / "validation.csv", validation(steps))
-        write_json(self.folder / "finetune.json", finetune_metrics(steps))
         write_json(self.folder / "provenance.json", PROVENANCE)
+        self.seal(
+            "finetune.json",
+            finetune_metrics(steps),
+            *("history.csv", "validation.csv", "provenance.json"),
+        )
         scores(self.folder / "base.parquet", 3.0)
+        self.seal("baseline.json", {}, "base.parquet")
         scores(self.folder / "tuned.parquet", 3.0 + bits)
-        write_json(self.folder / "evaluation.json", evaluation(bits))
         texts = {"prompt": "Once", "base": "a a", "tuned": "upon\n\na time"}
         texts |= {"base_sampled": "b", "tuned_sampled": "c", **samples}
         write_json(self.folder / "samples.json", {"settings": {}, "samples": [texts]})
+        self.seal("evaluation.json", evaluation(bits), "tuned.parquet", "samples.json")
         return self
+
+    def seal(self, name: str, value: dict[str, Any], *beside: str) -> None:
+        """Write a JSON file that vouches for files beside it."""
+        files = [self.folder / file for file in beside]
+        write_sealed(self.folder / name, value, files)
 
     def make_consolidated(self) -> None:
         """Write a model's folder, with the mark that Snakemake leaves in it."""
@@ -78,6 +88,7 @@ class FinishedRun:
             "history": "history.csv",
             "validation": "validation.csv",
             "finetune_metrics": "finetune.json",
+            "baseline_metrics": "baseline.json",
             "baseline_documents": "base.parquet",
             "tuned_documents": "tuned.parquet",
             "evaluation": "evaluation.json",

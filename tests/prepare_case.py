@@ -5,6 +5,7 @@ import json
 import polars as pl
 
 from retune import prepare
+from retune.publishing import write_manifest
 from retune.settings import PrepareSettings
 
 SPLITS = ("train", "validation", "test")
@@ -40,6 +41,7 @@ class Case:
         # Shares that give each split several of the few groups here.
         shares = {"validation_share": 0.2, "test_share": 0.2}
         checked = PrepareSettings(**shares | settings)
+        write_manifest(self.raw)
         return prepare.run(checked, self.raw, self.clean, self.metrics)
 
     def read(self, name):

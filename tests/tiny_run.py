@@ -57,6 +57,7 @@ def make_clean(folder: Path, train: int = 200) -> None:
         ids = [f"{split}-{i}" for i in range(size)]
         frame = pl.DataFrame({"id": ids, "group": ids, "text": texts})
         frame.write_parquet(folder / f"{split}.parquet")
+    write_manifest(folder)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Damaged checkpoints are noticed and never trained on; good ones are not lost."""
 
-import json
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -131,14 +130,11 @@ def test_another_runs_shard_is_noticed(jobs, job):
 def test_a_flipped_bit_in_the_manifest_is_noticed(job):
     path = job.checkpoint / "manifest.json"
     whole = path.read_bytes()
-    facts = json.loads(whole)
-    del facts["facts_sha256"]  # the name of the check itself may change
     for place in range(len(whole)):
         data = bytearray(whole)
         data[place] ^= 1 << place % 8
         path.write_bytes(data)
-        if find_damage(job.checkpoint) is None:
-            assert facts.items() <= read_json(path).items()
+        assert find_damage(job.checkpoint) == "manifest.json is damaged"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"files": [{"path": "a"}]}'])

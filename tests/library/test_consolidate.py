@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from checkpoint_worker import IDS, nvme_is_built
+from flipped_bit import flip_a_bit
 from retune import consolidate
 from retune.artifacts.model_facts import StoredWeights
 from retune.errors import RetuneError
@@ -241,11 +242,28 @@ def test_a_damaged_file_is_named(folder, tmp_path, name, file):
     whole = path.read_bytes()
     # Each tensor's bytes, the pickle in front and the directory at the end.
     path.write_bytes(bytes(byte ^ 255 for byte in whole))
-    refuse(checkpoint, folder, tmp_path, f"{file} has changed since it was written")
+    refuse(
+        checkpoint, folder, tmp_path, f"{file} is not what finetune wrote: its bytes"
+    )
     path.write_bytes(whole + b"more")
-    refuse(checkpoint, folder, tmp_path, f"{file} has .* bytes instead of")
+    refuse(checkpoint, folder, tmp_path, f"{file} is .* bytes instead of")
     path.unlink()
-    refuse(checkpoint, folder, tmp_path, f"{file} is missing")
+    refuse(checkpoint, folder, tmp_path, f"{file}, which finetune writes, is missing")
+    path.write_bytes(whole)
+    path.with_name(f"more-{file}").touch()
+    refuse(checkpoint, folder, tmp_path, f"more-{file} was not written by finetune")
+
+
+def test_a_base_model_that_changed_is_named_where_adapters_are_merged(folder, tmp_path):
+    base = Path(shutil.copytree(folder / "base", tmp_path / "base"))
+    flip_a_bit(base / "model.safetensors")
+    checkpoint = folder / "lora3-fp32-bare"
+    with pytest.raises(RetuneError) as error:
+        join(checkpoint, tmp_path / "refused/model", base)
+    assert str(error.value).startswith(
+        f"{base}/model.safetensors is not what fetch wrote: its bytes have changed"
+    )
+    assert not list((tmp_path / "refused").glob("**/*"))
 
 
 def test_a_file_of_another_kind_is_refused(folder, tmp_path):

@@ -9,11 +9,13 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from flipped_bit import flip_a_bit
 from retune import finetune
 from retune.errors import RetuneError
-from retune.publishing import read_json
+from retune.publishing import read_json, write_sealed
 from retune.training.checkpoint_files import find_checkpoints, find_damage, newest_good
 from retune.training.history import read_history
+from retune.verifying import read_verified
 from tiny_run import TinyRun
 
 SIX_STEPS = {"max_steps": 6, "learning_rate": 1e-2, "eval_steps": 3, "save_steps": 2}
@@ -99,14 +101,6 @@ def started(run, plan, name, at_step, settings):
         process.wait()
 
 
-def flip_a_bit(path):
-    with path.open("r+b") as file:
-        file.seek(path.stat().st_size // 2)
-        byte = file.read(1)
-        file.seek(-1, 1)
-        file.write(bytes([byte[0] ^ 1]))
-
-
 def test_a_killed_run_resumes_bit_for_bit_past_damaged_checkpoints(run):
     plan = run.plan("plan-killed", zero_stage=2)
     undisturbed = run.finetune(plan, "undisturbed", **MANY_STEPS)
@@ -160,8 +154,10 @@ def damage_the_first(checkpoints):
 
 def test_the_first_failing_rank_is_named(still):
     plan = still.plan("plan-broken")
-    text = (plan / "deepspeed.json").read_text()
-    (plan / "deepspeed.json").write_text(text.replace('"stage": 2', '"stagee": 2'))
+    facts, config = plan / "plan.json", plan / "deepspeed.json"
+    values = read_verified(facts, "configure", config)
+    config.write_text(config.read_text().replace('"stage": 2', '"stagee": 2'))
+    write_sealed(facts, values, [config])
     with pytest.raises(RetuneError, match=r"rank \d failed first: .*stagee"):
         still.finetune(plan, "broken", **SIX_STEPS)
     assert not (still.folder / "broken").exists()

@@ -103,10 +103,12 @@ def runs_of(texts):
 
 def test_training_texts_share_no_run_with_what_prepare_holds_out(corpus, tmp_path):
     from retune import prepare
+    from retune.publishing import write_manifest
     from retune.settings import PrepareSettings
 
     (tmp_path / "raw").mkdir()
     corpus.write_parquet(tmp_path / "raw/train.parquet")
+    write_manifest(tmp_path / "raw")
     prepare.run(
         PrepareSettings(),
         raw=tmp_path / "raw",

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from retune.cli import main
+from retune.publishing import write_manifest
 from retune.steps import CODE
 from tiny_facts import tiny_facts
 
@@ -59,6 +60,9 @@ def test_an_error_of_the_user_shows_no_traceback(tmp_path, capsys):
         ' "normalizer": null, "pre_tokenizer": null, "post_processor": null,'
         ' "decoder": null, "model": {"type": "BPE", "vocab": {}, "merges": []}}'
     )
+    (tmp_path / "clean").mkdir()
+    for folder in ("base", "clean"):
+        write_manifest(tmp_path / folder)
     paths = [word for k, v in arguments.items() for word in (f"--{k}", str(v))]
     assert main(["tokenize", "--settings", '{"sequence_length": 16}', *paths]) == 1
     shown = capsys.readouterr().err

@@ -18,7 +18,7 @@ from retune.model_states import (
     model_states_bytes,
     planned_states_bytes,
 )
-from retune.publishing import read_json, write_json
+from retune.publishing import read_json, write_manifest, write_sealed
 from retune.settings import ConfigureSettings, HardwareSettings
 from tiny_facts import tiny_facts
 
@@ -176,10 +176,11 @@ def run_here(tmp_path):
     base = tmp_path / "base"
     base.mkdir()
     tiny_facts().write(base)
+    write_manifest(base)
 
     def run_it(blocks):
         numbers = {"sequence_length": 128, "splits": {"train": {"blocks": blocks}}}
-        write_json(tmp_path / "tokens.json", numbers)
+        write_sealed(tmp_path / "tokens.json", numbers)
         return run(
             ConfigureSettings(),
             HardwareSettings(),

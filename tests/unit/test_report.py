@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from finished_run import FinishedRun, data_metrics, evaluation
+from finished_run import FinishedRun, data_metrics, evaluation, finetune_metrics, plan
 from retune.manual import ROOT
-from retune.publishing import read_json, sha256, write_json
+from retune.publishing import read_json, sha256, write_sealed
 from retune.reporting.evaluation_figures import change_title, evenly
 from retune.reporting.evaluation_rows import evaluation_rows
 from retune.reporting.summary import summary_lines
@@ -141,6 +141,8 @@ def test_without_any_norm_there_is_a_report_too(tmp_path, recwarn):
     history.write_text(
         history.read_text().replace(",1.5,", ",,").replace(",inf,", ",,")
     )
+    files = ("history.csv", "validation.csv", "provenance.json")
+    run.seal("finetune.json", finetune_metrics(8), *files)
     figure = (run.report() / "report/optimization.svg").read_text()
     assert "how often is unknown" in figure
     assert "not known at ZeRO stage 0" in figure
@@ -151,9 +153,8 @@ def test_what_was_not_looked_for_is_not_called_none(tmp_path):
     run = FinishedRun(tmp_path).make()
     data = data_metrics()
     data["overlap"] = {"words": 0, "removed": {"validation": 0, "test": 0}}
-    write_json(tmp_path / "data.json", data)
-    plan_values = read_json(tmp_path / "plan.json") | {"gradient_clipping": 0}
-    write_json(tmp_path / "plan.json", plan_values)
+    write_sealed(tmp_path / "data.json", data)
+    write_sealed(tmp_path / "plan.json", plan() | {"gradient_clipping": 0})
     out = run.report()
     for name in ("data.svg", "data.html"):
         assert "not looked for" in (out / "report" / name).read_text()

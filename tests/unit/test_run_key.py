@@ -3,18 +3,22 @@
 import pytest
 
 from retune import configure
-from retune.publishing import write_json
+from retune.publishing import write_manifest, write_sealed
 from retune.settings import ConfigureSettings, FinetuneSettings, HardwareSettings
 from retune.training.run_key import identity_of, key_of, open_run
+from tiny_facts import tiny_facts
 
 
 @pytest.fixture
 def inputs(tmp_path):
     """Return a function that plans, and gives the arguments of `identity_of`."""
     for name in ("base", "tokens"):
-        write_json(tmp_path / name / "manifest.json", {"files": []})
+        (tmp_path / name).mkdir()
+    tiny_facts().write(tmp_path / "base")
+    for name in ("base", "tokens"):
+        write_manifest(tmp_path / name)
     numbers = {"sequence_length": 32, "splits": {"train": {"blocks": 64}}}
-    write_json(tmp_path / "tokens.json", numbers)
+    write_sealed(tmp_path / "tokens.json", numbers)
 
     def plan(ranks=2, **settings):
         folder = tmp_path / f"plan-{ranks}-{len(list(tmp_path.iterdir()))}"
@@ -69,7 +73,7 @@ def test_another_strategy_or_data_is_another_run(inputs, tmp_path):
         for settings in ({}, {"zero_stage": 3}, {"global_batch_size": 8})
     ]
     paths = inputs()
-    write_json(tmp_path / "tokens" / "manifest.json", {"files": ["other"]})
+    write_manifest(tmp_path / "tokens", source="other")
     identities.append(identity_of(FinetuneSettings(), *paths))
     assert len({key_of(identity) for identity in identities}) == 4
 
@@ -96,7 +100,7 @@ def test_a_new_run_says_what_it_does_not_resume_and_why(earlier, tmp_path, caplo
 
 def test_a_change_of_the_data_is_told_without_its_hash(earlier, tmp_path, caplog):
     run, paths = earlier
-    write_json(tmp_path / "tokens" / "manifest.json", {"files": ["other"]})
+    write_manifest(tmp_path / "tokens", source="other")
     open_run(run.parent, identity_of(FinetuneSettings(), *paths))
     assert caplog.messages[0].endswith("is not resumed: the tokens changed")
 

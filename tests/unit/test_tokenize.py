@@ -6,7 +6,7 @@ import pytest
 from tokenizers import ByteLevelBPETokenizer
 
 from retune.errors import RetuneError
-from retune.publishing import read_json
+from retune.publishing import read_json, write_manifest
 from retune.settings import TokenizeSettings
 from retune.tokenize import run
 from tiny_facts import tiny_facts
@@ -46,6 +46,8 @@ def clean(tmp_path):
 
 
 def tokenize(tmp_path, clean, base, **settings):
+    for folder in (clean, base):
+        write_manifest(folder)
     line = run(
         TokenizeSettings(**settings),
         clean,

@@ -5,8 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from retune.artifacts.model_facts import ModelFacts
-from retune.publishing import write_json
+from retune.publishing import write_sealed
 from retune.scoring.document_scores import (
+    NOT_READ,
     SPLITS,
     documents_of,
     read_documents,
@@ -19,6 +20,7 @@ from retune.scoring.language_model import load_model
 from retune.scoring.perplexity import resolve_protocol
 from retune.settings import EvaluateSettings
 from retune.tokens.tokenizer import ModelTokenizer
+from retune.verifying import verify_folder
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ def run(
     metrics: Path,
 ) -> str:
     """Score validation and test; write a row per document and the sums."""
+    verify_folder(clean, "prepare", leave_out=NOT_READ)
+    verify_folder(base, "fetch")
     held_out = read_documents(clean)
     facts = ModelFacts.read(base)
     tokens = encode_documents(ModelTokenizer.of(base, facts), held_out)
@@ -43,7 +47,7 @@ def run(
     )
     sums = {split: summarize(documents_of(scores, split)) for split in SPLITS}
     write_scores(documents, scores)
-    write_json(metrics, {"protocol": asdict(protocol), **sums})
+    write_sealed(metrics, {"protocol": asdict(protocol), **sums}, [documents])
     test = sums["test"]
     return (
         f"bits per byte {test['bits_per_byte']:.2f} on {test['documents']:,} documents"

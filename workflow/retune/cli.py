@@ -239,6 +239,7 @@ def build_parser() -> argparse.ArgumentParser:
         "validation",
         "finetune_metrics",
         "consolidated",
+        "baseline_metrics",
         "baseline_documents",
         "tuned_documents",
         "evaluation",

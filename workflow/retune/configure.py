@@ -21,7 +21,7 @@ from retune.model_states import (
     offloaded_to_cpu_bytes,
     planned_states_bytes,
 )
-from retune.publishing import read_json, write_json, write_text
+from retune.publishing import write_json, write_sealed, write_text
 from retune.settings import (
     ConfigureSettings,
     HardwareSettings,
@@ -29,6 +29,7 @@ from retune.settings import (
     fp16_problems,
     split_problems,
 )
+from retune.verifying import WEIGHTS, read_verified, verify_folder
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +88,12 @@ def run(
     plan: Path,
 ) -> str:
     """Write plan/deepspeed.json, plan/plan.json and plan/plan.md."""
+    verify_folder(base, "fetch", leave_out=[WEIGHTS])
+    tokens = read_verified(token_metrics, "tokenize")
     resolved = resolve_hardware(hardware)
     num_parameters = ModelFacts.read(base).num_parameters
-    numbers = read_json(token_metrics)
-    sequence_length = numbers["sequence_length"]
-    blocks = numbers["splits"]["train"]["blocks"]
+    sequence_length = tokens["sequence_length"]
+    blocks = tokens["splits"]["train"]["blocks"]
     decisions = decide(settings, resolved, num_parameters, sequence_length)
     values = {decision.setting: decision.value for decision in decisions}
     check_cpu_memory(values, resolved, num_parameters)
@@ -118,9 +120,10 @@ def run(
         "hardware": vars(resolved),
     }
     write_json(plan / "deepspeed.json", deepspeed_config(values, hardware.nvme_path))
-    write_json(
+    write_sealed(
         plan / "plan.json",
         {**facts, "decisions": [vars(decision) for decision in decisions]},
+        [plan / "deepspeed.json"],
     )
     write_text(plan / "plan.md", describe(facts, decisions))
     return "; ".join([summarize(values, resolved), *warnings])

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from retune.artifacts.model_facts import FILE as MODEL_FACTS
+from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.models.base_weights import BaseWeights
 from retune.models.published_weights import Facts, Tensors, published_tensors
@@ -22,11 +23,13 @@ from retune.publishing import (
 )
 from retune.settings import ConsolidateSettings
 from retune.training.adapters import merge_adapters
-from retune.training.checkpoint_files import WEIGHTS, find_damage
+from retune.training.checkpoint_files import WEIGHTS
 from retune.training.shards import find_weights
 from retune.training.tensor_hashes import tensor_sha256
 from retune.training.weight_files import check, dtype_of, size_of, write_file
 from retune.training.weight_names import is_adapter, published_name
+from retune.verifying import WEIGHTS as BASE_WEIGHTS
+from retune.verifying import check_list, verify_folder, verify_hashes
 
 log = logging.getLogger(__name__)
 
@@ -47,22 +50,19 @@ def run(
     Memory holds one tensor at a time, of a mixture of experts those of one layer; the
     checkpoint's files are mapped.
     """
+    # What the model does not use of its files is published as it is there.
+    not_read = [] if ModelFacts.read(base).ignored else [BASE_WEIGHTS]
+    verify_folder(base, "fetch", leave_out=not_read)
+    saved = check_list(checkpoint, "finetune")
+    verify_hashes([file for file in saved if file.name == WEIGHTS], "finetune")
     try:
-        check_sizes(checkpoint)
         return publish(settings, base, checkpoint, consolidated)
-    except Exception as error:
-        # The weights' own hashes make reading all of the checkpoint first needless.
-        if damage := find_damage(checkpoint):
-            raise RetuneError(f"{checkpoint}: {damage}; rerun finetune") from error
+    except Exception:
+        # The weights' own hashes make reading all of the checkpoint, and of a base
+        # model that adapters are merged into, first needless.
+        verify_folder(checkpoint, "finetune")
+        verify_folder(base, "fetch")
         raise
-
-
-def check_sizes(checkpoint: Path) -> None:
-    """Raise an error if a file is missing or has another size than it had."""
-    for file in read_json(checkpoint / MANIFEST)["files"]:
-        path = checkpoint / file["path"]
-        if path.stat().st_size != file["size"]:
-            raise RetuneError(f"{path} has not its {file['size']} bytes")
 
 
 def publish(

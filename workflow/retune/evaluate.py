@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
-from retune.publishing import read_json, write_json
+from retune.publishing import write_json, write_sealed
 from retune.scoring.bootstrap import bits_per_byte_change, win_rate
 from retune.scoring.document_scores import (
+    NOT_READ,
     documents_of,
     read_documents,
     score_documents,
@@ -28,10 +29,13 @@ from retune.scoring.perplexity import Protocol, resolve_protocol
 from retune.scoring.samples import GREEDY, SAMPLED, check_prompts, continue_prompts
 from retune.settings import EvaluateSettings
 from retune.tokens.tokenizer import ModelTokenizer
+from retune.verifying import read_verified, verify_folder
 
 log = logging.getLogger(__name__)
 
 AGAIN = "run baseline again"
+# Of data/tokens.
+TOKENS_NOT_READ = ("train.*.bin",)
 
 
 def run(
@@ -48,10 +52,15 @@ def run(
     metrics: Path,
 ) -> str:
     """Score the tuned model, compare it with the baseline, let both write samples."""
+    verify_folder(consolidated, "consolidate")
+    verify_folder(base, "fetch")
+    verify_folder(clean, "prepare", leave_out=NOT_READ)
+    verify_folder(tokens, "tokenize", leave_out=TOKENS_NOT_READ)
+    baseline = read_verified(baseline_metrics, "baseline", baseline_documents)
     held_out = read_documents(clean)
     base_scores = pq.read_table(baseline_documents)
     check_same_documents(held_out, base_scores, baseline_documents)
-    base_protocol = Protocol(**read_json(baseline_metrics)["protocol"])
+    base_protocol = Protocol(**baseline["protocol"])
 
     facts = ModelFacts.read(base)
 
@@ -84,9 +93,10 @@ def run(
     )
     write_scores(documents, scores)
     write_json(samples, tabulate_samples(settings, base_texts, tuned_texts))
-    write_json(
+    write_sealed(
         metrics,
         {"protocol": asdict(protocol), "validation": validation, "test": test},
+        [documents, samples],
     )
     return (
         f"bits per byte {test['base']['bits_per_byte']:.2f} ->"

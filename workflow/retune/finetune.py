@@ -16,6 +16,7 @@ from retune.publishing import (
     published_folder,
     read_json,
     write_json,
+    write_sealed,
     write_text,
 )
 from retune.settings import FinetuneSettings
@@ -49,6 +50,8 @@ from retune.training.schedules import (
 from retune.training.speed import summarize_speed
 from retune.training.stopping import StopRequest
 from retune.training.swap_folders import remove_swap_files
+from retune.training.verified_inputs import LARGE, NOT_READ
+from retune.verifying import read_verified, verify_folder
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +77,7 @@ def run(
     keyed by everything the training depends on, so another setting never resumes it,
     and removed once the result is published.
     """
-    facts = read_json(plan / "plan.json")
+    facts = verify_inputs(base, tokens, plan)
     check_devices(facts)
     settings = resolve_learning_rate(
         settings, read_json(base / MANIFEST).get("source", "")
@@ -111,7 +114,7 @@ def run(
         write_text(history, as_csv(records, STEPS, of="train_loss"))
         write_text(validation, as_csv(records, VALIDATIONS, of="validation_loss"))
         write_json(provenance, vars(record_provenance(Path.cwd())))
-        write_json(metrics, summary)
+        write_sealed(metrics, summary, [history, validation, provenance])
         remove_run(run_state)
         remove_swap_files(config, run_state.name)
     return (
@@ -122,6 +125,16 @@ def run(
         + (describe_resume(started, facts) if resumed else "")
         + "".join(f"; {warning}" for warning in warnings)
     )
+
+
+def verify_inputs(base: Path, tokens: Path, plan: Path) -> dict[str, Any]:
+    """Return the plan once what is read is what was written, but for large files.
+
+    Those the ranks verify before they load them.
+    """
+    verify_folder(base, "fetch", leave_out=LARGE)
+    verify_folder(tokens, "tokenize", leave_out=(*LARGE, *NOT_READ))
+    return read_verified(plan / "plan.json", "configure", plan / "deepspeed.json")
 
 
 def describe_resume(started: dict[str, Any], facts: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from retune.errors import RetuneError
-from retune.publishing import published_folder, write_json, write_manifest
+from retune.publishing import published_folder, write_manifest, write_sealed
 from retune.settings import HELD_OUT, SPLITS, PrepareSettings
 from retune.text.document_checks import (
     check_clean,
@@ -20,6 +20,7 @@ from retune.text.document_checks import (
 )
 from retune.text.overlap import shares_words_with
 from retune.text.splits import count_in_other_splits, drop_duplicates, splits_of
+from retune.verifying import verify_folder
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
         RetuneError: If the raw files are wrong, too many documents are rejected or a
             split comes out empty.
     """
+    verify_folder(raw, "download")
     documents = read_raw(raw)
     given = documents["split"].unique().to_list()
     good, rejected = reject_bad(documents, settings)
@@ -82,7 +84,7 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
         },
         "overlap": {"words": settings.overlap_words, "removed": overlapping},
     }
-    write_json(metrics, figures)
+    write_sealed(metrics, figures)
     counts = figures["documents"]
     return (
         f"{len(kept):,} documents: "

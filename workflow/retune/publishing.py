@@ -5,12 +5,18 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
+# In a sealed file: what it says of others, and the hash of all else in it. This one is
+# in a list because DVC shows every string of a metrics file as a metric.
+FILES = "files"
+SEAL = "sha256"
+PIECE = 2**22
 
 # By everybody, as a file's mode says it.
 READABLE = 0o444
@@ -64,7 +70,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON; NaN and infinity are errors."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_text(path, as_text(value))
+
+
+def as_text(value: Any) -> str:
+    """Return `value` as indented JSON, which ends with a line's end."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -74,23 +85,71 @@ def read_json(path: Path) -> Any:
 
 def write_manifest(folder: Path, **origin: Any) -> None:
     """Write manifest.json: `origin` (source, revision, ...) and every file's bytes."""
-    files = [
+    paths = sorted(path for path in folder.rglob("*") if is_listed(path))
+    write_sealed(folder / MANIFEST, origin, paths, folder)
+
+
+def is_listed(path: Path) -> bool:
+    """Return whether a manifest says of a path what is in it.
+
+    Files whose names begin with a dot are marks of other tools.
+    """
+    return path.is_file() and path.name != MANIFEST and path.name[0] != "."
+
+
+def write_sealed(
+    path: Path,
+    value: dict[str, Any],
+    files: Iterable[Path] = (),
+    folder: Path | None = None,
+) -> None:
+    """Write JSON that its readers can verify, and by it files written before.
+
+    Args:
+        path: The file; written last of what a step writes, it vouches for the rest.
+        value: What it holds; without FILES and SEAL `read_verified` returns it.
+        files: What the step has written beside it.
+        folder: What they are named in; without it they go by their names alone.
+    """
+    files = list(files)
+    with ThreadPoolExecutor() as pool:
+        hashes = list(pool.map(sha256, files))
+    entries = [
         {
-            "path": path.relative_to(folder).as_posix(),
-            "size": path.stat().st_size,
-            "sha256": sha256(path),
+            "path": file.relative_to(folder).as_posix() if folder else file.name,
+            "size": file.stat().st_size,
+            "sha256": digest,
         }
-        for path in sorted(folder.rglob("*"))
-        # Files whose names begin with a dot are marks of other tools.
-        if path.is_file() and path.name != MANIFEST and path.name[0] != "."
+        for file, digest in zip(files, hashes, strict=True)
     ]
-    write_json(folder / MANIFEST, {**origin, "files": files})
+    write_text(path, sealed_text({**value, FILES: entries}))
 
 
-def sha256(path: Path) -> str:
+def sealed_text(value: dict[str, Any]) -> str:
+    """Return indented JSON that ends with the hash of all before."""
+    seal = hashlib.sha256(as_text(value).encode()).hexdigest()
+    return as_text({**value, SEAL: [seal]})
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """Return what a sealed file holds; None unless it is, to the byte, as written."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
+        rest = {key: value[key] for key in value if key != SEAL}
+        return value if sealed_text(rest) == text else None
+    except (ValueError, TypeError):
+        return None
+
+
+def sha256(path: Path, after_piece: Callable[[], None] = lambda: None) -> str:
     """Return the hex digest of a file's bytes, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest, piece = hashlib.sha256(), bytearray(PIECE)
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(piece):
+            digest.update(memoryview(piece)[:size])
+            after_piece()
+    return digest.hexdigest()
 
 
 def sync(path: Path) -> None:

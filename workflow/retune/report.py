@@ -10,6 +10,7 @@ from retune.reporting.tables import write_tables
 from retune.settings import Params
 from retune.training.checkpoint_files import link_folder
 from retune.training.provenance import Provenance, read_provenance
+from retune.verifying import check_list, check_same, read_list, read_verified
 
 # Snakemake's mark in a folder it made. Shared by a hard link, a new date on
 # models/tuned would make models/consolidated look new as well.
@@ -27,6 +28,7 @@ def run(
     validation: Path,
     finetune_metrics: Path,
     consolidated: Path,
+    baseline_metrics: Path,
     baseline_documents: Path,
     tuned_documents: Path,
     evaluation: Path,
@@ -48,6 +50,7 @@ def run(
         validation: The validation losses, CSV.
         finetune_metrics: metrics/finetune.json.
         consolidated: Folder of the tuned weights.
+        baseline_metrics: metrics/baseline.json.
         baseline_documents: The base model's scores, parquet.
         tuned_documents: The tuned model's scores, parquet.
         evaluation: metrics/evaluation.json.
@@ -66,24 +69,32 @@ def run(
         history,
         validation,
         finetune_metrics,
+        baseline_metrics,
         baseline_documents,
         tuned_documents,
         evaluation,
         samples,
     )
-    with published_folder(report) as folder:
+    read_verified(finetune_metrics, "finetune", provenance)
+    # Nested, so that both are published or neither.
+    with published_folder(tuned) as model, published_folder(report) as folder:
+        fill_model(model, results, read_provenance(provenance), consolidated)
         figures = draw_figures(results, folder)
         tables = write_tables(results, folder)
-    publish_model(results, read_provenance(provenance), consolidated, tuned)
     return f"{tuned} with its card; {report}: {figures} figures, {tables} tables"
 
 
-def publish_model(
-    results: RunResults, provenance: Provenance, consolidated: Path, tuned: Path
+def fill_model(
+    folder: Path, results: RunResults, provenance: Provenance, consolidated: Path
 ) -> None:
-    """Publish the consolidated model under its final name, with a card."""
-    with published_folder(tuned) as folder:
-        link_folder(consolidated, folder)
-        (folder / MARK).unlink(missing_ok=True)
-        write_text(folder / "README.md", write_card(results, provenance))
-        write_manifest(folder, source="report")
+    """Fill a folder with the consolidated model and its card.
+
+    Raises:
+        RetuneError: If it would be another one than `consolidate` wrote.
+    """
+    written = check_list(consolidated, "consolidate")
+    link_folder(consolidated, folder)
+    (folder / MARK).unlink(missing_ok=True)
+    write_text(folder / "README.md", write_card(results, provenance))
+    write_manifest(folder, source="report")
+    check_same(written, read_list(folder, "report"), "consolidate")

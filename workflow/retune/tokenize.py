@@ -18,9 +18,11 @@ from retune.publishing import (
     sha256,
     write_json,
     write_manifest,
+    write_sealed,
 )
 from retune.settings import SPLITS, TokenizeSettings
 from retune.tokens.tokenizer import ModelTokenizer
+from retune.verifying import WEIGHTS, verify_folder
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,8 @@ def run(
     Raises:
         RetuneError: If the model or its tokenizer cannot hold the text.
     """
+    verify_folder(clean, "prepare")
+    verify_folder(base, "fetch", leave_out=[WEIGHTS])
     facts = ModelFacts.read(base)
     tokenizer = ModelTokenizer.of(base, facts)
     length = resolve_sequence_length(settings.sequence_length, facts.context_length)
@@ -104,7 +108,7 @@ def run(
         write_manifest(stage)
     tell_special_tokens(counts, facts.split_special_tokens)
     splits = {split: numbers_of(count, length) for split, count in counts.items()}
-    write_json(metrics, {**sizes, "splits": splits})
+    write_sealed(metrics, {**sizes, "splits": splits})
     train = splits["train"]
     lost = sum(count.lost.total() for count in counts.values())
     return (

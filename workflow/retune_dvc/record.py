@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from retune.stages import with_what_follows
 from retune_dvc.commands import DoubtError, call_dvc
+from retune_dvc.damaged import drop_damaged
 from retune_dvc.fingerprints import fingerprint_files
 from retune_dvc.hold import Hold
 from retune_dvc.marks import kept_times, mark_stale
@@ -118,6 +119,7 @@ class Recorder:
         if fingerprint_files(stages[step].outs) != memory.made:
             raise DoubtError("somebody changed its outputs")
         with kept_times([p for p in self._look.outputs[step] if os.path.isfile(p)]):
+            drop_damaged(step)
             call_dvc("commit", "--force", step)
         memory.made = fingerprint_files(stages[step].outs)
         memory.state = state_of(step, stages, read_lock(), read_settings())

@@ -83,6 +83,7 @@ rule report:
         validation="results/finetune/validation.csv",
         finetune_metrics="metrics/finetune.json",
         consolidated="models/consolidated",
+        baseline_metrics="metrics/baseline.json",
         baseline_documents="results/baseline/documents.parquet",
         tuned_documents="results/evaluate/documents.parquet",
         evaluation="metrics/evaluation.json",
@@ -168,6 +169,7 @@ rule report:
         " --history {input.history:q} --validation {input.validation:q}"
         " --finetune-metrics {input.finetune_metrics:q}"
         " --consolidated {input.consolidated:q}"
+        " --baseline-metrics {input.baseline_metrics:q}"
         " --baseline-documents {input.baseline_documents:q}"
         " --tuned-documents {input.tuned_documents:q}"
         " --evaluation {input.evaluation:q} --samples {input.samples:q}"

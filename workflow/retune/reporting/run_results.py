@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from retune.publishing import MANIFEST, read_json, sha256
 from retune.settings import Params
+from retune.verifying import read_verified
 
 
 @dataclass(frozen=True)
@@ -82,27 +83,31 @@ def read_results(
     history: Path,
     validation: Path,
     finetune_metrics: Path,
+    baseline_metrics: Path,
     baseline_documents: Path,
     tuned_documents: Path,
     evaluation: Path,
     samples: Path,
 ) -> RunResults:
-    """Read a run's files."""
+    """Read a run's files, once they are what the steps wrote."""
+    finetuned = read_verified(finetune_metrics, "finetune", history, validation)
+    read_verified(baseline_metrics, "baseline", baseline_documents)
+    evaluated = read_verified(evaluation, "evaluate", tuned_documents, samples)
     return RunResults(
         settings=settings,
-        raw=read_json(raw / MANIFEST),
-        base=read_json(base / MANIFEST),
+        raw=read_verified(raw / MANIFEST, "download"),
+        base=read_verified(base / MANIFEST, "fetch"),
         manifest_sha256={
             "data/raw": sha256(raw / MANIFEST),
             "models/base": sha256(base / MANIFEST),
         },
-        data=read_json(data_metrics),
-        tokens=read_json(token_metrics),
-        plan=read_json(plan),
+        data=read_verified(data_metrics, "prepare"),
+        tokens=read_verified(token_metrics, "tokenize"),
+        plan=read_verified(plan, "configure"),
         history=read_columns(history),
         validation=read_columns(validation),
-        finetune=read_json(finetune_metrics),
-        evaluation=read_json(evaluation),
+        finetune=finetuned,
+        evaluation=evaluated,
         samples=read_json(samples),
         base_documents=pq.read_table(baseline_documents),
         tuned_documents=pq.read_table(tuned_documents),

@@ -17,6 +17,8 @@ from retune.scoring.language_model import LanguageModel
 from retune.scoring.perplexity import Protocol, score_tokens
 
 SPLITS = ("validation", "test")
+# Of data/clean.
+NOT_READ = ("train.parquet", "rejected.parquet")
 
 
 def read_documents(clean: Path) -> pa.Table:

@@ -1,7 +1,5 @@
 """Checkpoints on disk: find them, and tell good ones from damaged ones."""
 
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -11,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from retune.errors import RetuneError
-from retune.publishing import MANIFEST, read_json, sha256
+from retune.publishing import FILES, MANIFEST, read_json, read_sealed, sha256
 
 log = logging.getLogger("retune")
 
 GB = 1e9
 # Beside the shards: what the model's weights must be.
 WEIGHTS = "weights.json"
-# In the manifest: `facts_sha256` of it.
-FACTS_SHA256 = "facts_sha256"
 
 # The unfinished checkpoint of a step; nobody reads it.
 UNFINISHED = ".step-"
@@ -76,7 +72,7 @@ def find_damage(folder: Path) -> str | None:
     """
     if not (folder / MANIFEST).exists():
         return f"{MANIFEST} is missing"
-    files = read_manifest(folder).get("files")
+    files = read_manifest(folder).get(FILES)
     if files is None:
         return f"{MANIFEST} is damaged"
     with ThreadPoolExecutor() as pool:
@@ -87,24 +83,9 @@ def find_damage(folder: Path) -> str | None:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return a checkpoint's manifest; empty if it is missing or damaged."""
     try:
-        manifest = read_json(folder / MANIFEST)
-        for file in manifest["files"]:
-            _ = file["path"], file["size"], file["sha256"]
-        # Manifests of other steps have no such hash.
-        found = facts_sha256(manifest)
-        return manifest if manifest.get(FACTS_SHA256, found) == found else {}
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return read_sealed(folder / MANIFEST) or {}
+    except FileNotFoundError:
         return {}
-
-
-def facts_sha256(manifest: dict[str, Any]) -> str:
-    """Return the hash of all that a manifest says but of files.
-
-    What it says of files is compared with them; a flipped bit in the step would not
-    be noticed.
-    """
-    facts = {k: v for k, v in manifest.items() if k not in ("files", FACTS_SHA256)}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def find_damage_of_file(folder: Path, file: dict[str, Any]) -> str | None:

@@ -13,14 +13,20 @@ import deepspeed
 import deepspeed.comm as dist
 
 from retune.errors import RetuneError
-from retune.publishing import MANIFEST, sha256, sync, write_json
+from retune.publishing import (
+    FILES,
+    MANIFEST,
+    sealed_text,
+    sha256,
+    sync,
+    write_json,
+    write_text,
+)
 from retune.training.checkpoint_files import (
-    FACTS_SHA256,
     GB,
     UNFINISHED,
     WEIGHTS,
     best_of,
-    facts_sha256,
     find_checkpoints,
 )
 
@@ -118,9 +124,8 @@ class Checkpoints:
             self._hashes = None
             if dist.get_rank() == 0:
                 files = sorted(sum(parts, []), key=lambda file: file["path"])
-                seal = {FACTS_SHA256: facts_sha256(self._manifest)}
-                manifest = {**self._manifest, **seal, "files": files}
-                write_json(stage / MANIFEST, manifest)
+                manifest = sealed_text({**self._manifest, FILES: files})
+                write_text(stage / MANIFEST, manifest)
                 self._replace(stage, self.state / f"step-{step:08d}")
         dist.barrier()
 

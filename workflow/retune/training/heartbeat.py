@@ -40,13 +40,19 @@ class Heartbeat:
         )
         self._rank = rank
         self._beats = 0
+        self._phase = ""
         self.step = 0
 
     def beat(self, step: int, phase: str) -> None:
         """Say that this rank is alive: one write to the page cache, microseconds."""
         self._beats = self._beats + 1 if step == self.step else 1
         self.step = step
-        beat = Beat(self._rank, step, self._beats, phase, time.monotonic())
+        self._phase = phase
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Say that what the last beat named goes on; any thread may."""
+        beat = Beat(self._rank, self.step, self._beats, self._phase, time.monotonic())
         os.pwrite(self._file, json.dumps(vars(beat)).ljust(LENGTH).encode(), 0)
 
 

@@ -37,6 +37,7 @@ from retune.training.trainers import (
     num_trained,
     start_process_group,
 )
+from retune.training.verified_inputs import verify_share
 
 log = logging.getLogger("retune")
 
@@ -62,8 +63,12 @@ def train(
     config = read_json(plan_folder / "deepspeed.json")
     use_own_folder(config, state.name)
 
+    heartbeat.beat(0, "verifying")
+    verify_share(base, tokens, plan, heartbeat)
     heartbeat.beat(0, "joining the other ranks")
     start_process_group(plan, settings.ddp_timeout)
+    # Nobody passes unless all have found their share of the files good.
+    dist.barrier()
     rank = dist.get_rank()
     heartbeat.beat(0, "loading")
     resume = find_resume(state, plan)

@@ -5,7 +5,14 @@ from typing import Any
 
 import torch
 
-from retune.publishing import MANIFEST, read_json, sha256, write_json
+from retune.publishing import (
+    MANIFEST,
+    SEAL,
+    read_json,
+    sealed_text,
+    sha256,
+    write_text,
+)
 
 # What torch's and DeepSpeed's Adam call them, in whatever file a ZeRO stage keeps them.
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -21,6 +28,7 @@ def leave_out_moments(source: Path, target: Path) -> None:
         target: Links to its files, or copies; afterwards with a manifest of its own.
     """
     manifest = read_json(source / MANIFEST)
+    del manifest[SEAL]
     for file in list(manifest["files"]):
         path = target / file["path"]
         if path.name.startswith(SWAPPED):
@@ -36,7 +44,7 @@ def leave_out_moments(source: Path, target: Path) -> None:
             path.unlink()  # Writing into a link would change the source.
             torch.save(state, path)
             file.update(size=path.stat().st_size, sha256=sha256(path))
-    write_json(target / MANIFEST, manifest)
+    write_text(target / MANIFEST, sealed_text(manifest))
 
 
 def drop_moments(state: Any) -> bool:

@@ -1,0 +1,140 @@
+"""A tiny run of all steps, whose files lie where the workflow has them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from retune import (
+    baseline,
+    configure,
+    consolidate,
+    evaluate,
+    finetune,
+    prepare,
+    report,
+    tokenize,
+)
+from retune.params import read_params
+from retune.publishing import write_manifest
+from retune.settings import Params
+from tiny_run import make_base, make_texts
+
+SETTINGS: dict[str, Any] = {
+    "dataset": "builtin",
+    "model": "builtin",
+    "prepare": {"validation_share": 0.1, "test_share": 0.1, "overlap_words": 0},
+    "tokenize": {"sequence_length": 16},
+    "hardware": {"accelerator": "cpu", "gpus_per_node": 2},
+    "configure": {"global_batch_size": 4},
+    "finetune": {"max_steps": 1},
+    "evaluate": {"prompts": ["red is"], "max_new_tokens": 2, "bootstrap_draws": 100},
+}
+# What each step's `run` is given beside its settings: under these names what is read
+# and what is written, as dvc.yaml has it.
+BASE = {"base": "models/base"}
+CLEAN = {"clean": "data/clean"}
+TOKENS = {"tokens": "data/tokens"}
+BASELINE = {
+    "baseline_documents": "results/baseline/documents.parquet",
+    "baseline_metrics": "metrics/baseline.json",
+}
+HISTORY = {
+    name: f"results/finetune/{name}.csv" for name in ("history", "validation")
+} | {"provenance": "results/finetune/provenance.json"}
+READS: dict[str, dict[str, str]] = {
+    "prepare": {"raw": "data/raw"},
+    "tokenize": CLEAN | BASE,
+    "configure": BASE | {"token_metrics": "metrics/tokens.json"},
+    "finetune": BASE | TOKENS | {"plan": "plan"},
+    "consolidate": BASE | {"checkpoint": "results/finetune/checkpoint"},
+    "baseline": BASE | CLEAN,
+    "evaluate": {
+        "consolidated": "models/consolidated",
+        **BASE,
+        **CLEAN,
+        **TOKENS,
+        **BASELINE,
+    },
+    "report": {
+        "raw": "data/raw",
+        **BASE,
+        "data_metrics": "metrics/data.json",
+        "token_metrics": "metrics/tokens.json",
+        "plan": "plan/plan.json",
+        **HISTORY,
+        "finetune_metrics": "metrics/finetune.json",
+        "consolidated": "models/consolidated",
+        **BASELINE,
+        "tuned_documents": "results/evaluate/documents.parquet",
+        "evaluation": "metrics/evaluation.json",
+        "samples": "results/evaluate/samples.json",
+    },
+}
+WRITES: dict[str, dict[str, str]] = {
+    "prepare": CLEAN | {"metrics": "metrics/data.json"},
+    "tokenize": TOKENS | {"metrics": "metrics/tokens.json"},
+    "configure": {"plan": "plan"},
+    "finetune": {
+        "state": "state",
+        "checkpoint": "results/finetune/checkpoint",
+        **HISTORY,
+        "metrics": "metrics/finetune.json",
+    },
+    "consolidate": {"consolidated": "models/consolidated"},
+    "baseline": {
+        "documents": "results/baseline/documents.parquet",
+        "metrics": "metrics/baseline.json",
+    },
+    "evaluate": {
+        "documents": "results/evaluate/documents.parquet",
+        "samples": "results/evaluate/samples.json",
+        "metrics": "metrics/evaluation.json",
+    },
+    "report": {"tuned": "models/tuned", "report": "report"},
+}
+RUN: dict[str, Callable[..., str]] = {
+    "prepare": prepare.run,
+    "tokenize": tokenize.run,
+    "configure": configure.run,
+    "finetune": finetune.run,
+    "consolidate": consolidate.run,
+    "baseline": baseline.run,
+    "evaluate": evaluate.run,
+    "report": report.run,
+}
+
+
+def run_step(step: str, folder: Path, target: Path) -> str:
+    """Run a step that reads from one folder and writes into another."""
+    paths = {name: folder / path for name, path in READS[step].items()}
+    paths |= {name: target / path for name, path in WRITES[step].items()}
+    return RUN[step](**settings_of(step), **paths)
+
+
+def settings_of(step: str) -> dict[str, Any]:
+    """Return what a step is given of the settings."""
+    params: Params = read_params(SETTINGS)
+    match step:
+        case "report":
+            return {"settings": params}
+        case "baseline":
+            return {"settings": params.evaluate}
+        case "configure":
+            return {"settings": params.configure, "hardware": params.hardware}
+    return {"settings": getattr(params, step)}
+
+
+def make_whole_run(folder: Path) -> None:
+    """Run all steps; the first two have no network to ask, and are made up."""
+    raw = folder / "data/raw"
+    raw.mkdir(parents=True)
+    texts = [f"Text {i}: {text}" for i, text in enumerate(make_texts(80))]
+    ids = [f"train-{i}" for i in range(len(texts))]
+    frame = pl.DataFrame({"id": ids, "group": ids, "text": texts})
+    frame.write_parquet(raw / "train.parquet")
+    write_manifest(raw, source="builtin", licence="none")
+    make_base(folder / "models/base")
+    for step in RUN:
+        run_step(step, folder, folder)
