@@ -19,6 +19,7 @@ from retune.scoring.perplexity import (
     windows_per_pass,
 )
 from retune.settings import EvaluateSettings
+from tiny_facts import tiny_facts
 from tiny_models import SENTENCES, build_tiny_model
 
 # From shorter than a window of 16 to several windows long.
@@ -205,7 +206,8 @@ def test_the_accelerator_is_the_setting_whatever_the_machine_has(monkeypatch):
     ],
 )
 def test_auto_lengths_follow_the_model(settings, context, lengths):
-    assert resolve_lengths(EvaluateSettings(**settings), context) == lengths
+    facts = tiny_facts(context_length=context)
+    assert resolve_lengths(EvaluateSettings(**settings), facts) == lengths
 
 
 @pytest.mark.parametrize(
@@ -217,7 +219,7 @@ def test_auto_lengths_follow_the_model(settings, context, lengths):
 )
 def test_lengths_the_model_cannot_hold_are_refused(settings, message):
     with pytest.raises(RetuneError, match=message):
-        resolve_lengths(EvaluateSettings(**settings), 256)
+        resolve_lengths(EvaluateSettings(**settings), tiny_facts(context_length=256))
 
 
 def test_large_vocabularies_get_fewer_windows_per_pass():

@@ -54,6 +54,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "artifacts/model_facts",
         "tokens/lost_characters",
         "tokens/tokenizer",
+        "tokens/lengths",
         "publishing",
     ),
     "configure": (
@@ -122,6 +123,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "tokens/auto_tokenizer",
         "tokens/lost_characters",
         "tokens/tokenizer",
+        "tokens/lengths",
         "publishing",
     ),
     "evaluate": (
@@ -136,6 +138,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "tokens/auto_tokenizer",
         "tokens/lost_characters",
         "tokens/tokenizer",
+        "tokens/lengths",
         "publishing",
     ),
     "report": (

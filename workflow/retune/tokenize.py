@@ -21,6 +21,7 @@ from retune.publishing import (
     write_sealed,
 )
 from retune.settings import SPLITS, TokenizeSettings
+from retune.tokens.lengths import resolve_length
 from retune.tokens.tokenizer import ModelTokenizer
 from retune.verifying import WEIGHTS, verify_folder
 
@@ -68,7 +69,10 @@ def run(
     verify_folder(base, "fetch", leave_out=[WEIGHTS])
     facts = ModelFacts.read(base)
     tokenizer = ModelTokenizer.of(base, facts)
-    length = resolve_sequence_length(settings.sequence_length, facts.context_length)
+    length = resolve_length(
+        *("tokenize.sequence_length", settings.sequence_length),
+        *(facts, LONGEST_AUTO_SEQUENCE),
+    )
     dtype = token_dtype(facts.vocab_size)
     with published_folder(tokens) as stage:
         counts = {
@@ -170,18 +174,6 @@ def check_lost(counts: dict[str, SplitCounts], most: float) -> None:
             f"tokenize.max_lost_share: {most}, but {'; '.join(problems)}; take a model"
             " for this text"
         )
-
-
-def resolve_sequence_length(wanted: int | str, context: int | None) -> int:
-    """Return the tokens per block, which the model's context must hold."""
-    if wanted == "auto":
-        return min(context or LONGEST_AUTO_SEQUENCE, LONGEST_AUTO_SEQUENCE)
-    if context and wanted > context:
-        raise RetuneError(
-            f"tokenize.sequence_length: {wanted} is longer than the model's context:"
-            f" {context} at most"
-        )
-    return wanted
 
 
 def token_dtype(vocab_size: int) -> np.dtype:

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.progress import progress_bar
 from retune.publishing import sha256
 from retune.scoring.language_model import LanguageModel
 from retune.settings import EvaluateSettings
+from retune.tokens.lengths import resolve_length
 
 LONGEST_AUTO_CONTEXT = 1024
 # Large vocabularies get fewer windows per pass than batch_size: their logits fit this.
@@ -64,7 +66,7 @@ def resolve_protocol(
 ) -> Protocol:
     """Return the protocol with every `auto` resolved for a model."""
     tokenizer, facts = language_model.tokenizer, language_model.facts
-    context_length, stride = resolve_lengths(settings, facts.context_length)
+    context_length, stride = resolve_lengths(settings, facts)
     return Protocol(
         context_length=context_length,
         stride=stride,
@@ -76,21 +78,17 @@ def resolve_protocol(
     )
 
 
-def resolve_lengths(settings: EvaluateSettings, context: int | None) -> tuple[int, int]:
+def resolve_lengths(settings: EvaluateSettings, facts: ModelFacts) -> tuple[int, int]:
     """Return context_length and stride in tokens.
 
     Args:
         settings: The wanted lengths, a number or `auto`.
-        context: The tokens the model can attend to; None is unlimited.
+        facts: Of the base model.
     """
-    length = settings.context_length
-    if length == "auto":
-        length = min(context or LONGEST_AUTO_CONTEXT, LONGEST_AUTO_CONTEXT)
-    elif context and length > context:
-        raise RetuneError(
-            f"evaluate.context_length: {length} is longer than the model's context:"
-            f" {context} at most, or auto"
-        )
+    length = resolve_length(
+        *("evaluate.context_length", settings.context_length),
+        *(facts, LONGEST_AUTO_CONTEXT),
+    )
     stride = length if settings.stride == "auto" else settings.stride
     if stride > length:
         raise RetuneError(
