@@ -17,10 +17,13 @@ import torch
 import transformers
 from torch.nn.functional import cross_entropy
 
-from retune.publishing import write_json
+from retune.models.find_weights import find_weights
+from retune.models.skeleton import build_skeleton
+from retune.publishing import read_json, write_json
 from retune.training.packing import IGNORE_INDEX, Batch
 from retune.training.pipeline import Pipeline, load_pipeline
 from retune.training.pipeline_layers import layer_files
+from tiny_facts import tiny_facts
 
 SEQUENCE, VOCABULARY, MICRO, GLOBAL, STEPS, RATE = 32, 96, 2, 8, 3, 0.01
 SHAPE = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 0}
@@ -109,6 +112,9 @@ def make_model(folder: Path, name: str) -> None:
     if name == "gpt2":
         model.transformer.save_pretrained(folder, max_shard_size="20KB")
         model.config.save_pretrained(folder)
+    index = read_json(folder / "model.safetensors.index.json")
+    found = find_weights(build_skeleton(folder), index["weight_map"])
+    tiny_facts(weights=found.groups).write(folder)
 
 
 def batch_of(step: int, blocks: Any) -> Batch:

@@ -119,8 +119,9 @@ def settings_of(step: str) -> dict[str, Any]:
     match step:
         case "report":
             return {"settings": params}
-        case "baseline":
-            return {"settings": params.evaluate}
+        case "baseline" | "evaluate":
+            accelerator = params.hardware.accelerator
+            return {"settings": params.evaluate, "accelerator": accelerator}
         case "configure":
             return {"settings": params.configure, "hardware": params.hardware}
     return {"settings": getattr(params, step)}

@@ -76,6 +76,7 @@ def write_staged_base(folder, live):
     save_file(tensors, folder / "model.safetensors")
     weights = [StoredWeights(stored=(name,), weights=(name,)) for name in tensors]
     tiny_facts(weights=weights).write(folder)
+    write_manifest(folder)
 
 
 def base_of(checkpoint, folder):

@@ -27,7 +27,7 @@ NOT_READ = {
     "baseline": ["data/clean/train.*", "data/clean/rejected.*"],
     "evaluate": [
         *("data/clean/train.*", "data/clean/rejected.*"),
-        *("data/tokens/train.*.bin", "data/tokens/validation.*"),
+        "data/tokens/train.*.bin",
     ],
     # Of these folders it reads the manifests.
     "report": ["data/raw/*.parquet", "models/base/[!m]*", "models/base/model*"],

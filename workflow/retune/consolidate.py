@@ -50,9 +50,10 @@ def run(
     Memory holds one tensor at a time, of a mixture of experts those of one layer; the
     checkpoint's files are mapped.
     """
-    # What the model does not use of its files is published as it is there.
-    not_read = [] if ModelFacts.read(base).ignored else [BASE_WEIGHTS]
-    verify_folder(base, "fetch", leave_out=not_read)
+    verify_folder(base, "fetch", leave_out=[BASE_WEIGHTS])
+    if ModelFacts.read(base).ignored:
+        # What the model does not use of its files is published as it is there.
+        verify_folder(base, "fetch")
     saved = check_list(checkpoint, "finetune")
     verify_hashes([file for file in saved if file.name == WEIGHTS], "finetune")
     try:

@@ -10,6 +10,7 @@ import deepspeed.comm as dist
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from transformers import AutoConfig
 
 from retune.errors import RetuneError
 from retune.models.base_weights import BaseWeights
@@ -30,10 +31,9 @@ def load_pipeline(base: Path, plan: dict[str, Any]) -> StagedModel:
     Raises:
         RetuneError: If the model cannot be cut into that many stages.
     """
-    skeleton = build_skeleton(
-        base, dtype=torch.float32, attn_implementation=plan["attn_implementation"]
+    config = AutoConfig.from_pretrained(
+        base, trust_remote_code=False, local_files_only=True
     )
-    config = skeleton.config
     stages = plan["pipeline_stages"]
     setting = f"configure.pipeline_stages: {stages}"
     if config.model_type not in FAMILIES:
@@ -46,6 +46,9 @@ def load_pipeline(base: Path, plan: dict[str, Any]) -> StagedModel:
             f"{setting}, but the model has {config.num_hidden_layers} decoder layers;"
             " write at most that"
         )
+    skeleton = build_skeleton(
+        base, dtype=torch.float32, attn_implementation=plan["attn_implementation"]
+    )
     if plan["activation_checkpointing"]:
         skeleton.gradient_checkpointing_enable({"use_reentrant": False})
     stored = BaseWeights(base)
