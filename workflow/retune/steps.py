@@ -40,6 +40,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "tokens/lost_characters",
         "tokens/probe_texts",
         "tokens/tokenizer",
+        "models/finite",
         "publishing",
     ),
     "prepare": (
@@ -95,6 +96,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "models/base_weights",
         "models/safetensors_headers",
         "models/skeleton",
+        "models/finite",
         "publishing",
     ),
     "consolidate": (
@@ -111,6 +113,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "models/published_weights",
         "models/safetensors_headers",
         "models/skeleton",
+        "models/finite",
         "publishing",
     ),
     "baseline": (

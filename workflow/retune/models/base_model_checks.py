@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from retune.artifacts.model_facts import StoredWeights
 from retune.compat.weight_conversion import WeightConversion
 from retune.models.find_weights import FoundWeights
+from retune.models.finite import is_finite
 from retune.models.safetensors_headers import StoredTensor
 from retune.models.skeleton import named_weights
 from retune.progress import progress_bar
@@ -177,14 +178,6 @@ def read(path: Path, name: str) -> torch.Tensor:
     """Return a tensor of a safetensors file."""
     with safe_open(path, framework="pt") as file:
         return file.get_tensor(name)
-
-
-def is_finite(tensor: torch.Tensor) -> bool:
-    """Return whether no element is NaN or infinite, in one pass without a copy."""
-    if not tensor.is_floating_point() or tensor.numel() == 0:
-        return True
-    low, high = tensor.aminmax()  # a NaN anywhere makes both NaN
-    return bool(low.isfinite() and high.isfinite())
 
 
 def some(names: Iterable[str], noun: str) -> str:

@@ -9,6 +9,7 @@ import torch
 from retune.artifacts.model_facts import StoredWeights
 from retune.errors import RetuneError
 from retune.models.base_weights import BaseWeights
+from retune.models.finite import is_finite
 
 # Name -> what reads or computes that tensor.
 Tensors = dict[str, Callable[[], torch.Tensor]]
@@ -74,7 +75,7 @@ def rounded(
     """
     tensor = read_group(group)[name]
     published = tensor.to(getattr(torch, dtype))
-    if published.is_floating_point() and not published.isfinite().all():
+    if not is_finite(published):
         raise RetuneError(
             f"consolidate.dtype: {name} has weights up to {tensor.abs().max():,.0f},"
             f" more than {dtype} holds; write bfloat16 or float32"

@@ -7,6 +7,7 @@ import deepspeed.comm as dist
 import torch
 
 from retune.errors import RetuneError
+from retune.models.finite import is_finite
 from retune.training.tensor_hashes import tensor_sha256
 
 if TYPE_CHECKING:
@@ -63,5 +64,5 @@ def describe_tensor(tensor: torch.Tensor) -> dict[str, Any]:
         "dtype": str(tensor.dtype).removeprefix("torch."),
         "shape": list(tensor.shape),
         "sha256": tensor_sha256(tensor),
-        "is_finite": bool(tensor.isfinite().all()),
+        "is_finite": is_finite(tensor),
     }
