@@ -76,6 +76,8 @@ CLASSES = {
     "Gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM"),
     "GPT2": ("GPT2Config", "GPT2LMHeadModel"),
 }
+# Whatever its files say, Transformers 5 gives a model of this family this tokenizer.
+TOKENIZERS = {"qwen2": transformers.Qwen2Tokenizer}
 # What Transformers 5 no longer writes into config.json, and the hub's files have.
 ON_THE_HUB = {"qwen3_moe": {"num_experts": 4}}
 
@@ -106,17 +108,24 @@ def build_family(
     path = folder / "config.json"
     written = json.loads(path.read_text()) | ON_THE_HUB.get(name, {})
     path.write_text(json.dumps(written, indent=2))
-    write_tokenizer(folder)
+    write_tokenizer(folder, TOKENIZERS.get(name))
     return folder
 
 
-def write_tokenizer(folder: Path) -> None:
-    """Write a byte-level BPE of 300 tokens."""
+def write_tokenizer(
+    folder: Path, kind: type[PreTrainedTokenizerFast] | None = None
+) -> None:
+    """Write a byte-level BPE of 300 tokens, split into words as a class does it."""
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(make_texts(50), 300, special_tokens=["<|end|>"])
-    PreTrainedTokenizerFast(
-        tokenizer_object=bpe._tokenizer, bos_token="<|end|>", eos_token="<|end|>"
-    ).save_pretrained(folder)
+    marks = {"bos_token": "<|end|>", "eos_token": "<|end|>"}
+    if kind:
+        model = json.loads(bpe._tokenizer.to_str())["model"]
+        merges = [tuple(pair) for pair in model["merges"]]
+        tokenizer = kind(vocab=model["vocab"], merges=merges, **marks)
+    else:
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, **marks)
+    tokenizer.save_pretrained(folder)
 
 
 def make_run(name: str, folder: Path, dtype: torch.dtype) -> TinyRun:

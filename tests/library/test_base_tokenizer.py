@@ -11,6 +11,7 @@ from transformers import (
     LlamaConfig,
     PreTrainedConfig,
     Qwen2Config,
+    Qwen2Tokenizer,
 )
 
 from retune.errors import RetuneError
@@ -114,6 +115,17 @@ def test_a_prefix_space_of_the_tokenizer_is_written_into_its_config(folder):
     prepare(folder, raw, tokenizer_config=config)
     assert read_json(folder / CONFIG) == {**config, "add_prefix_space": True}
     assert auto_encode(folder, "dog") == raw.encode("dog").ids
+
+
+def test_a_tokenizer_may_compose_characters_that_prepare_composes(folder):
+    write_json(folder / "config.json", {"model_type": "qwen2", "vocab_size": 5000})
+    plain = byte_level()
+    own = Qwen2Tokenizer(vocab=plain.get_vocab(), merges=[])._tokenizer
+    own.normalizer = None
+    config = {"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|endoftext|>"}
+    prepare(folder, own, Qwen2Config(vocab_size=5000), tokenizer_config=config)
+    assert auto_encode(folder, "cafe\u0301") != own.encode("cafe\u0301").ids
+    assert auto_encode(folder, "caf\u00e9") == own.encode("caf\u00e9").ids
 
 
 def test_a_tokenizer_that_transformers_builds_whatever_is_written_is_refused(folder):

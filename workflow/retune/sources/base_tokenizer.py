@@ -1,6 +1,7 @@
 """The tokenizer of a base model: one file says all of it, and every tool reads that."""
 
 import logging
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,9 @@ def find_problem(folder: Path, tokenizer: ModelTokenizer) -> str | None:
         auto = load_auto_tokenizer(folder)
     except RetuneError as error:
         return str(error)
-    texts = probe_texts(tokenizer.decode, tokenizer.size)
+    # As `prepare` leaves every text, so that one of them may bring it to this form, too.
+    probes = probe_texts(tokenizer.decode, tokenizer.size)
+    texts = [unicodedata.normalize("NFC", text) for text in probes]
     names = [repr(text[:40]) for text in texts]
     encoded = tokenizer.encode(texts)
     found = find_other_encoding(auto, tokenizer, names, texts, encoded)
