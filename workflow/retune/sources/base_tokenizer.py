@@ -169,7 +169,7 @@ def find_problem(folder: Path, tokenizer: ModelTokenizer) -> str | None:
         auto = load_auto_tokenizer(folder)
     except RetuneError as error:
         return str(error)
-    # As `prepare` leaves every text, so that one of them may bring it to this form, too.
+    # As `prepare` leaves every text: a tokenizer may bring it to this form, too.
     probes = probe_texts(tokenizer.decode, tokenizer.size)
     texts = [unicodedata.normalize("NFC", text) for text in probes]
     names = [repr(text[:40]) for text in texts]
