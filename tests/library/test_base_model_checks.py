@@ -13,7 +13,7 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
-from model_families import build_family, write_tokenizer
+from model_families import GROUPED, build_family, write_tokenizer
 from retune import fetch
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
@@ -137,6 +137,30 @@ def know_no_positions(source):
     write_tokenizer(source)
 
 
+def ignore_positions(source):
+    write_family(source, "opt", hidden_size=32, ffn_dim=48, word_embed_proj_dim=32)
+
+
+def ignore_positions_a_little(source):
+    write_family(source, "openai-gpt", n_embd=64, n_layer=2, n_head=4)
+
+
+def see_what_follows(source):
+    write_family(source, "bert", hidden_size=32, intermediate_size=48)
+
+
+def write_family(source, kind, **values):
+    heads = {"num_attention_heads": 4, "num_hidden_layers": 2} | values
+    config = AutoConfig.for_model(kind, vocab_size=300, **heads)
+    AutoModelForCausalLM.from_config(config).save_pretrained(source)
+    write_tokenizer(source)
+
+
+def have_an_impossible_config(source):
+    build_family("llama", source)
+    edit_config(source, num_attention_heads=0)
+
+
 REFUSED = {
     save_bare_backbone: r"lacks 1 weight \(lm_head.weight\) of LlamaForCausalLM, which"
     r" would be random. The files are of LlamaModel",
@@ -151,14 +175,18 @@ REFUSED = {
     have_another_width: r"has 6 weights .*of another shape",
     have_a_nan: r"has 1 weight \(model.norm.weight\) with NaN or infinity",
     have_an_infinity_in_an_expert: r"1 weight \(model.layers.0.mlp.experts.2.up_proj",
-    have_a_head_beside_the_tied_one: "ties lm_head.weight to model.embed_tokens.weight"
-    r" \(tie_word_embeddings in config.json\), but its files hold two different",
+    have_a_head_beside_the_tied_one: "two different tensors for one weight,"
+    r" model.embed_tokens.weight and lm_head.weight",
     have_float8_codes: r"holds 1 tensor \(model.layers.0.mlp.up_proj.weight"
     r" \(F8_E4M3\)\) that are no floating-point numbers: it is quantised",
     have_int8_codes: r"holds 1 tensor \(transformer.h.0.mlp.c_fc.weight \(int8\)\)",
     say_that_it_is_quantised: r"is quantised \(quantization_config in config.json: fp8",
     carry_a_state: "is a mamba model: these carry a state from one packed document",
     know_no_positions: "is a bloom model: these cannot be told where a packed document",
+    ignore_positions: "is a opt model: in transformers these let packed documents see",
+    ignore_positions_a_little: "is a openai-gpt model: in transformers these let packed",
+    see_what_follows: "is a bert model, which is not causal: a token sees those that",
+    have_an_impossible_config: r"makes no llama model of \(ZeroDivisionError\): ",
 }
 
 
@@ -194,6 +222,65 @@ def test_stored_masks_are_no_parameters(source):
     facts = bring(source)
     assert facts.num_parameters == 37_120
     assert facts.ignored == tuple(stored)
+
+
+MASKS = {
+    "gptj": ({"n_embd": 32, "n_layer": 1, "n_head": 4, "rotary_dim": 8}, "attn.bias"),
+    "codegen": (
+        {"n_embd": 32, "n_layer": 1, "n_head": 4, "rotary_dim": 8},
+        "attn.causal_mask",
+    ),
+    "gpt_neo": (
+        {
+            **{"hidden_size": 32, "num_layers": 1, "num_heads": 4},
+            "attention_types": [[["global"], 1]],
+        },
+        "attn.attention.bias",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_a_mask_that_an_older_version_stored_is_no_weight(source, kind):
+    values, mask = MASKS[kind]
+    marks = {"vocab_size": 300, "bos_token_id": 0, "eos_token_id": 0}
+    config = AutoConfig.for_model(kind, **marks, **values)
+    AutoModelForCausalLM.from_config(config).save_pretrained(source)
+    write_tokenizer(source)
+    name = f"transformer.h.0.{mask}"
+    edit_weights(source, setting(name, lambda _: torch.ones(1, 1, 8, 8).tril()))
+    assert bring(source).ignored == (name,)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"model: its generation_config.json is damaged"),
+        ("[]", r"model: its generation_config.json is damaged"),
+        ('{"eos_token_id": "</s>"}', r"eos_token_id in its .* is '</s>'; it should be"),
+    ],
+)
+def test_a_damaged_generation_config_is_told(source, text, message):
+    build_family("llama", source)
+    (source / "generation_config.json").write_text(text)
+    with pytest.raises(RetuneError, match=message):
+        bring(source)
+
+
+def test_llama_4_says_from_where_on_a_place_in_the_block_counts(source):
+    config = AutoConfig.for_model(
+        "llama4_text",
+        **{
+            **GROUPED,
+            "head_dim": 8,
+            "num_local_experts": 4,
+            "intermediate_size_mlp": 48,
+        },
+        **{"floor_scale": 16, "attn_temperature_tuning": True},
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(source)
+    write_tokenizer(source)
+    assert bring(source).batch_invariant_length == 15
 
 
 def test_a_model_says_what_it_is(source):

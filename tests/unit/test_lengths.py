@@ -37,6 +37,6 @@ def test_a_length_beyond_the_context_is_refused():
 
 
 def test_a_length_at_which_documents_change_each_other_is_refused():
-    message = f"{KEY}: 4097, but beyond 4096 tokens the LongRoPE .*: 4096 at most"
+    message = f"{KEY}: 4097, but beyond 4096 tokens this gpt2 model .*: 4096 at most"
     with pytest.raises(RetuneError, match=message):
         resolve(4097, 131_072, 4096)

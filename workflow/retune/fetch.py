@@ -5,6 +5,7 @@ Weights come as safetensors and never with code: nothing that arrives here can r
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -22,8 +23,9 @@ from retune.models.base_model_checks import (
     problems_of_values,
 )
 from retune.models.find_weights import find_weights
+from retune.models.packing_check import problems_of_packing
 from retune.models.safetensors_headers import read_headers
-from retune.models.skeleton import UNKNOWN, build_skeleton
+from retune.models.skeleton import build_skeleton
 from retune.publishing import published_folder, read_json, write_manifest
 from retune.settings import ModelSettings
 from retune.sources.hub import Repository, bring, list_files
@@ -45,6 +47,9 @@ TOKENIZER = (
 # One of these must be there; the other tokenizer files only add to them.
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 Copy = Callable[[Sequence[str]], None]
+# What transformers says of a config.json that is of no family, or of another kind.
+NO_CAUSAL_MODEL = "Unrecognized|does not recognize"
+MOST_SAID = 300
 log = logging.getLogger(__name__)
 
 
@@ -138,7 +143,7 @@ def gather(
     config = read_object(settings, folder / "config.json")
     stop_at(settings, problems_of_config(config))
     model = read_skeleton(settings, folder)
-    stop_at(settings, problems_of_family(model))
+    stop_at(settings, problems_of_family(model) or problems_of_packing(model.config))
     if not is_sharded:
         copy([WEIGHTS])
         return
@@ -188,7 +193,7 @@ def read_skeleton(settings: ModelSettings, folder: Path) -> PreTrainedModel:
     """
     try:
         return build_skeleton(folder)
-    except UNKNOWN as error:
+    except Exception as error:  # of whatever kind a family's own code raises
         log.info("transformers: %s", error)
         config = read_object(settings, folder / "config.json")
         if "auto_map" in config:
@@ -197,11 +202,18 @@ def read_skeleton(settings: ModelSettings, folder: Path) -> PreTrainedModel:
                 "needs its own Python code (auto_map in config.json), which retune"
                 " never runs: choose a model that transformers itself knows",
             ) from error
+        said = " ".join(str(error).split())[:MOST_SAID]
+        kind = config.get("model_type")
+        if re.search(NO_CAUSAL_MODEL, said):
+            raise problem(
+                settings,
+                "is no causal language model that transformers knows (model_type"
+                f" {kind!r} in config.json): {said}",
+            ) from error
         raise problem(
             settings,
-            "is no causal language model that transformers knows (model_type"
-            f" {config.get('model_type')!r} in config.json):"
-            f" {str(error).splitlines()[0]}",
+            f"has a config.json that transformers makes no {kind} model of"
+            f" ({type(error).__name__}): {said}",
         ) from error
 
 

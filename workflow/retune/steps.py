@@ -41,6 +41,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "tokens/probe_texts",
         "tokens/tokenizer",
         "models/finite",
+        "models/packing_check",
         "publishing",
     ),
     "prepare": (
@@ -97,6 +98,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "models/safetensors_headers",
         "models/skeleton",
         "models/finite",
+        "models/packing_check",
         "publishing",
     ),
     "consolidate": (

@@ -119,13 +119,17 @@ class WeightConversion:
         return next(c for c in self._converters if pattern in c.source_patterns)
 
 
+# Masks that older versions stored, of GPT-2, GPT-J, GPT-Neo, GPT-NeoX and CodeGen.
+MASKS = r"\.(attn|attention)\.(bias|masked_bias|causal_mask)$"
+
+
 def is_ignored(model: PreTrainedModel, stored: str) -> bool:
     """Return whether Transformers leaves out a tensor of a model's files on purpose.
 
     Older versions stored masks and rotary frequencies, which are computed now.
     """
     buffers = [name for name, _ in model.named_buffers()]
-    patterns = {*(model._keys_to_ignore_on_load_unexpected or ()), r"\.masked_bias$"}
+    patterns = {*(model._keys_to_ignore_on_load_unexpected or ()), MASKS}
     if any(name.endswith("rotary_emb.inv_freq") for name in buffers):
         patterns.add(r"rotary_emb\.inv_freq")
     if any(name.endswith("position_ids") for name in buffers):

@@ -164,12 +164,11 @@ def problems_of_values(
     for first, *others in twins:
         for other in others:
             ours, theirs = (read(tensors[n].path, n) for n in (first, other))
-            if ours.dtype != theirs.dtype or not torch.equal(ours, theirs):
+            if not torch.equal(ours.double(), theirs.double()):
                 problems.append(
-                    f"ties {other} to {first} (tie_word_embeddings in config.json), but"
-                    " its files hold two different tensors for them: with a head of its"
-                    " own, the model needs tie_word_embeddings: false in config.json;"
-                    f" otherwise remove {other} from the files"
+                    f"holds two different tensors for one weight, {first} and {other}."
+                    " If the second is an output head of its own, config.json needs"
+                    " tie_word_embeddings: false; otherwise remove it from the files"
                 )
     return problems
 

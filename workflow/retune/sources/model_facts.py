@@ -2,10 +2,12 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedConfig
 
 from retune.artifacts.model_facts import ModelFacts
+from retune.errors import RetuneError
 from retune.models.find_weights import find_weights
 from retune.models.safetensors_headers import StoredTensor, read_headers
 from retune.models.skeleton import build_skeleton
@@ -53,16 +55,18 @@ def batch_invariant_length(config: PreTrainedConfig) -> int | None:
     """Return up to which length a document's logits are its own; None: up to any.
 
     The rotary frequencies of LongRoPE change for a whole micro-batch when its longest
-    sequence exceeds `original_max_position_embeddings`.
+    sequence exceeds `original_max_position_embeddings`. Llama 4 scales the queries of
+    layers without rotary embeddings by the place in the block, from `floor_scale` on.
     """
     parameters = getattr(config, "rope_parameters", None) or {}
-    is_nested = any(isinstance(value, dict) for value in parameters.values())
-    kinds = parameters.values() if is_nested else [parameters]
+    nested = [value for value in parameters.values() if isinstance(value, dict)]
     lengths = [
         kind["original_max_position_embeddings"]
-        for kind in kinds
-        if kind and kind.get("rope_type") == "longrope"
+        for kind in nested or [parameters]
+        if kind.get("rope_type") == "longrope"
     ]
+    if getattr(config, "attn_temperature_tuning", False):
+        lengths.append(int(config.floor_scale) - 1)
     return min(lengths, default=None)
 
 
@@ -78,10 +82,29 @@ def end_token_ids(folder: Path, eos: int, config: PreTrainedConfig) -> tuple[int
     """Return every token that ends a text or a turn.
 
     Chat models name several: that of a turn's end stands in generation_config.json.
+
+    Raises:
+        RetuneError: If that file is damaged.
     """
     found = {eos}
-    generation = folder / "generation_config.json"
-    named = read_json(generation).get("eos_token_id") if generation.exists() else None
-    for ids in (config.eos_token_id, named):
+    for ids in (config.eos_token_id, named_in_generation_config(folder)):
         found |= set(ids if isinstance(ids, list) else [ids])
     return tuple(sorted(found - {None}))
+
+
+def named_in_generation_config(folder: Path) -> Any:
+    """Return the eos_token_id of generation_config.json, None if there is none."""
+    path = folder / "generation_config.json"
+    if not path.exists():
+        return None
+    try:
+        named = read_json(path).get("eos_token_id")
+    except (ValueError, AttributeError) as error:
+        raise RetuneError(f"model: its {path.name} is damaged: {error}") from error
+    ids = named if isinstance(named, list) else [named]
+    if not all(one is None or isinstance(one, int) for one in ids):
+        raise RetuneError(
+            f"model: eos_token_id in its {path.name} is {named!r}; it should be the"
+            " number of a token, or a list of such"
+        )
+    return named

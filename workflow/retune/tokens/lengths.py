@@ -32,8 +32,8 @@ def resolve_length(
         )
     if most and wanted > most:
         raise RetuneError(
-            f"{key}: {wanted}, but beyond {most} tokens the LongRoPE of this model"
-            " rotates every document of a batch as its longest one needs, so that what"
-            f" is trained depends on what lies beside it: {most} at most, or auto"
+            f"{key}: {wanted}, but beyond {most} tokens this {facts.model_type} model"
+            " computes a document otherwise, depending on what lies beside it in its"
+            f" block or batch: {most} at most, or auto"
         )
     return wanted

@@ -1,0 +1,123 @@
+"""Whether a family computes packed documents as it computes each by itself.
+
+Some families ignore the mask that follows from position_ids, and some are no causal
+models at all. Both depend on the code of the family and not on its weights.
+"""
+
+import copy
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+log = logging.getLogger("retune")
+
+# A larger difference, as a share of the largest logit, is no rounding error.
+LEAK = {torch.float32: 1e-4, torch.bfloat16: 1e-2, torch.float16: 1e-2}
+# Larger models are looked at by the ranks of `finetune` alone.
+MOST_PARAMETERS = 5e8
+FEW_LAYERS = 2
+FEW_WORDS = 64
+# What a feed-forward layer's width is called; it mixes no tokens, whatever its size.
+WIDTHS = ("intermediate_size", "moe_intermediate_size", "ffn_dim", "n_inner")
+NARROW = 64
+
+# Takes input_ids and position_ids, int64 [sequences, length]; returns the logits.
+LogitsOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@torch.no_grad()
+def sees_other_documents(logits_of: LogitsOf) -> bool:
+    """Return whether a packed document changes with the one before it.
+
+    Two sequences that differ only in their first document must give the second the
+    same logits.
+    """
+    second = torch.arange(10, 18)
+    sequences = [torch.cat([first, second]) for first in (second - 8, second + 8)]
+    positions = torch.arange(8).repeat(2, 2)
+    return differ(logits_of(torch.stack(sequences), positions)[:, 8:])
+
+
+@torch.no_grad()
+def sees_what_follows(logits_of: LogitsOf) -> bool:
+    """Return whether a token changes with the one after it."""
+    tokens = torch.arange(10, 18)
+    other = torch.cat([tokens[:-1], tokens[-1:] + 8])
+    positions = torch.arange(8).repeat(2, 1)
+    return differ(logits_of(torch.stack([tokens, other]), positions)[:, :-1])
+
+
+def differ(logits: torch.Tensor) -> bool:
+    """Return whether two sequences' logits differ, [2, length, vocabulary]."""
+    difference = (logits[0] - logits[1]).abs().max()
+    return bool(difference > LEAK[logits.dtype] * logits.abs().max())
+
+
+def problems_of_packing(config: PreTrainedConfig) -> list[str]:
+    """Return what is wrong with a family, seen on a small model of random weights.
+
+    Nothing is said of a family that cannot be made small, or that fails on it.
+    """
+    try:
+        model = build_small(config)
+    except Exception as error:
+        log.info("packing is not looked at yet: %s", error)
+        return []
+    if model is None:
+        return []
+
+    def logits_of(input_ids: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        # No attention mask and no cache: only then does transformers read document
+        # boundaries off position_ids.
+        return model(
+            input_ids=input_ids, position_ids=position_ids, use_cache=False
+        ).logits
+
+    kind = f"is a {config.model_type} model"
+    try:
+        if sees_what_follows(logits_of):
+            return [
+                f"{kind}, which is not causal: a token sees those that follow it;"
+                " choose a model that writes text"
+            ]
+        if sees_other_documents(logits_of):
+            return [
+                f"{kind}: in transformers these let packed documents see each other;"
+                " choose a model of another family"
+            ]
+    except Exception as error:
+        log.info("packing is not looked at yet: %s", error)
+    return []
+
+
+def build_small(config: PreTrainedConfig) -> Any | None:
+    """Return a model of few layers and words, fp32; None if it still is large."""
+    small = copy.deepcopy(config)
+    text = small.get_text_config()
+    text.vocab_size = min(text.vocab_size, FEW_WORDS)
+    for mark in ("bos", "eos", "pad"):
+        setattr(text, f"{mark}_token_id", 0)
+    for width in WIDTHS:
+        if isinstance(value := getattr(text, width, None), int):
+            setattr(text, width, min(value, NARROW))
+    kinds = getattr(text, "layer_types", None)
+    layers = FEW_LAYERS
+    if kinds:
+        # Enough of them that each kind is there.
+        layers = max(layers, *(kinds.index(kind) + 1 for kind in set(kinds)))
+        text.layer_types = kinds[:layers]
+    if text.num_hidden_layers > layers:
+        text.num_hidden_layers = layers
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(small, trust_remote_code=False)
+    if sum(weight.numel() for weight in skeleton.parameters()) > MOST_PARAMETERS:
+        return None
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(
+            small, dtype=torch.float32, trust_remote_code=False
+        )
+    return model.eval()
