@@ -184,7 +184,7 @@ REFUSED = {
     carry_a_state: "is a mamba model: these carry a state from one packed document",
     know_no_positions: "is a bloom model: these cannot be told where a packed document",
     ignore_positions: "is a opt model: in transformers these let packed documents see",
-    ignore_positions_a_little: "is a openai-gpt model: in transformers these let packed",
+    ignore_positions_a_little: "is a openai-gpt model: in transformers these let",
     see_what_follows: "is a bert model, which is not causal: a token sees those that",
     have_an_impossible_config: r"makes no llama model of \(ZeroDivisionError\): ",
 }

@@ -307,7 +307,7 @@ REFUSED = [
     ),
     (
         {**WHOLE, "config.json": as_json({**CONFIG, "n_head": 3})},
-        r"no causal language model that transformers knows \(model_type 'gpt2'",
+        r"has a config.json that transformers makes no gpt2 model of \(ValueError\)",
     ),
 ]
 

@@ -1,7 +1,7 @@
 """Each stored tensor is the weight that Transformers makes of it, and comes back.
 
-These use private parts of Transformers, of every kind: tensors that are stacked, renamed,
-or both.
+These use private parts of Transformers, of every kind: tensors that are stacked,
+renamed, or both.
 """
 
 import pytest
