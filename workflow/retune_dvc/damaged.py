@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from retune_dvc.commands import DoubtError
+from retune_dvc.commands import DoubtError, reason_in
 from retune_dvc.run_cache import open_repo
 
 
@@ -32,7 +32,7 @@ def drop_damaged(step: str) -> None:
                     for made, cached, md5 in objects_of(out):
                         drop_if_damaged(made, cached, md5)
     except DvcException as error:
-        raise DoubtError(f"DVC's cache: {error}") from error
+        raise DoubtError(reason_in(str(error))) from error
 
 
 def objects_of(out: Any) -> Iterator[tuple[Path, Path, str]]:
