@@ -302,3 +302,11 @@ def test_a_missing_package_is_named(folder, missing, monkeypatch):
         " installed: pip install sentencepiece protobuf",
     ):
         prepare(folder)
+
+
+def test_a_tokenizer_without_a_config_gets_one_that_names_the_marks(folder):
+    (bos, eos), _ = prepare(
+        folder, byte_level(), {"bos_token_id": 1, "eos_token_id": 2}
+    )
+    auto = AutoTokenizer.from_pretrained(folder)
+    assert (auto.bos_token_id, auto.eos_token_id) == (bos, eos) == (1, 2)

@@ -140,14 +140,14 @@ def test_the_description_pins_the_texts_and_names_the_licence(corpus):
     assert description["source"] == "builtin"
     assert description["licence"] == "PSF-2.0"
     assert description["documents"] == len(corpus)
-    assert len(description["sha256"]) == 64
+    assert len(description["corpus_sha256"]) == 64
 
 
 def test_the_hash_changes_with_any_text(corpus, monkeypatch):
-    before = describe()["sha256"]
+    before = describe()["corpus_sha256"]
     changed = corpus.with_columns(pl.col("text").str.replace("Decode a", "Decode the"))
     monkeypatch.setattr(builtin_corpus, "read_corpus", lambda: changed)
-    assert describe()["sha256"] != before
+    assert describe()["corpus_sha256"] != before
 
 
 def test_the_order_of_the_file_system_does_not_matter(library, monkeypatch):

@@ -8,6 +8,7 @@ from retune.publishing import (
     sha256,
     write_json,
     write_manifest,
+    write_sealed,
 )
 
 
@@ -74,3 +75,9 @@ def test_what_is_published_can_be_read_and_what_is_protected_stays_so(tmp_path):
         (stage / "link").hardlink_to(protected)
     assert (tmp_path / "out/private").stat().st_mode & 0o777 == 0o644
     assert protected.stat().st_mode & 0o777 == 0o444
+
+
+@pytest.mark.parametrize("name", ["sha256", "files"])
+def test_what_a_seal_needs_is_never_written_over(tmp_path, name):
+    with pytest.raises(AssertionError, match=f"{name} would be written over"):
+        write_sealed(tmp_path / "facts.json", {name: "of something else"})

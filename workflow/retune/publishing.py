@@ -111,6 +111,7 @@ def write_sealed(
         files: What the step has written beside it.
         folder: What they are named in; without it they go by their names alone.
     """
+    assert FILES not in value, f"{FILES} would be written over"
     files = list(files)
     with ThreadPoolExecutor() as pool:
         hashes = list(pool.map(sha256, files))
@@ -127,6 +128,7 @@ def write_sealed(
 
 def sealed_text(value: dict[str, Any]) -> str:
     """Return indented JSON that ends with the hash of all before."""
+    assert SEAL not in value, f"{SEAL} would be written over"
     seal = hashlib.sha256(as_text(value).encode()).hexdigest()
     return as_text({**value, SEAL: [seal]})
 

@@ -68,7 +68,8 @@ def problems_of_family(model: PreTrainedModel) -> list[str]:
 def problems_of_names(model: PreTrainedModel, found: FoundWeights) -> list[str]:
     """Return what lacks and what is too much among the names of the stored tensors."""
     classes = ", ".join(model.config.architectures or ())
-    written = f" The files are of {classes}." if classes else ""
+    is_other = classes not in ("", type(model).__name__)
+    written = f" The files are of {classes}." if is_other else ""
     problems = []
     if found.missing:
         problems.append(

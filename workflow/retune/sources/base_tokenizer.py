@@ -46,6 +46,8 @@ def prepare_tokenizer(folder: Path, config: Any) -> tuple[int, int]:
     if not (folder / FILE).exists():
         write_tokenizer_json(folder)
     marks = find_marks(folder, config)
+    if not (folder / CONFIG).exists():
+        write_config(folder, marks)
     tokenizer = ModelTokenizer(folder, config.vocab_size, marks)
     follow_tokenizer_json(folder, tokenizer, config)
     return marks
@@ -95,6 +97,16 @@ def find_marks(folder: Path, config: Any) -> tuple[int, int]:
             f" {config.vocab_size}: tokenizer and model do not belong together"
         )
     return bos, eos
+
+
+def write_config(folder: Path, marks: tuple[int, int]) -> None:
+    """Write a tokenizer_config.json with the marks; each tool would take its own."""
+    names = {number: token for token, number in token_ids(folder).items()}
+    bos, eos = (names.get(mark) for mark in marks)
+    values = {"tokenizer_class": PLAIN_CLASS, "eos_token": eos}
+    if bos != eos:
+        values["bos_token"] = bos
+    write_json(folder / CONFIG, {key: name for key, name in values.items() if name})
 
 
 def family_tokens(folder: Path) -> list[str | None]:

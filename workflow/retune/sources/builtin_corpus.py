@@ -76,7 +76,7 @@ def describe() -> dict[str, Any]:
         "source": "builtin",
         "python_version": platform.python_version(),
         "documents": len(corpus),
-        "sha256": digest.hexdigest(),
+        "corpus_sha256": digest.hexdigest(),
         "licence": "PSF-2.0",
         "attribution": "Documentation of the Python standard library and language"
         " reference, copyright Python Software Foundation",
