@@ -26,6 +26,14 @@ def byte_level() -> Tokenizer:
     return tokenizer
 
 
+def looking_words_up() -> Tokenizer:
+    """A word that is a token is that one, whatever the merges make of it."""
+    tokenizer = Tokenizer(BPE(unk_token="<unk>", ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    train(tokenizer, BpeTrainer(special_tokens=SPECIAL))
+    return tokenizer
+
+
 def byte_level_of_ascii() -> Tokenizer:
     """Only bytes that the training text had are tokens; others are dropped."""
     tokenizer = Tokenizer(BPE())
@@ -136,6 +144,7 @@ KINDS: dict[str, Callable[[], Tokenizer]] = {
     make.__name__: make
     for make in (
         byte_level,
+        looking_words_up,
         byte_level_of_ascii,
         byte_fallback,
         bpe_without_unknown,

@@ -169,8 +169,10 @@ import sys, torch, transformers
 from transformers import AutoModelForCausalLM
 logits = []
 for folder in sys.argv[2:]:
+    # With sdpa, Transformers 4 leaves out the soft caps of Gemma 2.
+    options = {"dtype": torch.float32, "attn_implementation": "eager"}
     model, info = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True
+        folder, output_loading_info=True, **options
     )
     assert not info["missing_keys"] and not info["unexpected_keys"], (folder, info)
     with torch.inference_mode():

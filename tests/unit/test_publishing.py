@@ -81,3 +81,13 @@ def test_what_is_published_can_be_read_and_what_is_protected_stays_so(tmp_path):
 def test_what_a_seal_needs_is_never_written_over(tmp_path, name):
     with pytest.raises(AssertionError, match=f"{name} would be written over"):
         write_sealed(tmp_path / "facts.json", {name: "of something else"})
+
+
+def test_what_other_tools_leave_in_hidden_places_is_not_listed(tmp_path):
+    for name in ("a.txt", ".b.txt", ".checkpoints/c.txt", "d/.e/f.txt", "d/g.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    write_manifest(tmp_path)
+    listed = {file["path"] for file in read_json(tmp_path / "manifest.json")["files"]}
+    assert listed == {"a.txt", "d/g.txt"}

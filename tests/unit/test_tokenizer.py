@@ -105,6 +105,16 @@ def test_a_special_token_in_a_text_is_text(kind, tmp_path):
     assert kept.count(EOS) == 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_eos_that_is_a_word_of_the_vocabulary_alone_is_text(kind, tmp_path):
+    save(KINDS[kind](), tmp_path)
+    tokenizer = edit(tmp_path, lambda content: content.update(added_tokens=[]))
+    (ids,) = tokenizer.encode(["the </s> dog"])
+    assert EOS not in ids
+    assert tokenizer.count_special_tokens("the </s> dog") == 1
+    assert "</s>" not in tokenizer.decode([EOS, *ids[:1]])
+
+
 @pytest.mark.parametrize(
     "options",
     [

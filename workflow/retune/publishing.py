@@ -85,16 +85,17 @@ def read_json(path: Path) -> Any:
 
 def write_manifest(folder: Path, **origin: Any) -> None:
     """Write manifest.json: `origin` (source, revision, ...) and every file's bytes."""
-    paths = sorted(path for path in folder.rglob("*") if is_listed(path))
+    paths = sorted(path for path in folder.rglob("*") if is_listed(path, folder))
     write_sealed(folder / MANIFEST, origin, paths, folder)
 
 
-def is_listed(path: Path) -> bool:
-    """Return whether a manifest says of a path what is in it.
+def is_listed(path: Path, folder: Path) -> bool:
+    """Return whether the manifest of a folder says of a path in it what is there.
 
-    Files whose names begin with a dot are marks of other tools.
+    Files and folders whose names begin with a dot are marks of other tools.
     """
-    return path.is_file() and path.name != MANIFEST and path.name[0] != "."
+    is_mark = any(part[0] == "." for part in path.relative_to(folder).parts)
+    return path.is_file() and path.name != MANIFEST and not is_mark
 
 
 def write_sealed(

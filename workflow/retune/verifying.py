@@ -62,7 +62,7 @@ def check_list(folder: Path, step: str) -> list[Written]:
     foreign = [
         f"{path} was not written by {step}"
         for path in sorted(folder.rglob("*"))
-        if is_listed(path) and path not in known
+        if is_listed(path, folder) and path not in known
     ]
     refuse([*find_other_sizes(files, step), *foreign], step)
     return files

@@ -201,7 +201,10 @@ def readable_by_both(
         values["tokenizer_class"] = PLAIN_CLASS
     # A list is the newer form, with which Transformers 4 fails.
     if isinstance(values.get("extra_special_tokens"), list):
-        values["additional_special_tokens"] = values.pop("extra_special_tokens")
+        both = [*values.pop("extra_special_tokens")]
+        both += values.get("additional_special_tokens") or []
+        named = {str(token): token for token in both}
+        values["additional_special_tokens"] = list(named.values())
     # Transformers 4 changes the tokenizer where the two disagree.
     words = tokenizer.get("pre_tokenizer") or {}
     prefix = words.get("add_prefix_space")

@@ -38,6 +38,9 @@ datasets.config.TORCH_AVAILABLE = False  # text needs no torch, which loads slow
 datasets.disable_progress_bars()
 log = logging.getLogger(__name__)
 
+# How a file begins that is a zip archive, or compressed by zstd or lz4.
+PACKED = (b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")
+
 
 class HubDataset:
     """The files of a hub dataset, brought to a folder and ready to read.
@@ -108,15 +111,27 @@ def own_reader(
     ahead of a slow consumer without bound.
     """
     config = builder.config
+    if any(map(is_packed, files)):
+        return None
     if isinstance(builder, Parquet):
         return read_parquet if config.filters is None else None
-    if isinstance(builder, Csv) and is_default(config, but=("sep", "delimiter")):
+    if (
+        isinstance(builder, Csv)
+        and is_default(config, but=("sep", "delimiter"))
+        and len(config.sep) == 1
+    ):
         return partial(read_csv, delimiter=config.sep)
     if isinstance(builder, Text) and is_default(config):
         return read_txt
     if isinstance(builder, Json) and is_default(config):
         return read_jsonl if all(map(is_json_lines, files)) else None
     return None
+
+
+def is_packed(file: SourceFile) -> bool:
+    """Return whether a file is an archive, or compressed in a way the library knows."""
+    with file.path.open("rb") as stream:
+        return stream.read(4) in PACKED
 
 
 def is_default(config: datasets.BuilderConfig, but: tuple[str, ...] = ()) -> bool:

@@ -16,12 +16,14 @@ from retune.tokens.lost_characters import LostCharacters
 
 FILE = "tokenizer.json"
 TEXTS_PER_BATCH = 1000
-# Models that look whole strings up in their vocabulary; merges never reach a special
-# token's.
+# Models that look whole strings up in their vocabulary, as a BPE does that ignores its
+# merges for such; merges never reach a special token's.
 LOOKS_UP_STRINGS = ("Unigram", "WordLevel", "WordPiece")
 # No text holds it: it is no character, by Unicode's definition.
 HIDDEN = "\U0010ffff"
 NOTHING = r"(?!)"
+# How an added token is looked for in a text.
+AS_IT_STANDS = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
 
 Ids = Sequence[int] | np.ndarray
 
@@ -67,7 +69,7 @@ class ModelTokenizer:
         self.path = folder / FILE
         self.splits_special_tokens = split_special_tokens
         self._vocab_size = vocab_size
-        content = read_tokenizer(self.path)
+        content = with_marks(read_tokenizer(self.path), marks)
         self._model = content["model"]
         special = special_tokens(content, marks)
         added = mark_special(content, special)
@@ -193,6 +195,26 @@ def build(content: dict[str, Any], path: Path) -> Tokenizer:
     return tokenizer
 
 
+def with_marks(content: dict[str, Any], marks: Collection[int]) -> dict[str, Any]:
+    """Return a tokenizer.json in which BOS and EOS are among the added tokens.
+
+    A file may have them in its vocabulary alone, where they are words like others.
+    """
+    added = content.get("added_tokens") or []
+    there = {token["id"] for token in added}
+    vocab = content["model"]["vocab"]
+    if isinstance(vocab, list):
+        names = {number: piece for number, (piece, _) in enumerate(vocab)}
+    else:
+        names = {number: name for name, number in vocab.items()}
+    new = [
+        {"id": mark, "content": names[mark], "special": True, **AS_IT_STANDS}
+        for mark in sorted(set(marks) - there)
+        if mark in names
+    ]
+    return {**content, "added_tokens": [*added, *new]}
+
+
 def special_tokens(content: dict[str, Any], marks: Collection[int]) -> set[str]:
     """Return the special tokens: those that the file calls so, and BOS and EOS."""
     return {
@@ -219,7 +241,7 @@ def without_special_tokens(
     finds the string of a special token in its vocabulary.
     """
     model = content["model"]
-    if model["type"] not in LOOKS_UP_STRINGS:
+    if model["type"] not in LOOKS_UP_STRINGS and not model.get("ignore_merges"):
         return content
     vocab = model["vocab"]
     unknown = model.get("unk_token")
