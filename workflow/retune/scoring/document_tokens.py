@@ -22,6 +22,9 @@ def encode_documents(
 ) -> list[np.ndarray]:
     """Return each document's tokens; whoever loads the folder gets the same.
 
+    Not compared are documents that spell out a special token, see
+    `find_other_encoding`.
+
     Raises:
         RetuneError: If AutoTokenizer, loaded from the folder afresh, encodes one of
             them otherwise.
