@@ -140,7 +140,10 @@ def token_metrics() -> dict[str, Any]:
         "sequence_length": 32,
         "vocab_size": 300,
         "splits": {
-            split: {"documents": n, "tokens": 50 * n, "blocks": n}
+            split: {
+                **{"documents": n, "tokens": 50 * n, "blocks": n},
+                **{"special_tokens_spelled_out": n, "lost_characters": 0},
+            }
             for split, n in SPLITS.items()
         },
     }

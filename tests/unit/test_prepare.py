@@ -46,6 +46,22 @@ def test_train_that_holds_nothing_but_test_is_called_that(case):
     assert not case.clean.exists()
 
 
+@pytest.mark.parametrize(("shared", "is_told"), [(59, True), (54, True), (53, False)])
+def test_train_that_holds_hardly_anything_but_test_is_called_that(
+    case, shared, is_told
+):
+    case.write(train=rows(range(60)), test=rows(range(shared), "t"))
+    if not is_told:
+        case.run()
+        return
+    message = (
+        f"train.parquet: {shared} of its 60 documents are in test, too:"
+        " dataset.files.train holds hardly anything that is not in dataset.files.test"
+    )
+    with pytest.raises(RetuneError, match=message):
+        case.run()
+
+
 def test_splits_that_hold_nothing_of_their_own_are_named_together(case):
     case.write(
         train=rows(range(6)), validation=rows(range(4), "v"), test=rows(range(6), "t")

@@ -156,6 +156,10 @@ def test_what_was_not_looked_for_is_not_called_none(tmp_path):
     write_sealed(tmp_path / "data.json", data)
     write_sealed(tmp_path / "plan.json", plan() | {"gradient_clipping": 0})
     out = run.report()
+    page = (out / "report/data.html").read_text()
+    assert "<td>lost, since the tokenizer lacks them</td><td>0 characters</td>" in page
+    spelled = "<td>special tokens spelled out in the texts</td>"
+    assert f"{spelled}<td>52, encoded as text</td>" in page
     for name in ("data.svg", "data.html"):
         assert "not looked for" in (out / "report" / name).read_text()
     assert (

@@ -25,6 +25,8 @@ from retune.verifying import verify_folder
 log = logging.getLogger(__name__)
 
 COLUMNS = ("id", "group", "text")
+# A split that others hold by so much is the same data, given twice.
+NEARLY_ALL = 0.9
 # Of equal documents the one in the first of these stays.
 BY_PRECEDENCE = pl.Enum(["test", "validation", "train"])
 
@@ -177,7 +179,7 @@ def drop_overlap(
 def stop_at_lost_split(
     good: pl.DataFrame, unique: pl.DataFrame, in_others: dict[tuple[str, str], int]
 ) -> None:
-    """Raise RetuneError if a split holds nothing that others do not hold.
+    """Raise RetuneError if a split holds hardly anything that others do not hold.
 
     Args:
         good: The documents that passed the checks.
@@ -187,13 +189,16 @@ def stop_at_lost_split(
     problems = []
     for name in ("train", "validation"):
         count = (good["split"] == name).sum()
-        others = [other for of, other in in_others if of == name]
-        if others and name not in unique["split"]:
-            files = " and ".join(f"dataset.files.{other}" for other in sorted(others))
+        others = sorted(other for of, other in in_others if of == name)
+        lost = sum(in_others[name, other] for other in others)
+        if others and (name not in unique["split"] or lost >= NEARLY_ALL * count):
+            is_all = name not in unique["split"]
+            files = " and ".join(f"dataset.files.{other}" for other in others)
             problems.append(
-                f"{name}.parquet: all its {count:,} documents are in"
-                f" {' and '.join(sorted(others))}, too: dataset.files.{name} holds"
-                f" nothing that is not in {files}"
+                f"{name}.parquet: {'all' if is_all else f'{lost:,} of'} its {count:,}"
+                f" documents are in {' and '.join(others)}, too: dataset.files.{name}"
+                f" holds {'nothing' if is_all else 'hardly anything'} that is not in"
+                f" {files}"
             )
     if problems:
         raise RetuneError("\n".join(problems))

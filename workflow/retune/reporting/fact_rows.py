@@ -159,7 +159,7 @@ def origin_rows(run: RunResults) -> list[Row]:
 
 
 def removal_rows(run: RunResults) -> list[Row]:
-    """Return name and value of what `prepare` took out."""
+    """Return name and value of what the steps took out, or took for something else."""
     rejected, overlap = run.data["rejected"], run.data["overlap"]
     checks = ", ".join(
         f"{count:,} {check}" for check, count in rejected["by_check"].items()
@@ -185,6 +185,24 @@ def removal_rows(run: RunResults) -> list[Row]:
             f"{lost} ({overlap['words']} words in a row)"
             if overlap["words"]
             else "not looked for",
+        ),
+        *token_rows(run),
+    ]
+
+
+def token_rows(run: RunResults) -> list[Row]:
+    """Return name and value of what the tokenizer could not keep as it is written."""
+    splits = run.tokens["splits"].values()
+    lost, spelled = (
+        sum(split[key] for split in splits)
+        for key in ("lost_characters", "special_tokens_spelled_out")
+    )
+    meant = "text" if run.settings.model.split_special_tokens else "special tokens"
+    return [
+        ("lost, since the tokenizer lacks them", f"{lost:,} characters"),
+        (
+            "special tokens spelled out in the texts",
+            f"{spelled:,}" + (f", encoded as {meant}" if spelled else ""),
         ),
     ]
 
