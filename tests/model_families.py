@@ -102,8 +102,12 @@ def build_family(
     model = getattr(transformers, model_class)(config)
     with torch.no_grad():
         for _, weight in named_weights(model):
-            # Norms and biases begin as ones and zeros, which hide what is lost.
-            weight += 0.05 * torch.randn_like(weight)
+            # Norms and biases begin as ones and zeros, which hide what is lost. Buffers
+            # are what a router adds to its scores: with scores below zero, releases
+            # of Transformers choose different experts.
+            is_buffer = not isinstance(weight, torch.nn.Parameter)
+            noise = torch.rand_like if is_buffer else torch.randn_like
+            weight += 0.05 * noise(weight)
     model.to(dtype).save_pretrained(folder)
     path = folder / "config.json"
     written = json.loads(path.read_text()) | ON_THE_HUB.get(name, {})
