@@ -161,10 +161,27 @@ def test_a_wrong_section_does_not_hide_that_adapters_go_with_one_stage(wrong):
     assert any("finetune.lora goes with" in line for line in lines)
 
 
-def test_rules_of_a_wrong_section_wait_until_it_is_right():
-    sections = {"configure": {"global_batch_siz": 15, "precision": "fp16"}}
-    (line,) = problems_of({**MINIMAL, **sections})
-    assert "did you mean global_batch_size?" in line
+def test_a_rule_that_reads_a_wrong_key_waits_until_it_is_right_and_no_other_does():
+    sections = {
+        "hardware": {"gpus_per_node": 3},
+        "configure": {"global_batch_siz": 16, "precision": "fp16"},
+    }
+    misspelt, fp16 = problems_of({**MINIMAL, **sections})
+    assert "did you mean global_batch_size?" in misspelt
+    assert "configure.precision: fp16, but" in fp16
+
+
+def test_a_wrong_key_of_a_section_hides_no_rule_that_does_not_read_it():
+    sections = {
+        "hardware": None,
+        "configure": {"pipeline_stages": 2, "precision": "fp16"},
+        "finetune": {"lora": {"r": 8}, "learning_rate": "fast"},
+    }
+    lines = "\n".join(problems_of({**MINIMAL, **sections}))
+    assert "hardware: " in lines
+    assert "finetune.learning_rate: " in lines
+    assert "finetune.lora goes with configure.pipeline_stages: 1, not 2" in lines
+    assert "configure.precision: fp16, but" in lines
 
 
 def test_a_number_that_yaml_reads_as_text_is_a_number():

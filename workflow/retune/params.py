@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from retune.errors import RetuneError
-from retune.settings import Params, Settings, problems_across
+from retune.settings import Params, PartOfSection, Settings, problems_across
 
 
 def read_params(values: dict[str, Any]) -> Params:
@@ -25,22 +25,41 @@ def read_params(values: dict[str, Any]) -> Params:
     except ValidationError as error:
         lines = describe_problems(error, Params)
     # A wrong key anywhere keeps pydantic from checking across sections.
-    across = problems_across(valid_sections(values))
+    across = problems_across(right_parts(values))
     lines += [line for line in across if line not in lines]
     count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
     raise RetuneError("\n  ".join([f"params.yaml: {count}", *lines]))
 
 
-def valid_sections(values: dict[str, Any]) -> dict[str, Settings]:
-    """Return the sections that have no problem of their own."""
-    sections: dict[str, Settings] = {}
+def right_parts(values: dict[str, Any]) -> dict[str, Settings | PartOfSection]:
+    """Return of each section what is right; a section that says nothing is left out."""
+    sections: dict[str, Settings | PartOfSection] = {}
     for name, field in Params.model_fields.items():
         model = field.annotation
         assert isinstance(model, type)
         assert issubclass(model, Settings)
         with suppress(ValidationError):
-            sections[name] = model.model_validate(values.get(name, {}))
+            sections[name] = right_part(model, values.get(name) or {})
     return sections
+
+
+def right_part(model: type[Settings], section: Any) -> Settings | PartOfSection:
+    """Return a section, or what is right of it.
+
+    Raises:
+        ValidationError: If that is nothing, or what is right of it goes not together.
+    """
+    try:
+        return model.model_validate(section)
+    except ValidationError as error:
+        if not isinstance(section, dict):
+            raise
+        wrong = {str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}
+        right = {key: section[key] for key in section if key not in wrong}
+        # What a misspelt key stands for has no value yet.
+        for key in wrong - model.model_fields.keys():
+            wrong = wrong | set(get_close_matches(key, model.model_fields, n=1))
+        return PartOfSection(model.model_validate(right), wrong)
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[str]:

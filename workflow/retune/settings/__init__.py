@@ -6,7 +6,12 @@ schema and the tables of config/README.md are generated from them (manual.py).
 
 from pydantic import model_validator
 
-from retune.settings.across import fp16_problems, problems_across, split_problems
+from retune.settings.across import (
+    PartOfSection,
+    fp16_problems,
+    problems_across,
+    split_problems,
+)
 from retune.settings.configure import ConfigureSettings
 from retune.settings.consolidate import ConsolidateSettings
 from retune.settings.dataset import (
@@ -38,6 +43,7 @@ __all__ = [
     "MODEL_PRESETS",
     "ModelSettings",
     "Params",
+    "PartOfSection",
     "PrepareSettings",
     "SPLITS",
     "TEXT_FORMATS",

@@ -3,7 +3,8 @@
 `configure` uses those again for what `auto` became.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,18 +27,37 @@ class Rule:
     problems: Callable[..., list[str]]
 
 
-def problems_across(sections: Mapping[str, Settings]) -> list[str]:
+class WrongKeyError(Exception):
+    """A rule asked for a key whose value is wrong."""
+
+
+class PartOfSection:
+    """What is right of a section in which some keys are wrong."""
+
+    def __init__(self, settings: Settings, wrong: Collection[str]) -> None:
+        """Take a section in which the wrong keys have their defaults."""
+        self._settings = settings
+        self._wrong = wrong
+
+    def __getattr__(self, key: str) -> Any:
+        """Return the value of a key that is right."""
+        if key in self._wrong:
+            raise WrongKeyError(key)
+        return getattr(self._settings, key)
+
+
+def problems_across(sections: Mapping[str, Settings | PartOfSection]) -> list[str]:
     """Return what these sections make impossible together, a line each.
 
     Args:
-        sections: By name. Rules of others are passed over.
+        sections: By name. Rules of others, and of wrong keys, are passed over.
     """
-    return [
-        problem
-        for rule in RULES
-        if sections.keys() >= set(rule.sections)
-        for problem in rule.problems(*(sections[name] for name in rule.sections))
-    ]
+    problems = []
+    for rule in RULES:
+        if sections.keys() >= set(rule.sections):
+            with suppress(WrongKeyError):
+                problems += rule.problems(*(sections[name] for name in rule.sections))
+    return problems
 
 
 def batch_problems(
