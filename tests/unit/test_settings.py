@@ -171,6 +171,16 @@ def test_a_rule_that_reads_a_wrong_key_waits_until_it_is_right_and_no_other_does
     assert "configure.precision: fp16, but" in fp16
 
 
+def test_keys_that_do_not_go_together_hide_no_rule_between_sections():
+    sections = {
+        "hardware": {"gpus_per_node": 3},
+        "configure": {"zero_stage": 0, "precision": "bf16", "global_batch_size": "16"},
+    }
+    within, across = problems_of({**MINIMAL, **sections})
+    assert "zero_stage: 0 with precision: bf16" in within
+    assert "configure.global_batch_size: 16 is not a multiple" in across
+
+
 def test_a_wrong_key_of_a_section_hides_no_rule_that_does_not_read_it():
     sections = {
         "hardware": None,

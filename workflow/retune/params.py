@@ -5,7 +5,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from retune.errors import RetuneError
 from retune.settings import Params, PartOfSection, Settings, problems_across
@@ -46,8 +46,10 @@ def right_parts(values: dict[str, Any]) -> dict[str, Settings | PartOfSection]:
 def right_part(model: type[Settings], section: Any) -> Settings | PartOfSection:
     """Return a section, or what is right of it.
 
+    Keys that are right by themselves are right, though they may not go together.
+
     Raises:
-        ValidationError: If that is nothing, or what is right of it goes not together.
+        ValidationError: If it is no mapping.
     """
     try:
         return model.model_validate(section)
@@ -59,7 +61,11 @@ def right_part(model: type[Settings], section: Any) -> Settings | PartOfSection:
         # What a misspelt key stands for has no value yet.
         for key in wrong - model.model_fields.keys():
             wrong = wrong | set(get_close_matches(key, model.model_fields, n=1))
-        return PartOfSection(model.model_validate(right), wrong)
+        values = {
+            key: TypeAdapter(model.model_fields[key].annotation).validate_python(value)
+            for key, value in right.items()
+        }
+        return PartOfSection(model.model_construct(**values), wrong)
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
