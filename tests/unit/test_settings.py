@@ -81,11 +81,6 @@ def test_problems_across_sections_are_named_together():
         ("model", {"source": "hub", "name": "a/b", "revision": "v1"}, "40 hex digits"),
         ("configure", {"offload_param": "cpu", "zero_stage": 2}, "zero_stage: 3"),
         ("configure", {"offload_optimizer": "nvme"}, "needs hardware.nvme_path"),
-        (
-            "configure",
-            {"offload_optimizer": "nvme", "zero_stage": 2},
-            "nvme needs zero",
-        ),
         ("configure", {"pipeline_stages": 2, "zero_stage": 2}, "needs zero_stage: 1"),
         ("configure", {"pipeline_stages": 2, "offload_param": "cpu"}, "none, not cpu"),
         ("configure", {"pipeline_stages": 3}, "2 ranks are not a multiple"),
@@ -169,6 +164,13 @@ def test_a_rule_that_reads_a_wrong_key_waits_until_it_is_right_and_no_other_does
     misspelt, fp16 = problems_of({**MINIMAL, **sections})
     assert "did you mean global_batch_size?" in misspelt
     assert "configure.precision: fp16, but" in fp16
+
+
+def test_a_disk_for_offloading_needs_two_things_and_both_are_told():
+    section = {"offload_optimizer": "nvme", "zero_stage": 2}
+    within, across = problems_of({**MINIMAL, "configure": section})
+    assert "offload_optimizer: nvme needs zero_stage: 3, not 2" in within
+    assert "offload_optimizer: nvme needs hardware.nvme_path" in across
 
 
 def test_keys_that_do_not_go_together_hide_no_rule_between_sections():
