@@ -12,24 +12,14 @@ from safetensors import safe_open
 
 from retune.errors import RetuneError
 from retune.models.published_weights import Facts, Tensors
+from retune.models.safetensors_headers import DTYPES
 from retune.publishing import sync
 from retune.training.tensor_hashes import tensor_sha256
 
 # Of the tensors' beginning in a safetensors file, bytes.
 ALIGNMENT = 8
-# What safetensors calls the dtypes that weights and buffers have.
-SAFETENSORS = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
+# PyTorch's names of dtypes -> what safetensors calls them.
+CODES = {name: code for code, name in DTYPES.items()}
 
 
 def size_of(tensor: dict[str, Any]) -> int:
@@ -80,7 +70,7 @@ def header_of(names: list[str], facts: Facts) -> bytes:
     for name in names:
         start, end = end, end + size_of(facts[name])
         header[name] = {
-            "dtype": SAFETENSORS[dtype_of(facts[name])],
+            "dtype": CODES[facts[name]["dtype"]],
             "shape": facts[name]["shape"],
             "data_offsets": [start, end],
         }
