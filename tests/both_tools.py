@@ -10,9 +10,11 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from retune.manual import ROOT
 from retune.stages import read_stages, with_what_follows
+from retune_dvc.resolve import RESOLVE_STAGE
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["snakemake.cli", "dvc.cli", "dvc.commands.status"])
@@ -28,11 +30,24 @@ def planned(folder: Path, environment: dict[str, str], *options: str) -> set[str
     return {row.split()[0] for row in rows[: rows.index("")]} - {"total", "train"}
 
 
-def stale(folder: Path) -> set[str]:
-    """Return the steps that DVC finds stale, and what follows them."""
+def stale(folder: Path, environment: dict[str, str]) -> set[str]:
+    """Return the steps that DVC finds stale, and what follows them.
+
+    What settings, code and files of the user's make stale it knows once its stage
+    `resolve` has run, as it does first in each `dvc repro`.
+    """
+    stages = read_stages(folder / "dvc.yaml")
+    status = read_status(folder)
+    if RESOLVE_STAGE in status:
+        command("dvc", folder, environment, "repro", "--quiet", RESOLVE_STAGE)
+        status = read_status(folder)
+    return set(with_what_follows(status, stages)) & set(stages)
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """Return what DVC finds changed, by stage."""
     shown = command("dvc", folder, dict(os.environ), "status", "--json")
-    status = json.loads(shown.splitlines()[-1])
-    return set(with_what_follows(status, read_stages(folder / "dvc.yaml")))
+    return json.loads(shown.splitlines()[-1])
 
 
 def command(tool: str, folder: Path, environment: dict[str, str], *words: str) -> str:

@@ -120,7 +120,7 @@ class VersionedRun:
 
     def stale(self) -> set[str]:
         """Return the steps that DVC finds stale, and what follows them."""
-        return stale(self.folder)
+        return stale(self.folder, self.environment())
 
     def is_quiet(self) -> bool:
         """Return whether both tools say that there is nothing to do."""
@@ -153,7 +153,7 @@ class VersionedRun:
         """Change settings in params.yaml."""
         path = self.folder / "params.yaml"
         params = yaml.safe_load(path.read_text())
-        params[section] |= settings
+        params[section] = params.get(section, {}) | settings
         path.write_text(yaml.safe_dump(params, sort_keys=False))
 
     def copy(self, target: Path) -> "VersionedRun":
@@ -171,18 +171,19 @@ def make_small_run(folder: Path, params: dict[str, Any]) -> VersionedRun:
     """Return a workspace under git and DVC with texts.jsonl and these settings."""
     run = VersionedRun(copy_workflow(folder), folder.parent / "calls")
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    with (folder / "texts.jsonl").open("w") as file:
-        for i in range(60):
-            words = [WORDS[(i * j + j) % 10] for j in range(8 + i % 7)]
-            file.write(json.dumps({"text": " ".join([f"Text {i}:", *words])}) + "\n")
-    edit(
-        folder / "dvc.yaml",
-        lambda stages: stages["download"]["deps"].append("texts.jsonl"),
-    )
+    write_texts(folder / "texts.jsonl")
     run.git("init", "--quiet")
     run("dvc", "remote", "add", "--default", "local", str(folder.parent / "remote"))
     run.commit("start")
     return run
+
+
+def write_texts(path: Path) -> None:
+    """Write the user's file."""
+    with path.open("w") as file:
+        for i in range(60):
+            words = [WORDS[(i * j + j) % 10] for j in range(8 + i % 7)]
+            file.write(json.dumps({"text": " ".join([f"Text {i}:", *words])}) + "\n")
 
 
 def suspend_step(run: subprocess.Popen[str], step: str) -> psutil.Process:

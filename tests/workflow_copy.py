@@ -6,7 +6,7 @@ from pathlib import Path
 from retune.manual import ROOT
 
 FILES = "Snakefile", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore"
-FOLDERS = "workflow", "profiles", "envs", ".dvc"
+FOLDERS = "workflow", "profiles", "envs", ".dvc", "resolved"
 
 
 def copy_workflow(target: Path) -> Path:

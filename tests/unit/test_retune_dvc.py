@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -10,20 +11,35 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from retune.manual import ROOT
 from retune.params import read_params
-from retune.stages import read_stage, read_stages
+from retune.stages import read_stages
 from retune_dvc import recordable
 from retune_dvc.commands import DoubtError, reason_in
 from retune_dvc.events import JobEvents
 from retune_dvc.fingerprints import TIMESTAMP, fingerprint_files
 from retune_dvc.marks import get_time, kept_times, make_replaceable, set_time
 from retune_dvc.memory import MEMORY, Memory, read_lock, recall, remember
-from retune_dvc.reconcile import Look, is_only_respelled, wanted_steps
+from retune_dvc.reconcile import Look, wanted_steps
 from retune_dvc.recordable import check_recordable
+from retune_dvc.resolve import resolve
+from retune_dvc.workflow import Workflow
 
 STAGES = read_stages(ROOT / "dvc.yaml")
 WRITTEN = yaml.safe_load((ROOT / "params.yaml").read_text())
 SETTINGS = read_params(WRITTEN)
 NO_FILES = {"dataset": [], "model": []}
+
+
+def workflow(**changes):
+    """Return the workflow as it is where the Snakefile is Snakemake's default."""
+    values = {
+        "snakefile": os.path.abspath("Snakefile"),
+        "stages": ROOT / "dvc.yaml",
+        "rules": {name: name for name in STAGES},
+        "outputs": {name: list(stage.outs) for name, stage in STAGES.items()},
+        "benchmarks": {name: [] for name in STAGES},
+        "code": {name: [] for name in STAGES},
+    }
+    return Workflow(**values | changes)
 
 
 @pytest.fixture
@@ -32,57 +48,66 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RETUNE_NO_DVC", raising=False)
     (tmp_path / ".dvc").mkdir()
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    for name in ("params.yaml", "dvc.yaml"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
     return tmp_path
 
 
-def look(**changes):
-    outputs = {name: list(stage.outs) for name, stage in STAGES.items()}
-    values = {"used": SETTINGS, "stages": STAGES, "outputs": outputs, "memories": {}}
-    return Look(**values | changes)
+def look():
+    return Look(SETTINGS, STAGES, resolve(SETTINGS, NO_FILES), workflow(), {})
 
 
 def test_a_run_of_the_file_is_recordable(folder):
-    check_recordable(SETTINGS, STAGES, NO_FILES)
+    check_recordable(SETTINGS, STAGES, workflow())
 
 
 def test_an_unknown_snakemake_is_in_doubt(folder, monkeypatch):
     monkeypatch.setattr(recordable.snakemake, "__version__", "10.0.0")
     with pytest.raises(DoubtError, match=r"Snakemake 10\.0\.0 is not known to retune"):
-        check_recordable(SETTINGS, STAGES, NO_FILES)
+        check_recordable(SETTINGS, STAGES, workflow())
 
 
 def test_without_dvc_installed_a_run_is_not_recordable(folder, monkeypatch):
     monkeypatch.setattr(recordable, "find_spec", lambda name: None)
     with pytest.raises(DoubtError, match="dvc is not installed"):
-        check_recordable(SETTINGS, STAGES, NO_FILES)
+        check_recordable(SETTINGS, STAGES, workflow())
 
 
-def test_a_file_that_nobody_names_any_more_is_in_doubt(folder):
-    stage = STAGES["download"]
-    deps = (*stage.deps, "old.jsonl")
-    stages = STAGES | {"download": type(stage)(stage.params, deps, stage.outs)}
-    with pytest.raises(DoubtError, match=r"remove old\.jsonl from the deps"):
-        check_recordable(SETTINGS, stages, NO_FILES)
-    check_recordable(SETTINGS, stages, {"dataset": ["./old.jsonl"], "model": []})
-
-
-def test_a_dollar_in_a_name_is_written_as_dvc_wants_it(folder):
-    names = {"dataset": ["${home}.jsonl"], "model": []}
-    with pytest.raises(DoubtError) as doubt:
-        check_recordable(SETTINGS, STAGES, names)
-    name = str(doubt.value).removeprefix("add ").partition(" to the deps")[0]
-    assert name == "\\${home}.jsonl"
-    entry = {"deps": [*STAGES["download"].deps, name], "params": ["dataset"]}
-    check_recordable(SETTINGS, STAGES | {"download": read_stage(entry)}, names)
-
-
-def test_a_setting_that_a_stage_reads_must_be_written(folder):
-    values = {**WRITTEN, "hardware": {"nodes": 1}}
+def test_what_params_yaml_leaves_out_is_no_doubt(folder):
+    values = {name: WRITTEN[name] for name in ("dataset", "model")}
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
-    wanted = r"lacks hardware\.accelerator, which DVC wants to see; its default is cpu"
-    with pytest.raises(DoubtError, match=wanted):
-        check_recordable(read_params(values), STAGES, NO_FILES)
+    check_recordable(read_params(values), STAGES, workflow())
+
+
+def test_settings_that_are_not_those_of_the_file_are_in_doubt(folder):
+    values = {name: WRITTEN[name] for name in ("dataset", "model")}
+    with pytest.raises(DoubtError, match=r"settings are not those of params\.yaml"):
+        check_recordable(read_params(values), STAGES, workflow())
+    (folder / "params.yaml").unlink()
+    with pytest.raises(DoubtError, match=r"there is no params\.yaml here"):
+        check_recordable(read_params(values), STAGES, workflow())
+
+
+def test_without_a_dvc_yaml_the_doubt_says_what_writes_one(folder):
+    (folder / "dvc.yaml").unlink()
+    with pytest.raises(DoubtError, match=r"`python -m retune_dvc init` writes it"):
+        check_recordable(SETTINGS, STAGES, workflow())
+    other = workflow(
+        snakefile="/opt/my retune/Snakefile",
+        rules={name: f"tune_{name}" for name in STAGES},
+    )
+    command = (
+        "`python -m retune_dvc init --snakefile '/opt/my retune/Snakefile'"
+        " --rules 'tune_*'` writes it"
+    )
+    with pytest.raises(DoubtError, match=re.escape(command)):
+        check_recordable(SETTINGS, STAGES, other)
+
+
+def test_outputs_that_dvc_yaml_does_not_name_are_in_doubt(folder):
+    outputs = workflow().outputs | {"report": ["models/tuned/README.md", "other.html"]}
+    with pytest.raises(DoubtError, match=r"dvc\.yaml does not say what report writes"):
+        check_recordable(SETTINGS, STAGES, workflow(outputs=outputs))
 
 
 @pytest.mark.parametrize("text", ["<<<<<<< HEAD\n", "- a list\n", "\x00"])
@@ -133,40 +158,6 @@ def test_a_link_into_the_cache_is_replaced_by_a_file_of_its_own(folder):
     assert get_time("output") == before
     assert not (folder / "output").samefile(cached)
     assert cached.stat().st_mode & 0o777 == 0o444
-
-
-def test_another_spelling_of_the_settings_is_told_from_a_change():
-    params = {"changed deps": {"params.yaml": {"finetune": "modified"}}}
-
-    def respelled(changes, section):
-        lock = {"finetune": {"params": {"params.yaml": {"finetune": section}}}}
-        return is_only_respelled("finetune", changes, lock, look())
-
-    written = WRITTEN["finetune"]
-    assert respelled([params], {**written, "seed": 0, "epochs": "1.0e+00"})
-    assert not respelled([params], {**written, "seed": 1})
-    assert not respelled([params], {**written, "no_such_setting": 1})
-    assert not respelled([params], None)
-    assert not respelled(
-        [params, {"changed outs": {"metrics/finetune.json": "modified"}}], written
-    )
-    assert not respelled([{"changed deps": {"data/tokens": "modified"}}], written)
-    assert not respelled(["changed checksum"], written)
-
-
-def test_one_setting_of_a_section_is_respelled_only_if_it_is_equal():
-    params = {"changed deps": {"params.yaml": {"evaluate": "modified"}}}
-
-    def respelled(accelerator):
-        recorded = {
-            "evaluate": WRITTEN["evaluate"],
-            "hardware.accelerator": accelerator,
-        }
-        lock = {"baseline": {"params": {"params.yaml": recorded}}}
-        return is_only_respelled("baseline", [params], lock, look())
-
-    assert respelled("cpu")
-    assert not respelled("cuda")
 
 
 @pytest.mark.parametrize(

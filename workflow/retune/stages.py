@@ -8,20 +8,30 @@ from typing import Any
 import yaml
 
 STAGES = Path("dvc.yaml")
-# How `${` is written in dvc.yaml, where it would begin a variable.
-DVC_DOLLAR = "\\${"
+# Of what a stage reads, these hold the settings with their defaults, and the user's
+# files that a section names.
+RESOLVED_PARAMS = "resolved/params.yaml"
+USER_FILES = {
+    "resolved/dataset_files.txt": "dataset",
+    "resolved/model_files.txt": "model",
+}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: settings, files and folders read, and written.
+    """One stage: what it reads, and what it writes.
 
-    A setting is a section of params.yaml, or one key of it: `hardware.accelerator`.
+    Attributes:
+        params: Settings: sections of params.yaml, or one key: `hardware.accelerator`.
+        deps: Files and folders that other stages write.
+        outs: Files and folders that it writes.
+        user_files: The sections that name files of the user's which it reads.
     """
 
     params: tuple[str, ...]
     deps: tuple[str, ...]
     outs: tuple[str, ...]
+    user_files: tuple[str, ...] = ()
 
     def reads(self, other: "Stage") -> bool:
         """Return whether an output of another stage is among this one's inputs."""
@@ -50,10 +60,16 @@ def read_stage(entry: dict[str, Any]) -> Stage:
     outs = (
         path for kind in ("outs", "metrics", "plots") for path in entry.get(kind, [])
     )
+    deps = entry.get("deps", [])
     return Stage(
-        params=tuple(entry.get("params", [])),
-        deps=tuple(path.replace(DVC_DOLLAR, "${") for path in entry.get("deps", [])),
+        params=tuple(
+            name
+            for files in entry.get("params", [])
+            for name in files.get(RESOLVED_PARAMS, [])
+        ),
+        deps=tuple(path for path in deps if path not in USER_FILES),
         outs=tuple(o if isinstance(o, str) else next(iter(o)) for o in outs),
+        user_files=tuple(USER_FILES[path] for path in deps if path in USER_FILES),
     )
 
 
@@ -78,8 +94,3 @@ def with_what_comes_before(names: Iterable[str], stages: dict[str, Stage]) -> li
 def section_of(setting: str) -> str:
     """Return the section of a setting, or a section itself."""
     return setting.partition(".")[0]
-
-
-def is_code(path: str) -> bool:
-    """Return whether an input is part of the workflow, and not data."""
-    return path.startswith("workflow/")

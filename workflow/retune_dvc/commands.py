@@ -26,13 +26,18 @@ def call_dvc(*arguments: str) -> str:
     return output
 
 
-def call_snakemake(*arguments: str) -> str:
+def call_snakemake(snakefile: str, *arguments: str) -> str:
     """Run Snakemake here, without this package; return its standard output.
+
+    Args:
+        snakefile: That of the run.
+        *arguments: What else it is called with.
 
     Raises:
         DoubtError: With the end of its messages.
     """
-    code, output, errors = run("snakemake", "--nolock", *arguments, **{NESTED: "1"})
+    options = ("--nolock", "--snakefile", snakefile)
+    code, output, errors = run("snakemake", *options, *arguments, **{NESTED: "1"})
     if code:
         last = (errors.strip().splitlines() or ["no reason given"])[-1]
         raise DoubtError(f"snakemake {arguments[0]}: {last}")

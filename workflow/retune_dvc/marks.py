@@ -6,19 +6,18 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from retune.stages import Stage, is_code
+from retune.stages import Stage
 from retune_dvc.commands import DoubtError, call_snakemake
 from retune_dvc.fingerprints import TIMESTAMP
+from retune_dvc.workflow import Workflow
 
 # Older than anything a run writes, so that what a run writes is newer.
 ADOPTED_NS = 10**18
 STALE_NS = 10**9
 
-Outputs = dict[str, list[str]]
-
 
 def mark_up_to_date(
-    names: list[str], timed: list[str], stages: dict[str, Stage], outputs: Outputs
+    names: list[str], timed: list[str], stages: dict[str, Stage], workflow: Workflow
 ) -> None:
     """Let Snakemake believe that it made these steps' outputs as they are.
 
@@ -26,27 +25,28 @@ def mark_up_to_date(
         names: The steps to mark.
         timed: The steps to get new times, these included, in the order of the run.
         stages: From dvc.yaml.
-        outputs: What each rule of Snakemake writes, its benchmark file too.
+        workflow: Whose rules write the outputs.
     """
     # --touch writes Snakemake's metadata: settings, set of inputs, their checksums.
+    rules = workflow.rules_of(names)
     call_snakemake(
+        workflow.snakefile,
         *["--touch", "--forceall", "--cores", "1"],
-        *["--allowed-rules", *names, "--", *names],
+        *["--allowed-rules", *rules, "--", *rules],
     )
     for name in timed:
         # Of code Snakemake compares checksums, of all else only times.
-        inputs = [path for path in stages[name].deps if not is_code(path)]
-        time = max([ADOPTED_NS, *(get_time(path) for path in inputs)])
-        for path in filter(os.path.exists, outputs[name]):
+        time = max([ADOPTED_NS, *map(get_time, stages[name].deps)])
+        for path in filter(os.path.exists, workflow.timed_files(name)):
             set_time(path, time)
 
 
-def mark_stale(names: list[str], outputs: Outputs) -> None:
+def mark_stale(names: list[str], workflow: Workflow) -> None:
     """Make Snakemake forget how it made these steps' outputs."""
-    paths = [path for name in names for path in outputs[name]]
+    paths = [path for name in names for path in workflow.timed_files(name)]
     # It fails where there was nothing to forget, after it has forgotten the rest.
     with suppress(DoubtError):
-        call_snakemake("--cleanup-metadata", *paths)
+        call_snakemake(workflow.snakefile, "--cleanup-metadata", *paths)
     for path in filter(os.path.exists, paths):
         set_time(path, STALE_NS)
 

@@ -10,26 +10,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from retune.publishing import MANIFEST
-from retune.settings import Params, Settings
-from retune.stages import Stage, read_stages, with_what_comes_before, with_what_follows
+from retune.settings import Params
+from retune.stages import (
+    STAGES,
+    Stage,
+    read_stages,
+    with_what_comes_before,
+    with_what_follows,
+)
 from retune.training.checkpoint_files import find_damage
 from retune_dvc.commands import DoubtError, call_dvc, call_snakemake
 from retune_dvc.fingerprints import fingerprint_files
-from retune_dvc.marks import Outputs, mark_stale, mark_up_to_date
-from retune_dvc.memory import (
-    Memory,
-    read_lock,
-    read_settings,
-    recall,
-    remember,
-    state_of,
-    value_of,
-)
+from retune_dvc.marks import mark_stale, mark_up_to_date
+from retune_dvc.memory import Memory, read_lock, recall, remember, state_of
 from retune_dvc.recordable import check_recordable
+from retune_dvc.resolve import (
+    Resolved,
+    is_recorded,
+    read_resolved,
+    record_resolved,
+    resolve,
+)
 from retune_dvc.run_cache import restore
+from retune_dvc.workflow import Workflow
 
 # Snakemake's options with which it runs no step.
 ONLY_LOOKING = (
@@ -50,7 +54,8 @@ class Look:
     Attributes:
         used: The settings of this run.
         stages: From dvc.yaml, in the order of the run.
-        outputs: What each rule of Snakemake writes.
+        resolved: What the stages of DVC go by in this run.
+        workflow: The steps as rules.
         memories: Each stage as it is now.
         problem: Why this run is not recorded with DVC, None if it is.
         messages: What the user should know.
@@ -58,28 +63,29 @@ class Look:
 
     used: Params
     stages: dict[str, Stage]
-    outputs: Outputs
+    resolved: Resolved
+    workflow: Workflow
     memories: dict[str, Memory]
     problem: str | None = None
     messages: list[str] = field(default_factory=list)
 
 
 def reconcile(
-    used: Params, outputs: Outputs, local_sources: dict[str, list[str]]
+    used: Params, user_files: dict[str, list[str]], workflow: Workflow
 ) -> Look:
     """Mark outputs up to date or stale as DVC sees them; bring back what it has.
 
     Args:
         used: The settings of this run.
-        outputs: What each rule of Snakemake writes.
-        local_sources: The user's files that `dataset` and `model` name.
+        user_files: The user's files that `dataset` and `model` name.
+        workflow: The steps as rules.
     """
-    stages = read_stages()
+    stages = read_stages(STAGES if STAGES.exists() else workflow.stages)
     recalled = recall()
     memories = {name: recalled.get(name, Memory()) for name in stages}
-    look = Look(used, stages, outputs, memories)
+    look = Look(used, stages, resolve(used, user_files), workflow, memories)
     try:
-        check_recordable(used, stages, local_sources)
+        check_recordable(used, stages, workflow)
     except DoubtError as doubt:
         look.problem = str(doubt)
         return look
@@ -93,40 +99,41 @@ def reconcile(
 def compare(look: Look) -> None:
     """Ask DVC if anything has moved, and act on what it says."""
     stages, memories = look.stages, look.memories
-    lock, settings = read_lock(), read_settings()
-    states = {name: state_of(name, stages, lock, settings) for name in stages}
+    lock = read_lock()
+    states = {n: state_of(n, s, lock, look.resolved) for n, s in stages.items()}
     moved = {name for name in stages if states[name] != memories[name].state}
-    if not moved and all(memory.clean for memory in memories.values()):
+    resolved = [name for name in stages if is_resolved(name, look)]
+    is_known = not moved and all(memory.clean for memory in memories.values())
+    if is_known and len(resolved) == len(stages) and is_recorded(look.resolved):
         return
-    if not lock and not any(memory.made for memory in memories.values()):
-        return  # a first run: nobody knows anything yet
     options = read_options()
     runs_steps = not any(getattr(options, name, None) for name in ONLY_LOOKING)
+    if runs_steps:
+        record_resolved(look.resolved)
+        resolved = list(stages)
+    if not lock and not any(memory.made for memory in memories.values()):
+        return  # a first run: nobody knows anything yet
     if not moved and not runs_steps:
         return
 
-    status = read_status()
-    clean = [name for name in stages if name in lock and name not in status]
-    respelled = [
-        name for name in status if is_only_respelled(name, status[name], lock, look)
-    ]
-    up_to_date = [name for name in stages if name in [*clean, *respelled]]
+    status = read_status(stages)
+    clean = [n for n in stages if n in lock and n in resolved and n not in status]
     changed_by_others = [
         name
         for name in stages
         if name in lock
-        and name not in up_to_date
-        and any(map(os.path.exists, look.outputs[name]))
+        and name not in clean
+        and any(map(os.path.exists, look.workflow.outputs[name]))
         and fingerprint_files(stages[name].outs) != memories[name].made
     ]
     if changed_by_others:
-        mark_stale(changed_by_others, look.outputs)
-    adopt([name for name in up_to_date if name in moved], up_to_date, look)
+        mark_stale(changed_by_others, look.workflow)
+    adopt([name for name in clean if name in moved], clean, look)
     keep(look, clean)
     if not runs_steps or len(clean) == len(stages):
         return
 
-    left_over = [*respelled, *find_left_over(look, status, lock)]
+    left_over = find_left_over(look, status, lock)
     if left_over:
         record(left_over, look, "recorded with DVC, from an earlier run")
     forced = options.forceall or options.force or options.forcerun
@@ -153,7 +160,7 @@ def adopt(names: list[str], up_to_date: list[str], look: Look) -> None:
     stages = look.stages
     # They get new times, and so must those that were made of them.
     timed = [name for name in with_what_follows(names, stages) if name in up_to_date]
-    mark_up_to_date(names, timed, stages, look.outputs)
+    mark_up_to_date(names, timed, stages, look.workflow)
     for name in timed:
         look.memories[name].made = fingerprint_files(stages[name].outs)
     # Times no longer tell the other readers that their inputs are not what they were.
@@ -163,7 +170,7 @@ def adopt(names: list[str], up_to_date: list[str], look: Look) -> None:
         if name not in up_to_date and any(stage.reads(stages[n]) for n in timed)
     ]
     if readers:
-        mark_stale(readers, look.outputs)
+        mark_stale(readers, look.workflow)
 
 
 def keep(look: Look, clean: list[str], to_ask: Iterable[str] = ()) -> None:
@@ -174,9 +181,9 @@ def keep(look: Look, clean: list[str], to_ask: Iterable[str] = ()) -> None:
         clean: The steps that are as in dvc.lock.
         to_ask: The steps of which the next look is to ask DVC, whatever it sees.
     """
-    lock, settings = read_lock(), read_settings()
+    lock = read_lock()
     for name, memory in look.memories.items():
-        state = state_of(name, look.stages, lock, settings)
+        state = state_of(name, look.stages[name], lock, look.resolved)
         memory.state = "" if name in to_ask else state
         memory.clean = name in clean
     remember(look.memories)
@@ -188,32 +195,19 @@ def record(names: list[str], look: Look, why: str) -> None:
     look.messages.append(f"{why}: {', '.join(names)}")
 
 
-def is_only_respelled(
-    name: str, changes: list[Any], lock: dict[str, Any], look: Look
+def is_all_resolved(
+    used: Params, user_files: dict[str, list[str]], workflow: Workflow
 ) -> bool:
-    """Return whether all that DVC finds changed are other words for the same settings.
-
-    DVC compares what is written, so that a default that is spelt out is new to it.
-    """
-    if name not in lock or any(set(change) != {"changed deps"} for change in changes):
-        return False
-    if any(set(change["changed deps"]) != {"params.yaml"} for change in changes):
-        return False
-    recorded = lock[name]["params"]["params.yaml"]
-    return all(
-        means(recorded.get(setting), value_of(setting, look.used))
-        for setting in look.stages[name].params
-    )
+    """Return whether `resolved/` is what a run with these settings goes by."""
+    stages = read_stages(STAGES if STAGES.exists() else workflow.stages)
+    look = Look(used, stages, resolve(used, user_files), workflow, {})
+    return all(is_resolved(name, look) for name in stages)
 
 
-def means(written: Any, settings: Any) -> bool:
-    """Return whether a section, or one value, as written means these settings."""
-    if not isinstance(settings, Settings):
-        return written == settings
-    try:
-        return type(settings).model_validate(written or {}) == settings
-    except ValidationError:
-        return False
+def is_resolved(name: str, look: Look) -> bool:
+    """Return whether `resolved/` says of a stage what this run goes by."""
+    stage = look.stages[name]
+    return read_resolved().read_by(name, stage) == look.resolved.read_by(name, stage)
 
 
 def find_left_over(
@@ -241,15 +235,20 @@ def is_as_written(outs: Iterable[str]) -> bool:
     return not any(map(find_damage, folders))
 
 
-def read_status() -> dict[str, list[Any]]:
-    """Return what DVC finds changed, by stage; stages as in dvc.lock are not in it."""
-    return json.loads(call_dvc("status", "--json") or "{}")
+def read_status(stages: Iterable[str]) -> dict[str, list[Any]]:
+    """Return what DVC finds changed of these stages; one as in dvc.lock is not in it.
+
+    DVC tells of all stages of the repository, which may have others.
+    """
+    status = json.loads(call_dvc("status", "--json") or "{}")
+    return {name: status[name] for name in stages if name in status}
 
 
 def wanted_steps(targets: list[str], look: Look) -> list[str]:
     """Return the steps behind these targets, rules or files."""
+    rules, outputs = look.workflow.rules, look.workflow.outputs
     makers = {
-        target: name for name in look.stages for target in [name, *look.outputs[name]]
+        target: name for name in look.stages for target in [rules[name], *outputs[name]]
     }
     if not targets or any(target not in makers for target in targets):
         return list(look.stages)  # train, all
@@ -258,11 +257,13 @@ def wanted_steps(targets: list[str], look: Look) -> list[str]:
 
 def planned_steps(look: Look) -> set[str]:
     """Return the steps that Snakemake would run for the main job."""
-    table = call_snakemake("--summary").splitlines()
+    workflow = look.workflow
+    target = workflow.rules["report"]
+    table = call_snakemake(workflow.snakefile, "--summary", "--", target).splitlines()
     columns = table[0].split("\t")
     rows = [dict(zip(columns, row.split("\t"), strict=False)) for row in table[1:]]
     planned = {row["output_file"] for row in rows if row["plan"] != "no update"}
-    return {n for n in look.stages if not planned.isdisjoint(look.outputs[n])}
+    return {n for n in look.stages if not planned.isdisjoint(look.workflow.outputs[n])}
 
 
 def read_options() -> Any:

@@ -7,11 +7,11 @@ from retune.stages import with_what_follows
 from retune_dvc.commands import DoubtError, call_dvc
 from retune_dvc.damaged import drop_damaged
 from retune_dvc.fingerprints import fingerprint_files
-from retune_dvc.hold import Hold
+from retune_dvc.hold import Hold, can_hold
 from retune_dvc.marks import kept_times, mark_stale
-from retune_dvc.memory import read_lock, read_settings, remember, state_of
-from retune_dvc.reconcile import Look
-from retune_dvc.recordable import is_of_the_file
+from retune_dvc.memory import read_lock, remember, state_of
+from retune_dvc.reconcile import Look, is_resolved
+from retune_dvc.resolve import RESOLVE_STAGE, RESOLVED_FILES
 from retune_dvc.run_cache import CACHED, would_restore
 
 
@@ -29,14 +29,20 @@ class Recorder:
         self._doubtful: list[str] = []
 
     def hold(self, steps: Iterable[str]) -> None:
-        """Keep other DVC commands away from what these steps are to write.
+        """Keep other DVC commands away from what these steps write, and from all else.
+
+        Of the steps that this run does not make they may read the outputs.
 
         Raises:
-            DoubtError: If one works on it now.
+            DoubtError: If one works on any of it now.
         """
+        to_write = set(steps)
+        if not can_hold():
+            return
         try:
-            for step in self._known(steps):
-                self._hold.take(step, self._look.stages[step].outs)
+            self._hold.take(RESOLVE_STAGE, RESOLVED_FILES, to_write=False)
+            for step, stage in self._look.stages.items():
+                self._hold.take(step, stage.outs, to_write=step in to_write)
         except DoubtError:
             self._hold.release_all()
             raise
@@ -50,7 +56,7 @@ class Recorder:
         """
         if step not in self._look.stages:
             return
-        self._inputs[step] = fingerprint_files(self._look.stages[step].deps)
+        self._inputs[step] = self._state_of_inputs(step)
         (CACHED / step).unlink(missing_ok=True)
         if not forced and not self.problem and would_restore(step):
             self._hold.release(step)  # its job works on them as DVC
@@ -63,11 +69,10 @@ class Recorder:
         if step not in stages or step in self._finished:
             return
         self._finished.add(step)
-        self._hold.release(step)
         (CACHED / step).unlink(missing_ok=True)
         for follower in with_what_follows([step], stages):
             memories[follower].state = ""  # the next look has to ask
-        if fingerprint_files(stages[step].deps) == self._inputs.get(step):
+        if self._state_of_inputs(step) == self._inputs.get(step):
             memories[step].made = fingerprint_files(stages[step].outs)
             remember(memories)
             if not self.problem:
@@ -81,11 +86,11 @@ class Recorder:
         """Settle what is left at the end of a run; return what the user should know."""
         for step in self._known(finished):
             self.finished(step)
-        self._hold.release_all()
         for step in self._known(self._pending):
             self._try_to_record(step)
+        self._hold.release_all()
         if self._doubtful:
-            mark_stale(self._doubtful, self._look.outputs)
+            mark_stale(self._doubtful, self._look.workflow)
         return [
             f"not recorded with DVC: {step}: {reason}; the next run tries again"
             for step, reason in self._pending.items()
@@ -97,6 +102,11 @@ class Recorder:
     def _known(self, steps: Iterable[str]) -> list[str]:
         steps = set(steps)
         return [step for step in self._look.stages if step in steps]
+
+    def _state_of_inputs(self, step: str) -> str:
+        """Return what changes with data or code that a step reads."""
+        read = [*self._look.stages[step].deps, *self._look.workflow.code[step]]
+        return fingerprint_files(read)
 
     def _try_to_record(self, step: str) -> None:
         try:
@@ -113,15 +123,19 @@ class Recorder:
         Raises:
             DoubtError: If that cannot be done now.
         """
-        stages, memory = self._look.stages, self._look.memories[step]
-        if not is_of_the_file(self._look.used, stages[step].params):
-            raise DoubtError("params.yaml was changed since the run began")
-        if fingerprint_files(stages[step].outs) != memory.made:
+        stage, memory = self._look.stages[step], self._look.memories[step]
+        if not is_resolved(step, self._look):
+            raise DoubtError("another run has written resolved/ since this one began")
+        if fingerprint_files(stage.outs) != memory.made:
             raise DoubtError("somebody changed its outputs")
-        with kept_times([p for p in self._look.outputs[step] if os.path.isfile(p)]):
+        outputs = self._look.workflow.outputs[step]
+        with (
+            self._hold.left_to_dvc(step, stage.outs),
+            kept_times([path for path in outputs if os.path.isfile(path)]),
+        ):
             drop_damaged(step)
             call_dvc("commit", "--force", step)
-        memory.made = fingerprint_files(stages[step].outs)
-        memory.state = state_of(step, stages, read_lock(), read_settings())
+        memory.made = fingerprint_files(stage.outs)
+        memory.state = state_of(step, stage, read_lock(), self._look.resolved)
         memory.clean = True
         remember(self._look.memories)

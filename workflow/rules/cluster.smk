@@ -33,7 +33,7 @@ CPUS_PER_GPU, CPUS_PER_CPU_RANK, CPUS_PER_STEP = 8, 4, 4
 
 def own(step, resource):
     """Return what the profile's set-resources give a step, None if nothing."""
-    resources = workflow.resource_settings.overwrite_resources.get(step, {})
+    resources = workflow.resource_settings.overwrite_resources.get(RULES[step], {})
     return resources[resource].raw if resource in resources else None
 
 

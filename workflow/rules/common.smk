@@ -5,14 +5,13 @@ from pathlib import Path
 from shlex import quote
 
 from snakemake.exceptions import WorkflowError
-from snakemake.io import contains_wildcard
 
 import retune
 from retune.errors import RetuneError
-from retune.sources.local_sources import find_local_sources
 from retune.params import read_params
+from retune.sources.file_hashes import list_with_md5
+from retune.sources.local_sources import find_local_sources
 from retune.steps import CODE
-from retune_dvc.fingerprints import fingerprint_files
 from retune_dvc.run_cache import CACHED
 
 try:
@@ -23,6 +22,11 @@ except RetuneError as error:
 
 LIBRARY = Path(retune.__file__).parent
 
+# The name of each step in this workflow; one that uses it as a module may add a prefix.
+RULES = {step: workflow.modifier.modify_rulename(step) for step in CODE}
+# The rules of a module run under the hooks of the workflow that uses it.
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+
 # Doubled braces are Snakemake's: it formats the prefix once.
 shell.prefix(
     "set -euo pipefail;"
@@ -32,7 +36,7 @@ shell.prefix(
     # A step's result that DVC's cache has is brought back instead of made; DVC is in
     # the environment of Snakemake.
     f" brought_back() {{{{ [ -e {CACHED}/$1 ] &&"
-    f" {quote(sys.executable)} -m retune_dvc $1; }}}}; "
+    f" {quote(sys.executable)} -m retune_dvc restore $1; }}}}; "
     # In a job of a cluster: what is stopped goes on in the same job.
     + ("export RETUNE_REQUEUE=1; " if workflow.remote_exec else "")
 )
@@ -46,18 +50,13 @@ def section(name):
     return lambda wildcards: getattr(PARAMS, name).model_dump_json()
 
 
-def watched(section):
-    """Return the user's files that Snakemake looks after as inputs."""
-    return [path for path in LOCAL_SOURCES[section] if not contains_wildcard(path)]
+def user_files(section):
+    """Return the user's files that a section names, with the MD5 of each.
 
-
-def stamp(section):
-    """Return what changes with the user's other files, whose names hold {name}.
-
-    No input of Snakemake's can be called so, but changed params rerun a step, too.
+    A step sees by its params that they have changed, not by inputs: Snakemake goes by
+    the age of these, so a file that was copied with its old date would go unnoticed.
     """
-    others = [path for path in LOCAL_SOURCES[section] if contains_wildcard(path)]
-    return lambda wildcards: fingerprint_files(others) if others else ""
+    return lambda wildcards: list_with_md5(LOCAL_SOURCES[section])
 
 
 def code(step):

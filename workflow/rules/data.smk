@@ -5,7 +5,6 @@
 
 rule download:
     input:
-        sources=watched("dataset"),
         code=code("download"),
     output:
         raw=directory("data/raw"),
@@ -18,7 +17,7 @@ rule download:
         "../../envs/data.yaml"
     params:
         settings=section("dataset"),
-        others=stamp("dataset"),
+        files=user_files("dataset"),
     message:
         "Bringing the dataset here"
     shell:
@@ -29,7 +28,6 @@ rule download:
 
 rule fetch:
     input:
-        sources=watched("model"),
         code=code("fetch"),
     output:
         base=directory("models/base"),
@@ -42,7 +40,7 @@ rule fetch:
         "../../envs/train.yaml"
     params:
         settings=section("model"),
-        others=stamp("model"),
+        files=user_files("model"),
     message:
         "Bringing the base model here"
     shell:

@@ -1,5 +1,6 @@
 # Snakemake and DVC agree on what is up to date; workflow/retune_dvc says how.
 # Included last: what each rule writes must be known.
+import functools
 import os
 
 from snakemake.logging import logger
@@ -7,25 +8,60 @@ from snakemake.logging import logger
 from retune_dvc.commands import NESTED, DoubtError
 from retune_dvc.events import JobEvents
 from retune_dvc.marks import make_replaceable
-from retune_dvc.reconcile import reconcile
+from retune_dvc.reconcile import is_all_resolved, reconcile
 from retune_dvc.record import Recorder
+from retune_dvc.recordable import uses_dvc
+from retune_dvc.workflow import Workflow
+
+
+def as_steps():
+    """Return the rules of this workflow as steps."""
+    rules = {
+        step: workflow.get_rule(name)
+        for step, name in RULES.items()
+        if workflow.is_rule(name)
+    }
+    return Workflow(
+        snakefile=str(workflow.main_snakefile),
+        stages=LIBRARY.parents[1] / "dvc.yaml",
+        rules={step: rule.name for step, rule in rules.items()},
+        outputs={step: list(map(str, rule.output)) for step, rule in rules.items()},
+        benchmarks={
+            step: [str(rule.benchmark)] if rule.benchmark else []
+            for step, rule in rules.items()
+        },
+        code={step: code(step) for step in rules},
+    )
 
 
 def begin_with_dvc():
     """Let Snakemake know what DVC knows, and follow the steps from here on."""
-    # DVC sets DVC_STAGE for what it drives, and records that itself.
-    if not workflow.is_main_process or {"DVC_STAGE", NESTED} & set(os.environ):
+    if not workflow.is_main_process or NESTED in os.environ:
         return None
-    # Snakemake goes by the age of a benchmark file, too.
-    outputs = {}
-    for step in workflow.rules:
-        files = [*step.output, *([step.benchmark] if step.benchmark else [])]
-        outputs[step.name] = [str(path) for path in files]
-    look = reconcile(PARAMS, outputs, LOCAL_SOURCES)
+    # DVC sets DVC_STAGE for what it drives, and records that itself.
+    if "DVC_STAGE" in os.environ:
+        check_resolved()
+        return None
+    if not STEPS.stages.exists():
+        logger.warning(f"not recorded with DVC: {STEPS.stages} is missing")
+        return None
+    look = reconcile(PARAMS, LOCAL_SOURCES, STEPS)
     for message in look.messages:
         logger.warning(message)
+    # Elsewhere a line when steps are run is enough.
+    if look.problem and uses_dvc():
+        logger.warning(f"not recorded with DVC: {look.problem}")
     logger.addHandler(JobEvents(start_step, finish_step))
     return Recorder(look)
+
+
+def check_resolved():
+    """Stop if DVC would record another run than the one which it drives."""
+    if not is_all_resolved(PARAMS, LOCAL_SOURCES, STEPS):
+        raise WorkflowError(
+            "resolved/ is not what params.yaml, the files it names and the code say:"
+            " run `dvc repro` without --single-item, or `python -m retune_dvc resolve`"
+        )
 
 
 def find_job(jobid):
@@ -35,38 +71,58 @@ def find_job(jobid):
 
 def start_step(jobid):
     """Note with what a step starts."""
-    if not workflow.touch:
-        job = find_job(jobid)
-        RECORDER.started(job.rule.name, forced=workflow.dag.reason(job).forced)
+    hold_without_hooks()
+    job = find_job(jobid)
+    step = STEPS.step_of(job.rule.name)
+    if step and not workflow.touch:
+        RECORDER.started(step, forced=workflow.dag.reason(job).forced)
 
 
 def finish_step(jobid):
     """Record what a step made."""
-    if not workflow.touch:
-        RECORDER.finished(find_job(jobid).rule.name)
+    step = STEPS.step_of(find_job(jobid).rule.name)
+    if step and not workflow.touch:
+        RECORDER.finished(step)
 
 
+def steps_of(jobs):
+    """Return the steps among these jobs."""
+    return [step for job in jobs if (step := STEPS.step_of(job.rule.name))]
+
+
+@functools.cache
 def hold_outputs():
-    """Keep other DVC commands away from what this run is going to write."""
+    """Keep DVC's commands away from what this run reads and is going to write."""
     if RECORDER is None or workflow.touch:
         return
-    if RECORDER.problem:
+    if RECORDER.problem and not uses_dvc():
         logger.warning(f"not recorded with DVC: {RECORDER.problem}")
-        return
     try:
-        RECORDER.hold(job.rule.name for job in workflow.dag.needrun_jobs())
+        RECORDER.hold(steps_of(workflow.dag.needrun_jobs()))
     except DoubtError as doubt:
         raise WorkflowError(f"{doubt}; wait for it, then run again") from None
+
+
+def hold_without_hooks():
+    """Hold outputs when the first step starts: the hook may not have been called.
+
+    There is --no-hooks, and a module's hooks are for its user to call.
+    """
+    try:
+        hold_outputs()
+    except WorkflowError as error:
+        logger.warning(str(error))
 
 
 def end_with_dvc():
     """Settle with DVC what this run leaves."""
     if RECORDER is None or workflow.touch:
         return
-    for message in RECORDER.ended(job.rule.name for job in workflow.dag.finished_jobs):
+    for message in RECORDER.ended(steps_of(workflow.dag.finished_jobs)):
         logger.warning(message)
 
 
+STEPS = as_steps()
 if workflow.is_main_process:
-    make_replaceable(str(path) for step in workflow.rules for path in step.output)
+    make_replaceable(path for paths in STEPS.outputs.values() for path in paths)
 RECORDER = begin_with_dvc()

@@ -1,0 +1,79 @@
+"""`python -m retune_dvc init`: lets DVC look after a run in another folder.
+
+A run may be any folder with a params.yaml, whose Snakefile is retune's or uses it as a
+module. This writes what DVC needs there: dvc.yaml with that Snakefile and its rules.
+"""
+
+import os
+import shlex
+from pathlib import Path
+
+from retune.errors import RetuneError
+from retune.publishing import write_text
+from retune.stages import STAGES
+from retune.steps import CODE
+from retune_dvc.commands import call_dvc
+
+# Snakemake's mark in a folder that it made is nobody's data.
+IGNORED_BY_DVC = (
+    *(".snakemake/", ".snakemake_timestamp", "__pycache__/"),
+    *("/logs/", "/state/"),
+)
+IGNORED_BY_GIT = (".snakemake/", "/logs/", "/state/", "/benchmarks/*.tsv")
+CACHE_TYPE = "hardlink,reflink,copy"
+
+
+def init(template: Path, snakefile: str | None, rules: str) -> str:
+    """Write dvc.yaml and what DVC and git are to ignore; return what was done.
+
+    Args:
+        template: The dvc.yaml that comes with retune.
+        snakefile: That of the run, None for the one which Snakemake finds by itself.
+        rules: What the rules are called, `*` standing for the step.
+
+    Raises:
+        RetuneError: If DVC does not look after this folder, or it has a dvc.yaml.
+    """
+    if not Path(".dvc").is_dir():
+        raise RetuneError("there is no .dvc folder here: run `git init` and `dvc init`")
+    if STAGES.exists():
+        raise RetuneError(f"there is a {STAGES} here already")
+    if not template.exists():
+        raise RetuneError(f"{template} is missing: retune has to be a whole checkout")
+    write_text(STAGES, adapt(template.read_text(encoding="utf-8"), snakefile, rules))
+    add_lines(Path(".dvcignore"), IGNORED_BY_DVC)
+    add_lines(Path(".gitignore"), IGNORED_BY_GIT)
+    if not has_cache_type():
+        call_dvc("config", "cache.type", CACHE_TYPE)
+    return f"{STAGES}, .dvcignore and .gitignore are written; commit them"
+
+
+def adapt(text: str, snakefile: str | None, rules: str) -> str:
+    """Return dvc.yaml for another Snakefile, and other names of rules."""
+    if snakefile:
+        path = os.path.relpath(snakefile)
+        if path.startswith(".."):
+            # Experiments run in folders of their own, from where it has to be found.
+            path = os.path.abspath(snakefile)
+        quoted = shlex.quote(path).replace("${", "\\${")
+        text = text.replace("snakemake \\${", f"snakemake --snakefile {quoted} \\${{")
+    for step in CODE:
+        name = shlex.quote(rules.replace("*", step))
+        text = text.replace(
+            f"--allowed-rules {step} -- {step}\n", f"--allowed-rules {name} -- {name}\n"
+        )
+    return text
+
+
+def has_cache_type() -> bool:
+    """Return whether the user has chosen how DVC links files."""
+    return "cache.type" in call_dvc("config", "--list")
+
+
+def add_lines(path: Path, lines: tuple[str, ...]) -> None:
+    """Add the lines to a file that are not in it."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    missing = [line for line in lines if line not in text.splitlines()]
+    if missing:
+        end = "" if not text or text.endswith("\n") else "\n"
+        write_text(path, text + end + "\n".join(missing) + "\n")

@@ -1,0 +1,231 @@
+"""The folder `resolved`: what DVC's stages go by besides data.
+
+params.yaml may leave settings out, spell numbers in many ways and name files of the
+user's; dvc.yaml knows none of that. So `resolved/` holds, made of it:
+
+- params.yaml: every setting, with its default where the user wrote none;
+- dataset_files.txt, model_files.txt: MD5 and path of each file of the user's that the
+  section names, as `md5sum --check` reads them;
+- code.yaml: a hash of the code that each step depends on;
+- dvc.yaml: DVC's stage `resolve`, which makes these files anew when that changes.
+
+The stages of dvc.yaml depend on the first three, so what does not change them reruns
+nothing. A run of Snakemake's that is recorded writes them as it begins.
+"""
+
+import hashlib
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import retune
+from retune.publishing import read_json, write_json, write_text
+from retune.settings import Params
+from retune.sources.file_hashes import list_with_md5
+from retune.sources.user_paths import user_path
+from retune.stages import RESOLVED_PARAMS, USER_FILES, Stage
+from retune.steps import CODE
+from retune_dvc.commands import call_dvc
+from retune_dvc.fingerprints import fingerprint, fingerprint_files
+
+RESOLVED_CODE = "resolved/code.yaml"
+RESOLVED_FILES = (RESOLVED_PARAMS, RESOLVED_CODE, *USER_FILES)
+STAGE_FILE = "resolved/dvc.yaml"
+RESOLVE_STAGE = f"{STAGE_FILE}:resolve"
+RESOLVE_LOCK = "resolved/dvc.lock"
+# A fingerprint of what DVC last recorded of this folder.
+RECORDED = Path(".snakemake/retune_dvc/resolved.json")
+LIBRARY = Path(retune.__file__).parent
+HEAD = (
+    "# Written by retune, from params.yaml; edit that. {what}\n"
+    "# More: docs/dvc.md of retune.\n"
+)
+# How `${` is written in dvc.yaml, where it would begin a variable.
+DVC_DOLLAR = "\\${"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What the files of `resolved/` hold.
+
+    Attributes:
+        params: Every setting, by section.
+        code: A hash for each step.
+        files: The list of the user's files that a section names, with their MD5.
+        stage: DVC's stage `resolve`.
+    """
+
+    params: dict[str, Any]
+    code: dict[str, str]
+    files: dict[str, str]
+    stage: dict[str, Any]
+
+    def texts(self) -> dict[str, str]:
+        """Return each file's text."""
+        lists = {
+            path: HEAD.format(what="MD5 of your files.") + self.files[section]
+            for path, section in USER_FILES.items()
+        }
+        stages = {"stages": {"resolve": self.stage}}
+        return {
+            RESOLVED_PARAMS: as_yaml("Every setting.", self.params),
+            RESOLVED_CODE: as_yaml("A hash of each step's code.", self.code),
+            **lists,
+            STAGE_FILE: as_yaml("When resolved/ is made anew.", stages),
+        }
+
+    def read_by(self, name: str, stage: Stage) -> list[Any]:
+        """Return all of this that one stage goes by."""
+        return [
+            self.code.get(name),
+            {setting: look_up(self.params, setting) for setting in stage.params},
+            {section: self.files.get(section) for section in stage.user_files},
+        ]
+
+
+def resolve(params: Params, sources: dict[str, list[str]]) -> Resolved:
+    """Return what `resolved/` should hold.
+
+    Args:
+        params: The settings.
+        sources: The user's files that `dataset` and `model` name.
+
+    Raises:
+        OSError: If one of these files cannot be read.
+    """
+    return Resolved(
+        params=params.model_dump(mode="json"),
+        code={step: hash_code(step) for step in CODE},
+        files={section: list_with_md5(paths) for section, paths in sources.items()},
+        stage=resolve_stage(params, sources),
+    )
+
+
+def read_resolved() -> Resolved:
+    """Return what `resolved/` holds; what is missing or cannot be read is empty."""
+    return Resolved(
+        params=read_mapping(RESOLVED_PARAMS),
+        code=read_mapping(RESOLVED_CODE),
+        files={section: read_list(path) for path, section in USER_FILES.items()},
+        stage={},
+    )
+
+
+def write_resolved(resolved: Resolved) -> None:
+    """Write the files of `resolved/` that are not yet as they should be."""
+    for name, text in resolved.texts().items():
+        path = Path(name)
+        if not path.exists() or read_text(name) != text:
+            path.parent.mkdir(exist_ok=True)
+            write_text(path, text)
+
+
+def is_recorded(resolved: Resolved) -> bool:
+    """Return whether DVC has recorded this, and the params.yaml that it is made of."""
+    try:
+        return read_json(RECORDED) == recorded_state(resolved)
+    except (OSError, ValueError):
+        return False
+
+
+def record_resolved(resolved: Resolved) -> None:
+    """Write `resolved/` and let DVC record it, unless it has.
+
+    Raises:
+        DoubtError: If DVC cannot do so now.
+    """
+    write_resolved(resolved)
+    if not is_recorded(resolved):
+        call_dvc("commit", "--force", RESOLVE_STAGE)
+        write_json(RECORDED, recorded_state(resolved))
+
+
+def recorded_state(resolved: Resolved) -> str:
+    """Return a fingerprint of all that DVC compares of the stage `resolve`."""
+    params = fingerprint_files(["params.yaml"])
+    return fingerprint([resolved.texts(), read_text(RESOLVE_LOCK), params])
+
+
+def resolve_stage(params: Params, sources: dict[str, list[str]]) -> dict[str, Any]:
+    """Return DVC's stage that makes `resolved/`."""
+    files = [path for paths in sources.values() for path in paths]
+    command = "python -m retune_dvc resolve"
+    is_here = LIBRARY.is_relative_to(Path.cwd())
+    if is_here:
+        # An experiment of DVC's runs with the code of its own folder.
+        files.append(os.path.relpath(LIBRARY))
+        library = shlex.quote(os.path.relpath(LIBRARY.parent))
+        command = f"PYTHONPATH={library}:$PYTHONPATH {command}"
+    deps = [path.replace("${", DVC_DOLLAR) for path in files]
+    return {
+        "wdir": "..",
+        "cmd": command.replace("${", DVC_DOLLAR),
+        # What DVC cannot see by itself, the stage has to look for each time: code that
+        # is elsewhere, where the machines that share this folder may differ, too.
+        **({} if is_here and names_every_file(params) else {"always_changed": True}),
+        "params": [{"params.yaml": None}],
+        **({"deps": deps} if deps else {}),
+        "outs": [{path: {"cache": False, "persist": True}} for path in RESOLVED_FILES],
+    }
+
+
+def names_every_file(params: Params) -> bool:
+    """Return whether the settings name each file of the user's, and no folder of them.
+
+    A glob or a folder may come to stand for a file that is not there yet.
+    """
+    if params.model.source == "local":
+        return False
+    splits = params.dataset.files or {}
+    return all(
+        user_path(pattern).is_file() for files in splits.values() for pattern in files
+    )
+
+
+def hash_code(step: str) -> str:
+    """Return a hash that changes with the code that a step depends on."""
+    digest = hashlib.sha256()
+    for module in sorted(CODE[step]):
+        code = (LIBRARY / f"{module}.py").read_bytes()
+        digest.update(f"{module} {hashlib.sha256(code).hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def look_up(params: dict[str, Any], name: str) -> Any:
+    """Return a section, or one key of it: `hardware.accelerator`."""
+    section, _, key = name.partition(".")
+    value = params.get(section)
+    return value.get(key) if key and isinstance(value, dict) else value
+
+
+def as_yaml(what: str, value: dict[str, Any]) -> str:
+    """Return a file of `resolved/` that holds a value."""
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=88)
+    return HEAD.format(what=what) + text
+
+
+def read_mapping(path: str) -> dict[str, Any]:
+    """Return what a YAML file maps; nothing if it cannot be read."""
+    try:
+        found = yaml.safe_load(read_text(path))
+    except yaml.YAMLError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def read_list(path: str) -> str:
+    """Return the lines of a list of files, without the head of it."""
+    lines = read_text(path).split("\n")
+    return "\n".join(line for line in lines if not line.startswith("#"))
+
+
+def read_text(path: str) -> str:
+    """Return a file's text; none if it cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
