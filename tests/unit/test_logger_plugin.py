@@ -149,5 +149,20 @@ def test_an_error_is_shown_without_its_place_in_the_snakefile(show):
     assert shown == "params.yaml: 1 problem\n  a: wrong\n"
 
 
+def test_a_configfile_that_snakemake_cannot_read_is_told_in_our_words(
+    show, tmp_path, monkeypatch
+):
+    path = tmp_path / "other.yaml"
+    path.write_text("model:\tgpt2\n")
+    monkeypatch.setattr("sys.argv", ["snakemake", "--configfile", str(path)])
+    shown = show(
+        "WorkflowError:\nConfig file is not valid JSON or YAML. In case of YAML, ...",
+        level=logging.ERROR,
+        event=LogEvent.ERROR,
+    )
+    assert shown.startswith(f"{path}, line 1, column 7: a tab; write spaces\n")
+    assert "JSON" not in shown
+
+
 def test_nothing_to_do_is_said(show):
     assert "up to date" in show("Nothing to be done (all requested files are present)")

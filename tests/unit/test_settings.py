@@ -238,3 +238,10 @@ def test_adapters_go_with_one_stage():
     assert any(
         "finetune.lora goes with configure.pipeline_stages: 1" in x for x in lines
     )
+
+
+def test_a_key_that_is_no_word_is_an_unknown_key():
+    (problem,) = problems_of({**MINIMAL, "finetune": {2: 1}})
+    assert problem.startswith("  finetune.2: unknown key")
+    (problem,) = problems_of({**MINIMAL, 1: 2})
+    assert problem.startswith("  1: unknown key; there are: dataset, model")

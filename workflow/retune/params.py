@@ -57,13 +57,13 @@ def right_part(model: type[Settings], section: Any) -> Settings | PartOfSection:
         if not isinstance(section, dict):
             raise
         wrong = {str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}
-        right = {key: section[key] for key in section if key not in wrong}
         # What a misspelt key stands for has no value yet.
         for key in wrong - model.model_fields.keys():
             wrong = wrong | set(get_close_matches(key, model.model_fields, n=1))
         values = {
-            key: TypeAdapter(model.model_fields[key].annotation).validate_python(value)
-            for key, value in right.items()
+            key: TypeAdapter(field.annotation).validate_python(section[key])
+            for key, field in model.model_fields.items()
+            if key in section.keys() - wrong
         }
         return PartOfSection(model.model_construct(**values), wrong)
 
@@ -76,7 +76,7 @@ def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[st
         path = [part for part in problem["loc"] if not is_union_branch(part)]
         key = ".".join(str(part) for part in path)
         prefix = f"{key}: " if key else ""
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] in ("extra_forbidden", "invalid_key"):
             lines.append(f"{prefix}unknown key{suggest(path, model)}")
         elif problem["type"] == "missing":
             lines.append(f"{prefix}is missing")

@@ -3,12 +3,11 @@
 A dry run does not keep it, and no run knows it yet while the rules are read.
 """
 
-import contextlib
-import io
 from typing import Any
 
-from snakemake.cli import parse_args
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
+from retune_start.command_line import parse_command_line
 
 EXECUTOR = "slurm"
 
@@ -19,12 +18,7 @@ def read_settings(arguments: list[str]) -> Any:
     Args:
         arguments: Of the command `snakemake`.
     """
-    try:
-        # It says which profile it reads, which Snakemake has said already.
-        with contextlib.redirect_stderr(io.StringIO()):
-            _, values = parse_args(arguments)
-    except SystemExit:
-        return None  # Snakemake was started in another way
-    if values.executor != EXECUTOR:
+    values = parse_command_line(arguments)
+    if values is None or values.executor != EXECUTOR:
         return None
     return ExecutorPluginRegistry().get_plugin(EXECUTOR).get_settings(values)

@@ -140,7 +140,7 @@ def check_notice():
     if found := re.search(r"--signal=\S*@(\d+)", str(extra)):
         check_runtime(int(found[1]))
     elif "--signal=" not in str(extra):
-        raise WorkflowError(
+        stop(
             "set-resources: finetune: slurm_extra: this replaces retune's own, which"
             " asks for a signal before the time limit; add --signal=USR1@300, or write"
             " it under default-resources"
@@ -171,7 +171,7 @@ def check_auto():
     """Stop if the plan for a cluster would be made from what this machine has."""
     for name in ("accelerator", "gpus_per_node"):
         if getattr(PARAMS.hardware, name) == "auto":
-            raise WorkflowError(
+            stop(
                 f"hardware.{name}: auto asks the machine that configure runs on, which"
                 " on a cluster is not the one that trains; write what that one has"
             )
@@ -182,7 +182,7 @@ def check_nodes():
     nodes = PARAMS.hardware.nodes
     on_slurm = workflow.executor_plugin.name == "slurm" or is_job()
     if nodes > 1 and not (on_slurm or named_hostfile()):
-        raise WorkflowError(
+        stop(
             f"hardware.nodes: {nodes}: on a SLURM cluster run snakemake"
             " --workflow-profile profiles/slurm train; elsewhere name a hostfile in"
             " RETUNE_HOSTFILE (docs/cluster.md)"

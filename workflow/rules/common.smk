@@ -18,7 +18,7 @@ try:
     PARAMS = read_params(config)
     LOCAL_SOURCES = find_local_sources(PARAMS)
 except RetuneError as error:
-    raise WorkflowError(str(error)) from None
+    stop(error)
 
 LIBRARY = Path(retune.__file__).parent
 

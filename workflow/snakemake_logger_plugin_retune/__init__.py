@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from logging import WARNING, LogRecord
+from logging import ERROR, WARNING, LogRecord, makeLogRecord
 from pathlib import Path
 
 from snakemake.logging import ColorizingTextHandler
@@ -31,6 +31,8 @@ ROUTINE = re.compile(
 )
 EXCUSE = re.compile(r" ?Detailed failure reason unavailable.*")
 SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+)")
+# What Snakemake says of a settings file that it cannot read, or a part of a traceback.
+OF_CONFIGFILE = re.compile(r"Config file (is not|must|.* not found)|in load_configfile")
 # Says less than the failed step's own error, which is shown.
 ECHO_OF_A_FAILED_STEP = re.compile(
     r"RuleException:|.*\nAt least one job did not complete", re.DOTALL
@@ -60,6 +62,8 @@ class LogHandler(LogHandlerBase):
 
     def emit(self, record: LogRecord) -> None:
         """Show one record of Snakemake's log, or leave it out."""
+        if is_of_configfile(record):
+            record = in_own_words(record)
         if self._is_plain:
             self._plain.setFormatter(self.formatter)
             self._plain.emit(record)
@@ -142,3 +146,17 @@ def without_origin(text: str) -> str:
         return text
     lines = [line for line in text.splitlines()[1:] if not line.startswith("  File ")]
     return "\n".join(lines) or text
+
+
+def is_of_configfile(record: LogRecord) -> bool:
+    """Return whether Snakemake could not read a file of `--configfile`."""
+    return record.levelno >= ERROR and bool(OF_CONFIGFILE.search(record.getMessage()))
+
+
+def in_own_words(record: LogRecord) -> LogRecord:
+    """Return a record that says what is wrong with the files of `--configfile`."""
+    from retune_start.configfiles import configfile_problems
+
+    if not (problems := configfile_problems(sys.argv[1:])):
+        return record
+    return makeLogRecord({**vars(record), "msg": "\n".join(problems), "args": ()})

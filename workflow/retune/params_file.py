@@ -1,0 +1,177 @@
+"""Reads a settings file, and says at which line and column it is broken."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from retune.errors import RetuneError
+from retune.yaml_problems import Place, Problem, explain_yaml_error
+
+ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+SHORTEST = "two lines will do:\n    dataset: builtin\n    model: builtin"
+
+
+class SettingsLoader(yaml.SafeLoader):
+    """PyYAML's loader, which knows the place of each error."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Return a value; a date that no calendar has is an error like others."""
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{error}; quotes make it text", node.start_mark
+            ) from None
+
+
+def read_params_file(path: Path, name: str | None = None) -> dict[str, Any]:
+    """Return what a settings file says, before its keys and values are checked.
+
+    Args:
+        path: Of YAML, or of JSON.
+        name: What messages call the file; its path if not given.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        RetuneError: If it cannot be read: with line, column and what is wrong there.
+    """
+    name = name or str(path)
+    text = read_text(path, name)
+    try:
+        root = yaml.compose(text, Loader=SettingsLoader)
+        values = yaml.load(text, Loader=SettingsLoader)
+    except yaml.YAMLError as error:
+        # YAML has all of JSON but tabs.
+        if (values := read_json_object(text)) is not None:
+            return values
+        raise broken(name, text, explain_yaml_error(error, text)) from None
+    if root is None:
+        raise RetuneError(f"{name}: holds no settings; {SHORTEST}")
+    if not isinstance(root, yaml.MappingNode):
+        raise broken(name, text, not_a_mapping(root))
+    if lines := list(key_problems(root)):
+        count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
+        raise RetuneError("\n  ".join([f"{name}: {count}", *lines]))
+    return values
+
+
+def check_params_files(own: Path, others: Sequence[Path]) -> None:
+    """Raise RetuneError, with all that is wrong, unless each of these can be read.
+
+    Args:
+        own: The workflow's; it need not exist if there are others.
+        others: Those that the command line names.
+    """
+    problems = []
+    for path in dict.fromkeys(
+        [*([own] if own.exists() or not others else []), *others]
+    ):
+        try:
+            read_params_file(path, shortest_name(path))
+        except FileNotFoundError:
+            problems.append(
+                f"{path}: there is none in {path.absolute().parent}; run snakemake"
+                " where it is, or name that folder: --directory FOLDER"
+            )
+        except RetuneError as error:
+            problems.append(str(error))
+    if problems:
+        raise RetuneError("\n".join(problems))
+
+
+def shortest_name(path: Path) -> str:
+    """Return a path from this folder, if it is in it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def read_text(path: Path, name: str) -> str:
+    """Return the text of a settings file."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RetuneError(f"{name}: {error.strerror}") from None
+    if encoding := ENCODINGS.get(content[:2]):
+        raise RetuneError(f"{name}: is {encoding}; save it as UTF-8")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode()
+        what = f"the byte 0x{content[error.start]:02x} is no UTF-8; save it as UTF-8"
+        text = content.decode(errors="replace")
+        raise broken(name, text, Problem(Place.after(before), what)) from None
+
+
+def broken(name: str, text: str, problem: Problem) -> RetuneError:
+    """Return an error with the line that it is about."""
+    place = problem.place
+    lines = text.splitlines()
+    line = lines[place.line] if place.line < len(lines) else ""
+    line = "".join(sign if sign.isprintable() else "→" for sign in line)
+    return RetuneError(
+        f"{name}, line {place.line + 1}, column {place.column + 1}: {problem.what}"
+        + (f"\n    {line.rstrip()[:80]}" if line.strip() else "")
+    )
+
+
+def read_json_object(text: str) -> dict[str, Any] | None:
+    """Return what a JSON object says, None if the text is none."""
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def not_a_mapping(root: yaml.Node) -> Problem:
+    """Return what is wrong with a file that is a list, or text."""
+    what = "a list" if isinstance(root, yaml.SequenceNode) else "text"
+    return Problem(
+        Place.of(root.start_mark),
+        f"the file is {what}; it should be `key: value` lines, with a space after the"
+        " colon",
+    )
+
+
+def key_problems(root: yaml.MappingNode) -> Iterator[str]:
+    """Yield a line for each key that is no word, or is written twice in one section."""
+    for section, node in mappings_in(root, "", set()):
+        first_lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line, path = key.start_mark.line + 1, f"{section}{key.value}"
+            kind = key.tag.removeprefix("tag:yaml.org,2002:")
+            if kind == "merge":
+                continue
+            if kind != "str":
+                yield f"{path}: line {line}: no setting; YAML reads this key as {kind}"
+            elif key.value in first_lines:
+                lines = f"lines {first_lines[key.value]} and {line}"
+                yield f"{path}: is written twice, on {lines}; keep one of them"
+            first_lines.setdefault(key.value, line)
+
+
+def mappings_in(
+    node: yaml.Node, path: str, seen: set[int]
+) -> Iterator[tuple[str, yaml.MappingNode]]:
+    """Yield each mapping in a value, after what goes before the names of its keys.
+
+    Args:
+        node: The value.
+        path: What goes before its keys.
+        seen: What was yielded already: an anchor may stand for a value again.
+    """
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            yield from mappings_in(entry, path, seen)
+    elif isinstance(node, yaml.MappingNode):
+        yield path, node
+        for key, value in node.value:
+            yield from mappings_in(value, f"{path}{key.value}.", seen)

@@ -1,0 +1,214 @@
+"""What is wrong where a YAML parser stopped, in words for people who write settings."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import yaml
+
+CONFLICT = re.compile(r"(<{7}|={7}|>{7})( |$)")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in a text; both numbers begin at 0."""
+
+    line: int
+    column: int
+
+    @classmethod
+    def of(cls, mark: yaml.Mark | None) -> "Place":
+        """Return the place that the parser names."""
+        return cls(mark.line, mark.column) if mark else cls(0, 0)
+
+    @classmethod
+    def after(cls, text: str) -> "Place":
+        """Return the place at the end of a text."""
+        return cls(text.count("\n"), len(text) - text.rfind("\n") - 1)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, and where."""
+
+    place: Place
+    what: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where the parser stopped.
+
+    Attributes:
+        begin: Of what the parser was reading.
+        end: How far it came.
+        lines: Of the whole text.
+    """
+
+    begin: Place
+    end: Place
+    lines: list[str]
+
+    @property
+    def line(self) -> str:
+        """The line it came to."""
+        return self.lines[self.end.line] if self.end.line < len(self.lines) else ""
+
+
+def explain_yaml_error(error: yaml.YAMLError, text: str) -> Problem:
+    """Return the cause of a parser's error, at the place where it can be mended."""
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if CONFLICT.match(line):
+            what = "git could not merge this file; keep one side, and no marker"
+            return Problem(Place(number, 0), what)
+    if isinstance(error, yaml.reader.ReaderError):
+        what = f"the character U+{ord(text[error.position]):04X}, which no text holds"
+        return Problem(Place.after(text[: error.position]), f"{what}; delete it")
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return Problem(Place(0, 0), f"no YAML: {error}")
+    said = f"{error.context or ''}: {error.problem or ''}"
+    end = Place.of(error.problem_mark)
+    begin = Place.of(error.context_mark) if error.context_mark else end
+    stop = Stop(begin, end, lines)
+    for pattern, explain in EXPLANATIONS:
+        if re.search(pattern, said):
+            return explain(stop)
+    return Problem(stop.end, f"no YAML: {error.problem}")
+
+
+def at_end(what: str) -> Callable[[Stop], Problem]:
+    """Return an explanation of what stands where the parser stopped."""
+    return lambda stop: Problem(stop.end, what)
+
+
+def at_begin(what: str) -> Callable[[Stop], Problem]:
+    """Return an explanation of what the parser was reading."""
+    return lambda stop: Problem(stop.begin, what)
+
+
+def second_colon(stop: Stop) -> Problem:
+    """Explain a `key:` where none can stand."""
+    before = stop.line[: stop.end.column]
+    if re.search(r":\s", before):
+        return Problem(
+            stop.end,
+            "a second colon in one line; the keys of a section go on lines of their"
+            " own, and a value that holds one goes into quotes",
+        )
+    above = line_above(stop)
+    if above is not None and not re.search(r":(\s|$)", stop.lines[above]):
+        return missing_colon(above, stop)
+    indent = len(before) - len(before.lstrip())
+    return Problem(
+        Place(stop.end.line, indent),
+        "indented more than the key above it, which has its value already",
+    )
+
+
+def line_above(stop: Stop) -> int | None:
+    """Return the number of the last line above that says something."""
+    for number in range(stop.end.line - 1, -1, -1):
+        line = stop.lines[number].strip()
+        if line and not line.startswith("#"):
+            return number
+    return None
+
+
+def missing_colon(number: int, stop: Stop) -> Problem:
+    """Explain a line that is no `key: value`."""
+    line = stop.lines[number]
+    column = len(line) - len(line.lstrip())
+    if line[column:].startswith("-"):
+        what = "a list's dash needs a space after it"
+    else:
+        what = "no colon and space after this key: `key: value`"
+    return Problem(Place(number, column), what)
+
+
+def unfinished_key(stop: Stop) -> Problem:
+    """Explain a line without a colon."""
+    return missing_colon(stop.begin.line, stop)
+
+
+def text_after_value(stop: Stop) -> Problem:
+    """Explain what follows on a closing quote."""
+    opening = last_quote("\n".join(stop.lines), stop.end)
+    if opening and opening.line < stop.end.line:
+        return Problem(
+            opening, f"this quote is closed only on line {stop.end.line + 1}"
+        )
+    return Problem(
+        stop.end,
+        "text after a closing quote; put all of the value into quotes, and double a"
+        " quote that it holds",
+    )
+
+
+def last_quote(text: str, end: Place) -> Place | None:
+    """Return where the last text in quotes before a place begins."""
+    opening = None
+    try:
+        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            place = Place.of(token.start_mark)
+            if (place.line, place.column) >= (end.line, end.column):
+                break
+            if isinstance(token, yaml.ScalarToken) and token.style in ("'", '"'):
+                opening = place
+    except yaml.YAMLError:
+        return opening
+    return opening
+
+
+def indentation(stop: Stop) -> Problem:
+    """Explain a line that begins in a column of its own."""
+    column = len(stop.line) - len(stop.line.lstrip()) + 1
+    return Problem(
+        stop.end,
+        f"begins in column {column}, unlike the lines above: what belongs together"
+        " begins in the same column",
+    )
+
+
+def needs_quotes(stop: Stop) -> Problem:
+    """Explain a character that means something in YAML."""
+    place = stop.begin
+    sign = stop.lines[place.line][place.column : place.column + 1]
+    return Problem(place, f"a value that begins with {sign} has to stand in quotes")
+
+
+def bracket(stop: Stop) -> Problem:
+    """Explain a bracket that is not closed in time."""
+    sign = stop.lines[stop.begin.line][stop.begin.column : stop.begin.column + 1]
+    closing = {"{": "}", "[": "]"}.get(sign, sign)
+    return Problem(
+        stop.begin,
+        f"in what begins with {sign} a comma or the closing {closing} is missing",
+    )
+
+
+# In what the parser says, first what it was doing; the first that matches counts.
+EXPLANATIONS: tuple[tuple[str, Callable[[Stop], Problem]], ...] = (
+    (r"character '\\t'", at_end("a tab; write spaces")),
+    (
+        r"quoted scalar: found unexpected end",
+        at_begin("this quote is never closed"),
+    ),
+    (
+        r"double-quoted scalar: ",
+        at_end("in double quotes \\ begins an escape; write single quotes, or \\\\"),
+    ),
+    (r"mapping values are not allowed", second_colon),
+    (r"could not find expected ':'", unfinished_key),
+    (r"expected <block end>, but found '<scalar>'", text_after_value),
+    (r"expected (<block end>|'<document start>'), but found", indentation),
+    (
+        r"sequence entries are not allowed",
+        at_end("a list begins on the line after its key, or is written [a, b]"),
+    ),
+    (r"while parsing a flow", bracket),
+    (r"an alias|an anchor|undefined alias|character '[@`%&*|>!]'", needs_quotes),
+    (r"constructor for the tag|tag", needs_quotes),
+    (r"single document", at_end("a second document; a settings file has one, no ---")),
+    (r"unhashable key", at_begin("a key is a word, nothing in brackets")),
+)

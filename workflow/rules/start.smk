@@ -1,0 +1,25 @@
+# Included first: how a run is stopped before it starts, and whether its settings files
+# can be read, which Snakemake does next.
+from pathlib import Path
+
+from snakemake.logging import logger
+
+from retune.errors import RetuneError
+from retune.params_file import check_params_files
+
+
+def stop(problem):
+    """End with what a user has to know.
+
+    An exception would be shown with the place in the rules that raised it.
+    """
+    logger.error(str(problem))
+    raise SystemExit(1)
+
+
+# A workflow that uses this one as a module may bring settings of its own.
+if not workflow.modifier.skip_configfile:
+    try:
+        check_params_files(Path("params.yaml"), workflow.overwrite_configfiles)
+    except RetuneError as error:
+        stop(error)
