@@ -1,6 +1,7 @@
 """What a run shows: a line per step, and a failed step's own error."""
 
 import logging
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -32,8 +33,8 @@ def start(show, log):
 
 def test_a_finished_step_is_one_line_with_its_result(show, tmp_path):
     log = tmp_path / "tokenize.log"
-    log.write_text("many\nlines\ndone: 123 tokens\n")
     assert start(show, log) == ""
+    log.write_text("many\nlines\ndone: 123 tokens\n")
     shown = show(event=LogEvent.JOB_FINISHED, job_id=3)
     assert shown.startswith("✓ tokenize ")
     assert shown.endswith(" s  123 tokens\n")
@@ -49,13 +50,60 @@ def test_a_failed_step_shows_its_error_and_where_its_log_is(show, tmp_path):
     log.write_text(
         "noise\nerror: dataset.text_column: no column txt\n  there is: text\n"
     )
-    shown = show(event=LogEvent.JOB_ERROR, rule_name="tokenize", log=[str(log)])
+    shown = show(
+        event=LogEvent.JOB_ERROR, jobid=3, rule_name="tokenize", log=[str(log)]
+    )
     assert shown.splitlines() == [
         "✗ tokenize       failed",
         "    error: dataset.text_column: no column txt",
         "      there is: text",
         f"    log: {log}",
     ]
+
+
+def test_a_log_of_an_earlier_run_is_never_shown_as_this_ones(show, tmp_path):
+    log, of_slurm = tmp_path / "tokenize.log", tmp_path / "12.log"
+    log.write_text("error: an older error\n")
+    of_slurm.write_text("chatter\n")
+    start(show, log)
+    failed = {
+        "event": LogEvent.JOB_ERROR,
+        "jobid": 3,
+        "rule_name": "tokenize",
+        "rule_msg": "SLURM sbatch failed.",
+        "log": [str(log), str(of_slurm)],
+    }
+    assert show(**failed).splitlines() == [
+        "✗ tokenize       failed",
+        "    SLURM sbatch failed.",
+        f"    log: {of_slurm}",
+    ]
+    log.write_text("error: the error of this run\n")
+    assert show(**failed).splitlines() == [
+        "✗ tokenize       failed",
+        "    SLURM sbatch failed.",
+        "    error: the error of this run",
+        f"    log: {log}",
+        f"    log: {of_slurm}",
+    ]
+
+
+def test_a_result_of_an_earlier_run_is_never_shown_as_this_ones(show, tmp_path):
+    log = tmp_path / "tokenize.log"
+    log.write_text("done: 123 tokens\n")
+    start(show, log)
+    assert "tokens" not in show(event=LogEvent.JOB_FINISHED, job_id=3)
+    start(show, log)
+    log.write_text("done: 124 tokens\n")
+    assert "124 tokens" in show(event=LogEvent.JOB_FINISHED, job_id=3)
+
+
+def test_a_log_that_is_written_before_its_job_is_told_of_is_this_runs(show, tmp_path):
+    log = tmp_path / "tokenize.log"
+    log.write_text("done: 123 tokens\n")
+    job = {"jobid": 3, "rule_name": "tokenize", "log": [str(log)]}
+    show(event=LogEvent.JOB_INFO, created=time.time() - 60, **job)
+    assert "123 tokens" in show(event=LogEvent.JOB_FINISHED, job_id=3)
 
 
 def test_without_an_error_of_ours_the_last_lines_are_shown():
@@ -105,6 +153,7 @@ def test_a_failed_job_of_slurm_shows_what_slurm_says_and_the_error_of_the_step(
     of_slurm.write_text("chatter\n")
     shown = show(
         event=LogEvent.JOB_ERROR,
+        jobid=3,
         rule_name="tokenize",
         rule_msg="SLURM-job '12' failed, SLURM status is: 'TIMEOUT'. Detailed failure"
         " reason unavailable (status command is not 'sacct').",
@@ -122,6 +171,7 @@ def test_a_failed_job_of_slurm_shows_what_slurm_says_and_the_error_of_the_step(
 def test_a_refused_job_shows_the_words_of_sbatch_without_the_command(show):
     shown = show(
         event=LogEvent.JOB_ERROR,
+        jobid=3,
         rule_name="tokenize",
         rule_msg="SLURM sbatch failed. The error message was 'sbatch: error: no'.\n"
         "    sbatch call:\n        sbatch --parsable --comment x",

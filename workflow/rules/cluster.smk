@@ -19,6 +19,7 @@ from retune.training.slurm import is_job
 from retune_slurm.command_line import read_settings
 from retune_slurm.dry_run import ShowRequests
 from retune_slurm.executor_jobs import ExecutorJobs
+from retune_slurm.presence import slurm_problem
 from retune_slurm.watch import Watch
 
 # Of the run that this is, or is the dry run of; a job's own Snakemake needs none.
@@ -187,6 +188,12 @@ def check_nodes():
             " --workflow-profile profiles/slurm train; elsewhere name a hostfile in"
             " RETUNE_HOSTFILE (docs/cluster.md)"
         )
+
+
+def check_slurm():
+    """Stop before anything starts if no job can be submitted."""
+    if workflow.executor_plugin.name == "slurm" and (problem := slurm_problem()):
+        stop(problem)
 
 
 def watch_jobs():

@@ -35,6 +35,7 @@ def show_result():
 onstart:
     if workflow.is_main_process:
         check_nodes()
+        check_slurm()
         watch_jobs()
     hold_outputs()
 

@@ -4,10 +4,13 @@ A step's result is the last line of its log, `done: ...`. Dry runs, and runs wit
 --verbose or --printshellcmds, look as Snakemake makes them.
 """
 
+import math
+import os
 import re
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from logging import ERROR, WARNING, LogRecord, makeLogRecord
 from pathlib import Path
 
@@ -39,6 +42,23 @@ ECHO_OF_A_FAILED_STEP = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class Running:
+    """A job that runs.
+
+    Attributes:
+        rule: Its name.
+        log: The step's; None for a target that has none.
+        log_before: What identifies the log of an earlier run, which may lie there.
+        start: In seconds.
+    """
+
+    rule: str
+    log: str | None
+    log_before: tuple[int, ...] | None
+    start: float
+
+
 class LogHandler(LogHandlerBase):
     """Shows steps, warnings and errors; leaves out Snakemake's own workings."""
 
@@ -58,7 +78,7 @@ class LogHandler(LogHandlerBase):
         )
         self._on_terminal = sys.stderr.isatty()
         self._colored = self._on_terminal and not self.common_settings.nocolor
-        self._running: dict[int, tuple[str, list[str], float]] = {}
+        self._running: dict[int, Running] = {}
 
     def emit(self, record: LogRecord) -> None:
         """Show one record of Snakemake's log, or leave it out."""
@@ -75,10 +95,9 @@ class LogHandler(LogHandlerBase):
     def _lines(self, record: LogRecord) -> Iterator[str]:
         event = getattr(record, "event", None)
         if event == LogEvent.JOB_INFO:
-            self._running[record.jobid] = (
-                record.rule_name,
-                list(record.log),
-                time.monotonic(),
+            log = next(iter(record.log), None)
+            self._running[record.jobid] = Running(
+                record.rule_name, log, identify(log, record.created), time.monotonic()
             )
         elif event == LogEvent.JOB_FINISHED:
             yield from self._finished(record.job_id)
@@ -88,13 +107,13 @@ class LogHandler(LogHandlerBase):
             yield from self._message(record)
 
     def _finished(self, jobid: int) -> Iterator[str]:
-        rule, logs, start = self._running.pop(jobid, ("", [], 0.0))
-        if not logs:
+        job = self._running.pop(jobid, None)
+        if job is None or job.log is None:
             return
-        took = f"{time.monotonic() - start:.1f} s"
-        last = (read_lines(logs[0]) or [""])[-1]
+        took = f"{time.monotonic() - job.start:.1f} s"
+        last = (self._lines_of_log(job.log, job) or [""])[-1]
         result = last.removeprefix("done: ")
-        yield f"{self._color('✓', GREEN)} {rule:<12} {took:>8}  {result}"
+        yield f"{self._color('✓', GREEN)} {job.rule:<12} {took:>8}  {result}"
 
     def _failed(self, record: LogRecord) -> Iterator[str]:
         yield f"{self._color('✗', RED)} {record.rule_name:<12}   failed"
@@ -102,17 +121,24 @@ class LogHandler(LogHandlerBase):
         message = getattr(record, "rule_msg", None) or ""
         for line in message.split("\n    sbatch call:")[0].splitlines():
             yield f"    {EXCUSE.sub('', line)}"
-        logs = [str(log).split(" (")[0] for log in record.log]
         # The step's own; the others are the cluster's.
-        yield from (
-            f"    {line}" for log in logs[:1] for line in explain(read_lines(log))
-        )
+        log, *others = [str(log).split(" (")[0] for log in record.log] or [""]
+        lines = self._lines_of_log(log, self._running.get(record.jobid))
+        yield from (f"    {line}" for line in explain(lines))
+        logs = [log, *others] if lines else others
         yield from (f"    log: {log}" for log in logs if Path(log).exists())
+
+    def _lines_of_log(self, log: str, job: Running | None) -> list[str]:
+        """Return what a job has written into a log; an earlier run's is not its own."""
+        if job and job.log_before and job.log_before == identify(log):
+            return []
+        return read_lines(log)
 
     def _message(self, record: LogRecord) -> Iterator[str]:
         text = record.getMessage()
         if submitted := SUBMITTED.match(text):
-            rule, _, _ = self._running.get(int(submitted[1]), ("a step", [], 0.0))
+            job = self._running.get(int(submitted[1]))
+            rule = job.rule if job else "a step"
             text = f"  {rule:<12}   queued  SLURM job {submitted[2]}"
         if ROUTINE.match(text) or ECHO_OF_A_FAILED_STEP.match(text):
             return
@@ -122,6 +148,22 @@ class LogHandler(LogHandlerBase):
 
     def _color(self, text: str, color: str) -> str:
         return f"{color}{text}{PLAIN}" if self._colored else text
+
+
+def identify(path: str | None, before: float = math.inf) -> tuple[int, ...] | None:
+    """Return what changes as soon as a file is written.
+
+    Args:
+        path: Of the file.
+        before: A time; None is returned unless the file was there, and written, before.
+    """
+    try:
+        status = os.stat(path or "")
+    except OSError:
+        return None
+    if status.st_mtime >= before:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def read_lines(path: str) -> list[str]:
