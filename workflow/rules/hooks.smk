@@ -16,6 +16,19 @@ def is_users_own_run():
     )
 
 
+def check_folders():
+    """Stop before anything starts if it could not write what it makes."""
+    jobs = list(workflow.dag.needrun_jobs())
+    outputs = [path for job in jobs for path in job.output]
+    logs = [path for job in jobs for path in job.log]
+    logs += [job.benchmark for job in jobs if job.benchmark]
+    folders = ["state"] if any(job.rule.name == "finetune" for job in jobs) else []
+    if RECORDER and not RECORDER.problem:
+        folders.append(".dvc/tmp")
+    if problem := writing_problem(outputs, logs, folders):
+        stop(problem)
+
+
 def render_report():
     """Write Snakemake's own report; it needs a Snakemake of its own, after the run."""
     try:
@@ -36,6 +49,7 @@ onstart:
     if workflow.is_main_process:
         check_nodes()
         check_slurm()
+        check_folders()
         watch_jobs()
     hold_outputs()
 

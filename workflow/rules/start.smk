@@ -1,11 +1,12 @@
-# Included first: how a run is stopped before it starts, and whether its settings files
-# can be read, which Snakemake does next.
+# Included first: how a run is stopped before it starts, and whether Snakemake's folder can
+# be written and the settings files read, which Snakemake does next.
 from pathlib import Path
 
 from snakemake.logging import logger
 
 from retune.errors import RetuneError
 from retune.params_file import check_params_files
+from retune_start.folders import writing_problem
 
 
 def stop(problem):
@@ -16,6 +17,10 @@ def stop(problem):
     logger.error(str(problem))
     raise SystemExit(1)
 
+
+# Snakemake's own folder; the others are looked at when it is known what will run.
+if workflow.is_main_process and (problem := writing_problem([], [], [".snakemake"])):
+    stop(problem)
 
 # A workflow that uses this one as a module may bring settings of its own.
 if not workflow.modifier.skip_configfile:

@@ -28,6 +28,8 @@ ROUTINE = re.compile(
     r"Assuming unrestricted|Building DAG|Using shell|Select jobs|Execute \d+ jobs"
     r"|Complete log|Elapsed time|Shutting down, this might|Exiting because a job"
     r"|Conda environments: ignored|None$|\s*$"
+    # The run stops, and says why.
+    r"|Failed to setup log file"
     # Of its executor for SLURM.
     r"|SLURM run ID|Cleaning up SLURM log|No SLURM account given|Guessed SLURM account"
     r"|No account was given|Unable to guess SLURM account|Falling back to 'sacct'"
