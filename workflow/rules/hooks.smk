@@ -3,6 +3,7 @@ import json
 
 from retune.reporting.summary import summary_lines
 from retune_dvc.commands import call_snakemake
+from retune_start.gpus import gpu_problem
 
 REPORT = "report.html"
 
@@ -14,6 +15,18 @@ def is_users_own_run():
         and not workflow.touch
         and "DVC_STAGE" not in os.environ
     )
+
+
+def check_gpus():
+    """Stop before anything starts if this machine lacks GPUs of a step that is to run."""
+    hardware, jobs = PARAMS.hardware, workflow.dag.needrun_jobs()
+    is_elsewhere = hardware.nodes > 1 or is_job() or named_hostfile()
+    if workflow.executor_plugin.name != "local" or is_elsewhere:
+        return
+    if not {job.rule.name for job in jobs} & {"finetune", "baseline", "evaluate"}:
+        return
+    if problem := gpu_problem(hardware):
+        stop(problem)
 
 
 def check_folders():
@@ -49,6 +62,7 @@ onstart:
     if workflow.is_main_process:
         check_nodes()
         check_slurm()
+        check_gpus()
         check_folders()
         watch_jobs()
     hold_outputs()

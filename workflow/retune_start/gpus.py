@@ -1,0 +1,69 @@
+"""Whether this machine has the GPUs of the settings, seen without PyTorch.
+
+Where it is not sure it says nothing: the steps ask PyTorch, which takes seconds.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from retune.settings import HardwareSettings
+
+# Of AMD, of Windows under its Linux, of NVIDIA's small boards: not counted here.
+UNCOUNTED = ("kfd", "dxg", "nvgpu*", "nvhost*", "nvmap")
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def gpu_problem(hardware: HardwareSettings, root: Path = Path("/")) -> str | None:
+    """Return what this machine lacks for its ranks, None if it may have all of it.
+
+    Args:
+        hardware: The section of the settings.
+        root: In which `dev` and `proc` are.
+    """
+    there = count_gpus(root)
+    if hardware.accelerator == "cpu" or there is None:
+        return None
+    limited = f" ({VISIBLE}={os.environ[VISIBLE]})" if VISIBLE in os.environ else ""
+    if there == 0:
+        return (
+            f"hardware.accelerator: cuda, but this machine shows no GPU{limited};"
+            " accelerator: cpu trains on its CPUs"
+            if hardware.accelerator == "cuda"
+            else None
+        )
+    wanted = hardware.gpus_per_node
+    if wanted == "auto" or wanted <= there:
+        return None
+    return (
+        f"hardware.gpus_per_node: {wanted}, but this machine shows {there}{limited};"
+        f" write {there}, or auto for all there are"
+    )
+
+
+def count_gpus(root: Path = Path("/")) -> int | None:
+    """Return how many GPUs a program sees, None if that is not sure.
+
+    Args:
+        root: In which `dev` and `proc` are.
+    """
+    devices = root / "dev"
+    if any(next(devices.glob(name), None) for name in UNCOUNTED):
+        return None
+    number = sum(
+        bool(re.fullmatch(r"nvidia\d+", path.name)) for path in devices.glob("nvidia*")
+    )
+    # With the driver there, their files may be made when they are first used.
+    if number == 0 and (root / "proc/driver/nvidia").exists():
+        return None
+    return visible_of(number, os.environ.get(VISIBLE))
+
+
+def visible_of(number: int, chosen: str | None) -> int | None:
+    """Return how many of the GPUs the user lets programs see, None if not sure."""
+    if chosen is None:
+        return number
+    names = [name.strip() for name in chosen.split(",") if name.strip()]
+    if all(re.fullmatch(r"-?\d+", name) for name in names):
+        return sum(0 <= int(name) < number for name in names)
+    return None
