@@ -64,10 +64,28 @@ def test_warmup_lr_rises_with_the_logarithm_and_stays():
 @pytest.mark.parametrize(
     ("settings", "blocks", "warnings"),
     [
-        ({}, 50, []),
-        ({"epochs": 0.16}, 50, []),
-        ({"warmup_steps": 6}, 50, []),
-        ({"warmup_ratio": 1}, 50, []),
+        ({}, 200, []),
+        ({"epochs": 0.8}, 200, []),
+        ({"epochs": 4}, 40, []),
+        ({"warmup_steps": 25}, 200, []),
+        ({"warmup_ratio": 1}, 200, []),
+        ({"max_steps": 5}, 200, []),
+        (
+            {},
+            159,
+            [
+                "finetune.epochs: 1 of 159 blocks makes only 19 steps of 8: train more"
+                " epochs, or lower configure.global_batch_size"
+            ],
+        ),
+        (
+            {"epochs": 0.16, "max_steps": 5},
+            50,
+            [
+                "finetune.epochs: 0.16 of 50 blocks makes only 1 step of 8: train more"
+                " epochs, or lower configure.global_batch_size"
+            ],
+        ),
         (
             {"epochs": 0.1},
             50,
@@ -77,10 +95,10 @@ def test_warmup_lr_rises_with_the_logarithm_and_stays():
             ],
         ),
         (
-            {"warmup_steps": 12},
-            50,
+            {"warmup_steps": 50},
+            200,
             [
-                "finetune.warmup_steps: 12, but the run has 6 steps: it ends at 50.0%"
+                "finetune.warmup_steps: 50, but the run has 25 steps: it ends at 50.0%"
                 " of finetune.learning_rate"
             ],
         ),

@@ -1,7 +1,9 @@
 # Before and after a run: agree with DVC, render the report, show the result.
 import json
 
+from retune.publishing import MANIFEST, read_json
 from retune.reporting.summary import summary_lines
+from retune.training.schedules import find_warnings, resolve_learning_rate
 from retune_dvc.commands import call_snakemake
 from retune_start.gpus import gpu_problem
 
@@ -15,6 +17,19 @@ def is_users_own_run():
         and not workflow.touch
         and "DVC_STAGE" not in os.environ
     )
+
+
+def warn_of_length(jobid):
+    """Say before finetune runs, and not only in its log, that it will hardly train."""
+    job = find_job(jobid)
+    if job.rule.name != "finetune":
+        return
+    plan, base = read_json(Path(job.input.plan)), Path(job.input.base)
+    source = read_json(base / MANIFEST).get("source", "")
+    settings = resolve_learning_rate(PARAMS.finetune, source)
+    length = plan["train_blocks"], plan["global_batch_size"]
+    for warning in find_warnings(settings, *length):
+        logger.warning(warning)
 
 
 def check_gpus():
@@ -66,6 +81,8 @@ onstart:
         check_folders()
         watch_jobs()
     hold_outputs()
+    if workflow.is_main_process and not workflow.touch:
+        logger.addHandler(JobEvents(warn_of_length, lambda jobid: None))
 
 
 onsuccess:

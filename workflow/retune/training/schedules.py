@@ -4,6 +4,9 @@ import math
 
 from retune.settings import FinetuneSettings
 
+# Fewer hardly warm up, let alone learn, unless that is what max_steps is for.
+FEW_STEPS = 20
+
 
 def num_steps(settings: FinetuneSettings, num_blocks: int, batch_size: int) -> int:
     """Return the optimizer steps of the run: whole batches only, at least one."""
@@ -28,6 +31,12 @@ def find_warnings(
             f"finetune.epochs: {settings.epochs:g} of {num_blocks:,} blocks is less"
             f" than one batch of {batch_size:,}: the only step trains"
             f" {batch_size / num_blocks:.2g} epochs"
+        )
+    elif steps < FEW_STEPS and steps != settings.max_steps:
+        warnings.append(
+            f"finetune.epochs: {settings.epochs:g} of {num_blocks:,} blocks makes only"
+            f" {steps} step{'' if steps == 1 else 's'} of {batch_size:,}: train more"
+            " epochs, or lower configure.global_batch_size"
         )
     if warmup is not None and warmup > steps:
         share = learning_rate(settings, steps - 1, steps) / settings.learning_rate
