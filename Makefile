@@ -1,12 +1,18 @@
 # Shortcuts; everything runs in .venv, which the first of them makes.
 # Another Python: make PYTHON=python3.12 train
 
+# A step of a pipe that fails makes all of it fail.
+SHELL = bash
+.SHELLFLAGS = -o pipefail -c
+
 # The first Python here that is new enough.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
 NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 TORCH = $(shell grep '^torch==' requirements.txt)
-PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
+PIP = .venv/bin/python -m pip --disable-pip-version-check
+# After a command of pip's, with a name and a number of packages: shows how far it is.
+shown = | "$(PYTHON)" envs/pip_progress.py "$(1)" $(2)
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .PHONY: help setup train test test-long test-slurm lint format
@@ -41,7 +47,7 @@ format: .venv/.installed  ## Format code and workflow.
 
 # The newest of the releases before 5, for tests that it reads what we publish.
 .venv/transformers-4: .venv/.installed
-	@$(PIP) install --no-deps --target $@ transformers==4.57.6 \
+	@$(PIP) --quiet install --no-deps --target $@ transformers==4.57.6 \
 		"huggingface_hub<1" "tokenizers<0.23"
 	@touch $@
 
@@ -49,12 +55,10 @@ format: .venv/.installed  ## Format code and workflow.
 .venv/.installed: requirements.txt pyproject.toml
 	@"$(PYTHON)" -c '$(NEW_ENOUGH)' 2>/dev/null || { \
 	echo "error: retune needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "Setting up .venv with $(PYTHON) (once, about 2 minutes, 2 GB; more with CUDA)"
+	@echo "Setting up .venv with $(PYTHON) (once, 2 to 5 minutes, 2 GB; more with CUDA)"
 	@test -x .venv/bin/pip || "$(PYTHON)" -m venv --clear .venv
-	@echo "  1/3 $(TORCH)"
-	@$(PIP) install $(TORCH)
-	@echo "  2/3 everything else in requirements.txt"
-	@$(PIP) install -r requirements.txt
-	@echo "  3/3 retune itself, from workflow/"
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) install $(TORCH) $(call shown,1/3 $(TORCH) and what it needs,10)
+	@$(PIP) install -r requirements.txt \
+		$(call shown,2/3 everything else in requirements.txt,$(shell grep -c == requirements.txt))
+	@$(PIP) install --no-deps --no-build-isolation --editable . $(call shown,3/3 retune itself,1)
 	@touch $@
