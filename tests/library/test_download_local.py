@@ -19,6 +19,7 @@ TWO_ROWS = {
     "jsonl": b'\xef\xbb\xbf{"text": "one, \\u00fc", "by": 7}\n\n{"text": null}\n',
     "parquet": parquet(text=["one, ü", None], by=[7, None]),
     "csv": 'by,text\n7,"one, ü"\n,\n'.encode(),
+    "json": b'[{"text": "one, \\u00fc", "by": 7}, {"text": null}]\n',
     "txt": "one, ü\r\n\r\n".encode(),
 }
 
@@ -27,15 +28,15 @@ TWO_ROWS = {
 def test_each_local_format_gives_its_rows(tmp_path, suffix):
     source = tmp_path / f"data.{suffix}"
     source.write_bytes(TWO_ROWS[suffix])
-    run_local(tmp_path / "raw", {"train": [source]})
-    nothing = None if suffix in ("jsonl", "parquet") else ""
+    run_local(tmp_path / "raw", {"train": [source]}, txt_documents="line")
+    nothing = None if suffix in ("jsonl", "json", "parquet") else ""
     assert rows_of(tmp_path / "raw") == [
         ("train-000000000", "train-000000000", "one, ü"),
         ("train-000000001", "train-000000001", nothing),
     ]
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "csv"])
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet", "csv"])
 def test_each_local_format_with_columns_gives_its_groups(tmp_path, suffix):
     source = tmp_path / f"data.{suffix}"
     source.write_bytes(TWO_ROWS[suffix])
@@ -65,7 +66,7 @@ def test_each_local_format_names_a_missing_column(tmp_path, suffix):
         ("x.parquet", parquet(text=[1]), "is int64, should be text"),
         ("x.parquet", b"no parquet", "dataset.files: .*x.parquet cannot be read"),
         ("x.csv", b"", "there are: none"),
-        ("x.txt", b"", r"split train holds no rows \(.*x.txt\)"),
+        ("x.jsonl", b"\n", r"split train holds no rows \(.*x.jsonl\)"),
     ],
 )
 def test_a_bad_local_file_is_named_with_what_is_wrong(tmp_path, name, content, message):
@@ -83,15 +84,15 @@ def test_all_wrong_files_are_named_at_once(tmp_path):
             {"train": [tmp_path / "x.doc"], "test": [tmp_path / "*.jsonl"]},
         )
     assert str(caught.value).splitlines() == [
-        f"dataset.files.train: {tmp_path}/x.doc should end in .jsonl, .parquet, .csv,"
-        " .txt",
+        f"dataset.files.train: {tmp_path}/x.doc should end in .jsonl, .json, .parquet,"
+        " .csv, .txt (and .gz, .zst, .bz2, .xz after it)",
         f"dataset.files.test: no file matches {tmp_path}/*.jsonl",
     ]
 
 
 def test_globs_give_their_files_in_order_and_once(tmp_path):
     for name in "bca":
-        (tmp_path / f"{name}.txt").write_text(f"{name}\n")
+        (tmp_path / f"{name}.txt").write_text(name)
     files = {"train": [tmp_path / "c.txt", tmp_path / "*.txt"]}
     run_local(tmp_path / "raw", files)
     assert [row[2] for row in rows_of(tmp_path / "raw")] == ["c", "a", "b"]

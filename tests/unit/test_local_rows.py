@@ -235,7 +235,7 @@ def test_only_a_line_break_ends_a_line(read, file, content, mark):
     mark = json.dumps(mark)[1:-1] if file == "x.jsonl" and mark < " " else mark
     written = content.format(mark)
     expected = json.loads(f'"one{mark}two"') if "\\" in mark else f"one{mark}two"
-    assert texts(read(file, written)) == [expected]
+    assert texts(read(file, written, txt_documents="line")) == [expected]
 
 
 def test_json_may_hold_carriage_returns_between_its_parts(read):
@@ -250,8 +250,18 @@ def test_one_number_is_one_group_however_it_is_spelt(read):
     assert groups == ["1", "1", "1", "1", "1.5"]
 
 
-def test_a_blank_line_of_txt_is_a_row(read):
-    assert texts(read("x.txt", "a\n\nb\n")) == ["a", "", "b"]
+def test_a_blank_line_of_txt_is_a_row_where_lines_are_documents(read):
+    rows = read("x.txt", "a\n\nb\n", txt_documents="line")
+    assert texts(rows) == ["a", "", "b"]
+
+
+@pytest.mark.parametrize("content", ["a\n\nb\n", "a", " a\t\n", "a\u2028b\n"])
+def test_a_txt_file_is_one_document_as_it_was_written(read, content):
+    assert texts(read("x.txt", content)) == [content]
+
+
+def test_the_ends_of_all_lines_of_a_txt_document_are_alike(read):
+    assert texts(read("x.txt", b"\xef\xbb\xbfa\r\n\r\nb\r\n")) == ["a\n\nb\n"]
 
 
 @pytest.mark.parametrize("value", ["None", "NA", "null", "nan", "", "1", " x "])
@@ -318,7 +328,7 @@ def test_a_file_of_that_very_name_is_it_and_no_glob(read, tmp_path, monkeypatch,
     for other in ("a1.txt", "ax.txt", "\u00fc1.txt"):
         (tmp_path / other).write_text("another\n")
     (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text("mine\n")
+    (tmp_path / name).write_text("mine")
     settings = DatasetSettings(source="local", files={"train": [name]})
     download.run(settings, tmp_path / "raw")
     assert pl.read_parquet(tmp_path / "raw/train.parquet")["text"].to_list() == ["mine"]
@@ -326,7 +336,7 @@ def test_a_file_of_that_very_name_is_it_and_no_glob(read, tmp_path, monkeypatch,
 
 def test_without_such_a_file_it_is_a_glob(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "a1.txt").write_text("mine\n")
+    (tmp_path / "a1.txt").write_text("mine")
     settings = DatasetSettings(source="local", files={"train": ["a[1].txt"]})
     download.run(settings, tmp_path / "raw")
     assert pl.read_parquet(tmp_path / "raw/train.parquet")["text"].to_list() == ["mine"]

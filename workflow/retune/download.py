@@ -3,6 +3,7 @@
 data/raw holds what the source says, unjudged: columns id, group, text.
 """
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -18,8 +19,13 @@ from retune.publishing import published_folder, sha256, write_manifest
 from retune.settings import SPLITS, DatasetSettings, Split
 from retune.sources.local_files import find_files, read_file
 from retune.sources.rows import Row
+from retune.sources.text_formats import format_of
+from retune.sources.text_rows import counted
+
+log = logging.getLogger(__name__)
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "group", "text")])
+SHOWN_FILES = 3  # of those that are left out
 ROW_GROUP_CHARACTERS = 2**24  # bounds the memory, whatever the size of the files
 
 
@@ -40,7 +46,7 @@ def run(settings: DatasetSettings, raw: Path) -> str:
             test.parquet, manifest.json.
 
     Returns:
-        The splits with their documents, for people.
+        The splits with their documents, and how local files became these, for people.
 
     Raises:
         RetuneError: If a file, a column or the repository is not as the settings say.
@@ -49,7 +55,8 @@ def run(settings: DatasetSettings, raw: Path) -> str:
     with published_folder(raw) as stage:
         origin = read[settings.source](settings, stage)
         write_manifest(stage, **origin)
-        return describe_splits(stage)
+        notes = describe_files(settings) if settings.source == "local" else []
+        return "; ".join([describe_splits(stage), *notes])
 
 
 def describe_splits(folder: Path) -> str:
@@ -59,6 +66,31 @@ def describe_splits(folder: Path) -> str:
     counts = [f"{file.stem} {pq.read_metadata(file).num_rows:,}" for file in files]
     size = sum(file.stat().st_size for file in files)
     return f"{', '.join(counts)} documents, {size / 1e6:.2f} MB of parquet"
+
+
+def describe_files(settings: DatasetSettings) -> list[str]:
+    """Return what became of the user's files where another thing could be thought."""
+    found = find_files(settings)
+    texts = [
+        path
+        for path in chain.from_iterable(found.splits.values())
+        if format_of(path) == ".txt"
+    ]
+    notes = []
+    if texts:
+        each = "one document each"
+        if settings.txt_documents == "line":
+            each = "one document per line"
+        if settings.document_start:
+            each = "documents by document_start"
+        notes.append(f"{counted(len(texts), '.txt file')}, {each}")
+    if found.left_out:
+        shown = [str(path) for path in found.left_out[:SHOWN_FILES]]
+        others = len(found.left_out) - len(shown)
+        rest = f" and {others:,} more" if others else ""
+        notes.append(f"no text and left out: {', '.join(shown)}{rest}")
+        log.warning("left out: %s", ", ".join(map(str, found.left_out)))
+    return notes
 
 
 def read_builtin(settings: DatasetSettings, folder: Path) -> dict[str, Any]:
@@ -72,7 +104,7 @@ def read_builtin(settings: DatasetSettings, folder: Path) -> dict[str, Any]:
 
 def read_local(settings: DatasetSettings, folder: Path) -> dict[str, Any]:
     """Write the documents of the user's files and return their origin."""
-    paths = find_files(settings)
+    paths = find_files(settings).splits
     for split, files in paths.items():
         rows = chain.from_iterable(read_file(settings, file) for file in files)
         write_split(settings, folder, split, rows)

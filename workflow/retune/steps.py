@@ -18,6 +18,9 @@ CODE: dict[str, tuple[str, ...]] = {
         "sources/text_lines",
         "sources/text_rows",
         "sources/user_paths",
+        "sources/compressed",
+        "sources/json_rows",
+        "sources/text_formats",
         "publishing",
     ),
     "fetch": (

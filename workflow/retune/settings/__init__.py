@@ -18,7 +18,6 @@ from retune.settings.dataset import (
     DATASET_PRESETS,
     HELD_OUT,
     SPLITS,
-    TEXT_FORMATS,
     DatasetSettings,
     Split,
 )
@@ -46,7 +45,6 @@ __all__ = [
     "PartOfSection",
     "PrepareSettings",
     "SPLITS",
-    "TEXT_FORMATS",
     "Settings",
     "Split",
     "TokenizeSettings",

@@ -1,19 +1,19 @@
 """The section `dataset`: where the text comes from."""
 
 import re
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from retune.settings.hub import Commit, HubName, check_hub_reference
-from retune.settings.section import Settings
+from retune.settings.section import Settings, default_of
+from retune.sources.text_formats import TEXT_FORMATS, format_of
+from retune.sources.user_paths import is_path
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 # The splits that are scored, and not trained on.
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
-
-TEXT_FORMATS = (".jsonl", ".parquet", ".csv", ".txt")
 
 # Short names for params.yaml, each pinned to one commit of the hub.
 DATASET_PRESETS: dict[str, dict[str, Any]] = {
@@ -28,11 +28,35 @@ DATASET_PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def split_files(value: Any) -> Any:
+    """Return the list of files of each split, however short it was written."""
+    if isinstance(value, str | list):
+        value = {"train": value}
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"{value!r} should be a file, a folder, a glob, a list of these, or one of"
+            f" all that for each of {', '.join(SPLITS)}"
+        )
+    return {
+        split: [files] if isinstance(files, str) else files
+        for split, files in value.items()
+    }
+
+
+FilesBySplit = Annotated[
+    dict[Split, list[str]],
+    BeforeValidator(
+        split_files,
+        json_schema_input_type=str | list[str] | dict[Split, str | list[str]],
+    ),
+]
+
+
 class DatasetSettings(Settings):
     """Where the text comes from.
 
-    A short name (`builtin`, `wikitext`) or a file (`my.jsonl`) may stand for the whole
-    section.
+    A short name (`builtin`, `wikitext`), a file (`my.jsonl`), a folder (`texts/`) or a
+    glob (`texts/*.txt`) may stand for the whole section.
     """
 
     source: Literal["builtin", "hub", "local"] = Field(
@@ -47,11 +71,17 @@ class DatasetSettings(Settings):
         None,
         description="Configuration of the hub dataset, such as `wikitext-2-raw-v1`.",
     )
-    files: dict[Split, list[str]] | None = Field(
+    files: FilesBySplit | None = Field(
         None,
-        description="Local files of each split (`jsonl`, `parquet`, `csv`, `txt`): a"
-        " file of that very name, else a glob. With `train` alone, `prepare` splits"
-        " it.",
+        description="Local files of each split (`jsonl`, `json`, `parquet`, `csv`,"
+        " `txt`, also compressed: `gz`, `zst`, `bz2`, `xz`): a file of that very name,"
+        " a folder with all that is below it, else a glob; or a list of these. With"
+        " `train` alone, `prepare` splits it.",
+    )
+    txt_documents: Literal["file", "line"] = Field(
+        "file",
+        description="What is a document in a local `txt` file: the whole `file`, or"
+        " each `line`. With `document_start` its lines are joined instead.",
     )
     text_column: str = Field("text", description="Column that holds the text.")
     group_column: str | None = Field(
@@ -73,11 +103,11 @@ class DatasetSettings(Settings):
             return value
         if value in DATASET_PRESETS:
             return DATASET_PRESETS[value]
-        if value.endswith(TEXT_FORMATS):
-            return {"source": "local", "files": {"train": [value]}}
+        if format_of(value) or is_path(value):
+            return {"source": "local", "files": value}
         raise ValueError(
-            f"{value!r} is no known short name: write one of"
-            f" {', '.join(sorted(DATASET_PRESETS))}, a file ending in"
+            f"{value!r} is no known short name, and no folder that is there: write one"
+            f" of {', '.join(sorted(DATASET_PRESETS))}, a file ending in"
             f" {', '.join(TEXT_FORMATS)}, or source: hub with name and revision"
         )
 
@@ -88,6 +118,13 @@ class DatasetSettings(Settings):
             raise ValueError("source: local needs files, with at least train: [FILE]")
         if self.source != "local" and self.files:
             raise ValueError(f"files go with source: local, not source: {self.source}")
+        if self.source != "local" and self.txt_documents != default_of(
+            self, "txt_documents"
+        ):
+            raise ValueError(
+                f"txt_documents goes with source: local, not source: {self.source}:"
+                " there each line of a txt file is a document"
+            )
         if self.document_start:
             try:
                 re.compile(self.document_start)

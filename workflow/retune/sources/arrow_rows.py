@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retune.settings import DatasetSettings
+from retune.sources.compressed import opened_at_any_place
 from retune.sources.rows import (
     Row,
     SourceFile,
@@ -21,7 +22,10 @@ ROWS_PER_BATCH = 1000
 def read_parquet(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
     """Yield the rows of a parquet file, in memory that its size does not raise."""
     # By default all of a file that has been read stays in memory.
-    with pq.ParquetFile(file.path, pre_buffer=False) as parquet:
+    with (
+        opened_at_any_place(file.path) as stream,
+        pq.ParquetFile(stream, pre_buffer=False) as parquet,
+    ):
         check_columns(settings, parquet.schema_arrow.names, file.name)
         columns = [settings.text_column, *filter(None, [settings.group_column])]
         first = 1

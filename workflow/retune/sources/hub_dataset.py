@@ -23,10 +23,11 @@ from datasets.packaged_modules.text.text import Text
 from retune.settings import DatasetSettings, Split
 from retune.sources.arrow_rows import ROWS_PER_BATCH, read_parquet, rows_of
 from retune.sources.hub import Repository, bring, list_files, with_retries
+from retune.sources.json_rows import read_json
 from retune.sources.local_files import UNREADABLE, Reader, read_rows
 from retune.sources.rows import Row, SourceFile, check_columns
 from retune.sources.text_lines import read_lines
-from retune.sources.text_rows import read_csv, read_jsonl, read_txt
+from retune.sources.text_rows import read_csv, read_txt
 
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
@@ -38,8 +39,8 @@ datasets.config.TORCH_AVAILABLE = False  # text needs no torch, which loads slow
 datasets.disable_progress_bars()
 log = logging.getLogger(__name__)
 
-# How a file begins that is a zip archive, or compressed by zstd or lz4.
-PACKED = (b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")
+# How a file begins that is a zip archive, or compressed by lz4.
+PACKED = (b"PK\x03\x04", b"\x04\x22\x4d\x18")
 
 
 class HubDataset:
@@ -124,7 +125,7 @@ def own_reader(
     if isinstance(builder, Text) and is_default(config):
         return read_txt
     if isinstance(builder, Json) and is_default(config):
-        return read_jsonl if all(map(is_json_lines, files)) else None
+        return read_json if all(map(is_json_lines, files)) else None
     return None
 
 

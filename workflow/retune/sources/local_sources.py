@@ -21,7 +21,7 @@ def dataset_files(params: Params) -> list[str]:
     from retune.sources.local_files import find_files  # loads pyarrow
 
     found = find_files(params.dataset)
-    return [str(path) for files in found.values() for path in files]
+    return [str(path) for files in found.splits.values() for path in files]
 
 
 def model_files(params: Params) -> list[str]:

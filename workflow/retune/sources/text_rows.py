@@ -1,94 +1,12 @@
-"""Rows of text files: jsonl, csv and txt, read a little at a time."""
+"""Rows of csv and txt files."""
 
 import csv
-import json
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from retune.settings import DatasetSettings
-from retune.sources.rows import (
-    Row,
-    SourceFile,
-    check_columns,
-    check_repeated,
-    check_text,
-    wrong_group_type,
-    wrong_type,
-)
-from retune.sources.text_lines import read_lines
-
-# What JSON calls the types that Python's parser makes of it.
-JSON_TYPES = {"Pairs": "object", "list": "array", "bool": "boolean"}
-
-
-class Pairs(list[tuple[str, Any]]):
-    """The keys and values of a JSON object, also where a key occurs twice."""
-
-
-def read_jsonl(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
-    """Yield a row per line of JSON; a key that later lines lack is null there.
-
-    Blank lines hold no row.
-    """
-    is_first = True
-    for number, line in enumerate(read_lines(file, newline="\n"), start=1):
-        if not line.strip():
-            continue
-        place = f"line {number}"
-        record = parse_object(line, file, place)
-        names = [name for name, _ in record]
-        values = dict(record)
-        if is_first:
-            check_columns(settings, names, f"{file.name}, {place}")
-            is_first = False
-        elif len(values) < len(names):
-            check_repeated(settings, names, f"{file.name}, {place}")
-        yield row_of(settings, values, file, place)
-
-
-def parse_object(line: str, file: SourceFile, place: str) -> Pairs:
-    """Return the keys and values of a line of JSON."""
-    try:
-        record = json.loads(line, object_pairs_hook=Pairs)
-    except ValueError as error:
-        raise file.problem(f"is not JSON: {error}", place) from None
-    except RecursionError:
-        raise file.problem("is nested too deeply", place) from None
-    if not isinstance(record, Pairs):
-        raise file.problem("is not a JSON object", place)
-    return record
-
-
-def row_of(
-    settings: DatasetSettings, record: dict[str, Any], file: SourceFile, place: str
-) -> Row:
-    """Return text and group of a JSON object."""
-    where = f"{file.name}, {place}"
-    text, group = record.get(settings.text_column), None
-    if not isinstance(text, str | None):
-        raise wrong_type(settings.text_column, json_type(text), where)
-    if text:
-        check_text(text, settings.text_column, file, place)
-    if column := settings.group_column:
-        group = record.get(column)
-        if isinstance(group, list):
-            raise wrong_group_type(column, json_type(group), where)
-        if group is not None:
-            group = check_text(group_name(group), column, file, place)
-    return Row(text, group)
-
-
-def group_name(value: Any) -> str:
-    """Return the name of a group; 1 and 1.0 are one, as they are one number."""
-    is_whole = isinstance(value, float) and value.is_integer()
-    return str(int(value) if is_whole else value)
-
-
-def json_type(value: Any) -> str:
-    """Return what JSON calls the type of a value."""
-    name = type(value).__name__
-    return JSON_TYPES.get(name, name)
+from retune.sources.rows import Row, SourceFile, check_columns
+from retune.sources.text_lines import read_lines, read_whole
 
 
 def read_csv(
@@ -136,7 +54,7 @@ def read_records(file: SourceFile, delimiter: str) -> Iterator[tuple[int, list[s
 
 def counted(number: int, noun: str) -> str:
     """Return such as `1 field` or `4 fields`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def read_txt(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
@@ -147,3 +65,9 @@ def read_txt(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
     check_columns(settings, ["text"], f"{file.name} (a text file)")
     for line in read_lines(file):
         yield Row(line.removesuffix("\n"), None)
+
+
+def read_whole_txt(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
+    """Yield all of a text file as one row, its line breaks kept."""
+    check_columns(settings, ["text"], f"{file.name} (a text file)")
+    yield Row(read_whole(file), None)

@@ -1,5 +1,6 @@
 """Paths as a user writes them."""
 
+import os.path
 from pathlib import Path
 
 
@@ -9,9 +10,19 @@ def user_path(text: str) -> Path:
     A name may begin with `~` without meaning anybody's home.
     """
     path = Path(text)
-    if path.exists():
+    if os.path.exists(path):
         return path
     try:
         return path.expanduser()
     except RuntimeError:
         return path
+
+
+def is_path(text: str) -> bool:
+    """Return whether a text can only be a path or a glob, or is one that exists."""
+    return (
+        text.startswith(("./", "../", "/", "~"))
+        or text.endswith("/")
+        or any(mark in text for mark in "*?[")
+        or os.path.exists(user_path(text))
+    )

@@ -1,0 +1,321 @@
+"""Which files a user's words stand for, and what becomes of those of every format."""
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from download_case import parquet, rows_of, run_local
+from retune import download
+from retune.errors import RetuneError
+from retune.params import read_params
+from retune.settings import DatasetSettings
+from retune.sources import json_rows
+from retune.sources.local_sources import find_local_sources
+
+CONTENTS = {
+    ".jsonl": b'{"text": "one"}\n{"text": "two"}\n',
+    ".json": b'[{"text": "one"},\n {"text": "two"}]\n',
+    ".parquet": parquet(text=["one", "two"]),
+    ".csv": b"text\none\ntwo\n",
+    ".txt": b"one\ntwo\n",
+}
+COMPRESS = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".zst": lambda content: pa.compress(content, codec="zstd", asbytes=True),
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder in which the user stands."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def download_texts(dataset):
+    """Return what `download` says of a dataset, and the texts it brings."""
+    settings = DatasetSettings.model_validate(dataset)
+    done = download.run(settings, download.Path("raw"))
+    return done, pl.read_parquet("raw/train.parquet")["text"].to_list()
+
+
+def refusal_of(dataset):
+    with pytest.raises(RetuneError) as caught:
+        download_texts(dataset)
+    assert not os.path.exists("raw")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("compressed", COMPRESS)
+@pytest.mark.parametrize("ending", CONTENTS)
+@pytest.mark.parametrize("change", [str, str.upper, str.title])
+def test_a_file_of_every_ending_is_read_however_it_is_written(
+    folder, ending, compressed, change
+):
+    name = "my.data" + change(ending + compressed)
+    (folder / name).write_bytes(COMPRESS[compressed](CONTENTS[ending]))
+    _, texts = download_texts(name)
+    assert texts == (["one\ntwo\n"] if ending == ".txt" else ["one", "two"])
+
+
+@pytest.mark.parametrize("compressed", COMPRESS)
+def test_a_compressed_file_is_told_by_its_first_bytes(folder, compressed):
+    content = COMPRESS[compressed](CONTENTS[".jsonl"])
+    (folder / "x.jsonl").write_bytes(content)
+    (folder / "y.jsonl.zst").write_bytes(content)
+    assert download_texts("*")[1] == ["one", "two"] * 2
+
+
+@pytest.mark.parametrize("compressed", [".gz", ".zst", ".bz2", ".xz"])
+@pytest.mark.parametrize("ending", [".jsonl", ".txt", ".parquet"])
+def test_a_compressed_file_that_is_cut_off_is_refused(folder, ending, compressed):
+    content = b"".join(os.urandom(50).hex().encode() + b"\n" for _ in range(2000))
+    whole = COMPRESS[compressed](content)
+    (folder / f"x{ending}").write_bytes(whole[: len(whole) // 2])
+    assert refusal_of(f"x{ending}").startswith(f"dataset.files: x{ending}")
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        "x.jsonl",
+        {"source": "local", "files": "x.jsonl"},
+        {"source": "local", "files": ["x.jsonl"]},
+        {"source": "local", "files": {"train": "x.jsonl"}},
+        {"source": "local", "files": {"train": ["x.jsonl"]}},
+    ],
+)
+def test_one_file_may_be_named_in_short(dataset):
+    settings = DatasetSettings.model_validate(dataset)
+    assert settings.files == {"train": ["x.jsonl"]}
+    assert DatasetSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize("files", [5, True, {"train": 5}, {"train": ["a", 5]}])
+def test_what_names_no_file_is_refused_when_the_settings_are_read(files):
+    with pytest.raises(RetuneError, match=r"dataset.files.*5|True"):
+        read_params({"dataset": {"source": "local", "files": files}, "model": "gpt2"})
+
+
+@pytest.mark.parametrize(
+    "name", ["texts/", "./texts", "texts", "texts/*.txt", "texts/**/*.TXT", "te?ts/*"]
+)
+def test_a_folder_or_a_glob_may_stand_for_the_dataset(folder, name):
+    (folder / "texts").mkdir()
+    for number in range(2):
+        (folder / f"texts/{number}.txt").write_text(f"line\nof {number}")
+    (folder / "texts/2.TXT").write_text("upper case")
+    texts = ["line\nof 0", "line\nof 1", "upper case"]
+    wanted = {"texts/*.txt": texts[:2], "texts/**/*.TXT": texts[2:]}
+    assert download_texts(name)[1] == wanted.get(name, texts)
+
+
+@pytest.mark.parametrize("name", ["text", "Salesforce/texts", "wikitexts", "a" * 300])
+def test_a_word_that_is_no_path_stays_no_short_name(name):
+    with pytest.raises(RetuneError, match=f"{name}' is no known short name"):
+        read_params({"dataset": name, "model": "gpt2"})
+
+
+def test_a_short_name_is_no_folder(folder):
+    (folder / "wikitext").mkdir()
+    assert DatasetSettings.model_validate("wikitext").source == "hub"
+    assert DatasetSettings.model_validate("./wikitext").source == "local"
+
+
+def test_a_folder_gives_all_its_texts_in_order_but_hidden_ones(folder):
+    for name in ("b.txt", "a/z.JSONL.gz", "a/.git/x.txt", ".x.txt", "c/d/y.csv"):
+        (folder / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
+        ending = name.partition(".")[2].lower()
+        content = CONTENTS.get(f".{ending}", gzip.compress(CONTENTS[".jsonl"]))
+        (folder / "texts" / name).write_bytes(content)
+    done, texts = download_texts("texts")
+    assert texts == ["one", "two", "one\ntwo\n", "one", "two"]
+    assert done.endswith("MB of parquet; 1 .txt file, one document each")
+
+
+def test_what_a_folder_holds_beside_texts_is_told(folder, caplog):
+    (folder / "texts").mkdir()
+    for name in ("README.md", "a.pdf", "b.pdf", "c.pdf", "x.txt"):
+        (folder / "texts" / name).write_text("text")
+    done, texts = download_texts("texts")
+    assert texts == ["text"]
+    assert done.endswith(
+        "; no text and left out: texts/README.md, texts/a.pdf, texts/b.pdf and 1 more"
+    )
+    assert "texts/b.pdf, texts/c.pdf" in caplog.text
+
+
+def test_a_folder_without_texts_is_refused(folder):
+    (folder / "texts").mkdir()
+    (folder / "texts/a.pdf").touch()
+    assert refusal_of("texts") == (
+        "dataset.files.train: texts holds no file that ends in .jsonl, .json, .parquet,"
+        " .csv, .txt (and .gz, .zst, .bz2, .xz after it)"
+    )
+
+
+def test_what_a_glob_finds_beside_texts_is_refused(folder):
+    (folder / "x.txt").touch()
+    (folder / "README.md").touch()
+    assert refusal_of("*").startswith("dataset.files.train: README.md should end in ")
+
+
+def test_links_in_a_folder_are_followed_once(folder):
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere/x.txt").write_text("there")
+    (folder / "texts").mkdir()
+    (folder / "texts/a").symlink_to("../elsewhere")
+    (folder / "texts/b").symlink_to("../elsewhere")
+    (folder / "texts/round").symlink_to(".")
+    (folder / "texts/y.txt").symlink_to("../elsewhere/x.txt")
+    assert download_texts("texts")[1] == ["there", "there"]
+
+
+def test_a_link_to_nothing_in_a_folder_is_refused(folder):
+    (folder / "texts").mkdir()
+    (folder / "texts/x.txt").write_text("text")
+    (folder / "texts/y.txt").symlink_to("nowhere")
+    assert refusal_of("texts") == "dataset.files: texts/y.txt is a link to nothing"
+
+
+@pytest.mark.parametrize(
+    ("settings", "texts", "told"),
+    [
+        ({}, ["a\n\nb\n", "c"], "2 .txt files, one document each"),
+        (
+            {"txt_documents": "line"},
+            ["a", "", "b", "c"],
+            "2 .txt files, one document per line",
+        ),
+        (
+            {"document_start": "^[ac]"},
+            ["a\n\nb", "c"],
+            "2 .txt files, documents by document_start",
+        ),
+    ],
+)
+def test_the_result_says_what_a_document_of_txt_is(folder, settings, texts, told):
+    (folder / "x.txt").write_text("a\n\nb\n")
+    (folder / "y.txt").write_text("c")
+    done, found = download_texts({"source": "local", "files": "*.txt", **settings})
+    assert found == texts
+    assert done.endswith(f"; {told}")
+
+
+def test_without_txt_files_nothing_is_said_of_them(folder):
+    (folder / "x.jsonl").write_bytes(CONTENTS[".jsonl"])
+    done, _ = download_texts("x.jsonl")
+    assert done.startswith("train 2 documents, ")
+    assert done.endswith("MB of parquet")
+
+
+def test_lines_of_txt_on_the_hub_are_documents_and_no_setting_makes_them_others():
+    section = {"source": "hub", "name": "a/b", "revision": "0" * 40}
+    with pytest.raises(RetuneError, match="txt_documents goes with source: local"):
+        read_params({"dataset": section | {"txt_documents": "line"}, "model": "gpt2"})
+
+
+def test_a_new_file_of_a_folder_or_a_glob_is_one_more_source(folder):
+    (folder / "texts").mkdir()
+    (folder / "texts/a.txt").touch()
+    for dataset in ("texts", "texts/*"):
+        params = read_params({"dataset": dataset, "model": "builtin"})
+        before = find_local_sources(params)["dataset"]
+        new = folder / f"texts/{len(before)}.jsonl"
+        new.touch()
+        assert set(find_local_sources(params)["dataset"]) - {*before} == {
+            f"texts/{new.name}"
+        }
+
+
+ARRAY = [
+    {"text": f'{number} ü\n{"x" * number} \\"[', "by": number} for number in range(50)
+]
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 100, 2**20])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_array_is_read_in_pieces_of_any_size(folder, monkeypatch, at_once, indent):
+    monkeypatch.setattr(json_rows, "CHARACTERS_AT_ONCE", at_once)
+    for ensure_ascii in (False, True):
+        content = json.dumps(ARRAY, indent=indent, ensure_ascii=ensure_ascii)
+        (folder / "x.json").write_text(f"\n {content} \n")
+        run_local(folder / "raw", {"train": ["x.json"]}, group_column="by")
+        assert [row[1:] for row in rows_of(folder / "raw")] == [
+            (str(row["by"]), row["text"]) for row in ARRAY
+        ]
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.jsonl"])
+@pytest.mark.parametrize(
+    "content", ['{"text": "a"}\n{"text": "b"}', '[{"text": "a"}, {"text": "b"}]']
+)
+def test_what_json_is_does_not_depend_on_its_ending(folder, name, content):
+    (folder / name).write_text(content)
+    assert download_texts(name)[1] == ["a", "b"]
+
+
+@pytest.mark.parametrize("at_once", [1, 2**20])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"text": "a"},\n{"text": }]', "line 2 is not JSON: Expecting value"),
+        ('[{"text": "a"},\n{"text": "b"}', "line 2 is not JSON: the end of the file"),
+        ('[{"text": "a"}\n{"text": "b"}]', "line 2 is not JSON: '{' where ',' or ']'"),
+        ('[{"text": "a"},\n]', "line 2 is not JSON: Expecting value"),
+        ('[{"text": "a"},\n5]', "line 2 is not a JSON object"),
+        ('[{"text": "a"},\n{"text": "b', "line 2 is not JSON: Unterminated string"),
+        ('[{"text": "a"}]\n[{"text": "b"}]', "line 2 goes on after its array"),
+        ('[{"text": "a"},\n{"text": 5}]', "line 2 is int, should be text"),
+        ('[{"text": "a"},\n{"text": "b", "text": "c"}]', "line 2 has 2 columns 'text'"),
+        ('[{"text": "a"},\n{"text": "\\ud83d"}]', "line 2 holds half of a surrogate"),
+        ("[]", "split train holds no rows"),
+        ("[", "line 1 is not JSON"),
+        ('{\n "text": "a"\n}', "line 1 is not JSON: Expecting property name"),
+        ('{\n "text": "a"\n}', "(each object needs a line, or all an array)"),
+        ('[{"text": "caf\udce9"}]', "is not UTF-8 (byte 0xe9)"),
+    ],
+)
+def test_a_wrong_array_is_refused_with_its_line(
+    folder, monkeypatch, content, message, at_once
+):
+    monkeypatch.setattr(json_rows, "CHARACTERS_AT_ONCE", at_once)
+    (folder / "x.json").write_bytes(content.encode(errors="surrogateescape"))
+    assert message in refusal_of("x.json")
+
+
+def test_an_array_is_not_read_on_behind_a_mistake(folder, monkeypatch):
+    monkeypatch.setattr(json_rows, "CHARACTERS_AT_ONCE", 100)
+    (folder / "x.json").write_text("[{]" + " " * 10_000)
+    with (folder / "x.json").open() as stream:
+        window = json_rows.Window(stream)
+        window.next_character()
+        window.skip()
+        with pytest.raises(ValueError, match="Expecting property name"):
+            window.take_value()
+        assert stream.buffer.raw.tell() <= 8192
+
+
+def test_a_txt_file_too_long_for_one_document_names_what_cuts_it(folder, monkeypatch):
+    from retune.sources import text_lines
+
+    monkeypatch.setattr(text_lines, "MOST_CHARACTERS", 5)
+    (folder / "x.txt").write_text("12345")
+    assert download_texts("x.txt")[1] == ["12345"]
+    (folder / "y.txt").write_text("123456")
+    with pytest.raises(RetuneError) as caught:
+        download_texts("y.txt")
+    assert str(caught.value) == (
+        "dataset.files: y.txt holds more than 5 characters, too many for one document:"
+        " dataset.txt_documents: line makes each line one, dataset.document_start each"
+        " part"
+    )
