@@ -1,5 +1,7 @@
 """What stops the step `prepare`, and what it counts."""
 
+import re
+
 import polars as pl
 import pytest
 
@@ -30,9 +32,73 @@ def test_an_empty_split_is_an_error_that_names_settings_and_groups(case):
 def test_fewer_groups_than_splits_is_an_error(case, number, splits):
     case.write(train=rows(range(number)))
     with pytest.raises(
-        RetuneError, match=f"prepare: {number} groups? .* become {splits} splits"
+        RetuneError, match=f"prepare: {number} documents? .* become {splits} splits"
     ):
         case.run()
+
+
+def test_a_single_document_names_what_can_be_done(case):
+    case.write(train=rows([1]))
+    with pytest.raises(RetuneError) as error:
+        case.run()
+    assert str(error.value) == (
+        "prepare: 1 document cannot become 3 splits, because a document is never cut:"
+        " give files of their own for validation and test (dataset.files), or make"
+        " smaller documents (dataset.txt_documents: line, or dataset.document_start)"
+    )
+
+
+def test_many_documents_of_one_group_name_the_groups(case):
+    case.write(train=[{**row, "group": "all"} for row in rows(range(5))])
+    with pytest.raises(RetuneError) as error:
+        case.run()
+    assert str(error.value) == (
+        "prepare: 5 documents of 1 group cannot become 3 splits, because a group stays"
+        " in one: give more data, or another dataset.group_column"
+    )
+
+
+def test_a_single_document_is_trained_on_where_the_others_are_given(case):
+    case.write(train=rows([1]), validation=rows([2], "v"), test=rows([3], "t"))
+    case.run()
+    assert case.ids("train") == ["d0001"]
+
+
+REJECTED = [{"id": f"r{n}", "group": f"r{n}", "text": "short"} for n in range(3)]
+NAMED_TWICE = [{"id": "twice", "group": "g", "text": text(n)} for n in (900, 901)]
+DUPLICATES = [{**row, "text": f" {row['text']}\n"} for row in rows(range(7), "x")]
+OVERLAPPING = [
+    {"id": f"o{n}", "group": f"o{n}", "text": text(n) + f" end{n}"} for n in range(4)
+]
+
+
+@pytest.mark.parametrize(
+    "rejected", [[], REJECTED, NAMED_TWICE, REJECTED + NAMED_TWICE]
+)
+@pytest.mark.parametrize("duplicates", [[], DUPLICATES, DUPLICATES[:1]])
+@pytest.mark.parametrize("overlapping", [[], OVERLAPPING])
+@pytest.mark.parametrize("held_out", [[], rows([5, 6, 300], "h")])
+def test_the_result_accounts_for_every_document(
+    case, rejected, duplicates, overlapping, held_out
+):
+    splits = {
+        "train": rows(range(200)) + rejected + duplicates,
+        "validation": rows([400], "v") + overlapping,
+        "test": rows([401], "t") + held_out,
+    }
+    case.write(**splits)
+    done = case.run(overlap_words=4)
+    came, *became = (
+        int(number) for number in re.findall(r"(\d+) (?!of train)[a-z]", done)
+    )
+    assert came == sum(map(len, splits.values()))
+    assert came == sum(became)
+    in_train = 2 if held_out else 0
+    assert became[3:] == [
+        len(rejected),
+        len(duplicates) + in_train,
+        len(overlapping),
+    ]
 
 
 def test_train_that_holds_nothing_but_test_is_called_that(case):
@@ -83,7 +149,11 @@ def test_train_documents_that_are_held_out_are_counted_and_told(case, caplog):
         test=rows([*range(10, 50), 90], "t"),
     )
     done = case.run()
-    assert done.endswith("44 duplicates (44 of train are in validation or test)")
+    assert done.startswith("105 documents: 16 train, 4 validation, 41 test; ")
+    assert done.endswith(
+        "44 duplicates (44 of train are in validation or test),"
+        " 0 overlapping with train"
+    )
     assert case.figures["in_other_splits"] == {
         "train": {"validation": 4, "test": 40},
         "validation": {"test": 0},

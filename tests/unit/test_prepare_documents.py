@@ -185,7 +185,8 @@ def test_of_equal_documents_test_wins_over_validation_over_train(case):
     )
     done = case.run()
     assert done.endswith(
-        "; 0 rejected, 4 duplicates (2 of train are in validation or test)"
+        "; 0 rejected, 4 duplicates (2 of train are in validation or test),"
+        " 0 overlapping with train"
     )
     assert case.ids("validation") == ["d"]
     assert case.ids("test") == ["e"]

@@ -7,6 +7,7 @@ import pytest
 from tokenizers import AddedToken, normalizers, processors
 
 from retune.errors import RetuneError
+from retune.tokens import text_batches
 from retune.tokens.tokenizer import ModelTokenizer
 from tiny_tokenizers import KINDS, bpe_without_unknown, byte_level
 
@@ -210,3 +211,16 @@ def test_decoding_leaves_special_tokens_out(tmp_path):
     tokenizer = save(byte_level(), tmp_path)
     (ids,) = tokenizer.encode(["the dog"])
     assert tokenizer.decode([BOS, *ids, EOS]) == "the dog"
+
+
+def test_texts_are_encoded_in_batches_of_bounded_number_and_size(monkeypatch):
+    monkeypatch.setattr(text_batches, "TEXTS_PER_BATCH", 3)
+    monkeypatch.setattr(text_batches, "CHARACTERS_PER_BATCH", 10)
+    texts = ["", "a", "b", "c", "d" * 9, "e", "f", "g" * 20, "h"]
+    assert list(text_batches.batches_of(texts)) == [
+        ["", "a", "b"],
+        ["c", "d" * 9],
+        ["e", "f"],
+        ["g" * 20],
+        ["h"],
+    ]

@@ -42,7 +42,7 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
         metrics: JSON file of counts, sizes (UTF-8 bytes, words) and what was removed.
 
     Returns:
-        One line: documents per split, rejected, duplicates.
+        One line: all documents, and what became of how many of them.
 
     Raises:
         RetuneError: If the raw files are wrong, too many documents are rejected or a
@@ -89,10 +89,11 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
     write_sealed(metrics, figures)
     counts = figures["documents"]
     return (
-        f"{len(kept):,} documents: "
+        f"{len(documents):,} documents: "
         + ", ".join(f"{counts[name]:,} {name}" for name in SPLITS)
         + f"; {len(rejected):,} rejected, {figures['duplicates_removed']:,} duplicates"
         + describe_lost_train(in_others)
+        + f", {sum(overlapping.values()):,} overlapping with train"
     )
 
 

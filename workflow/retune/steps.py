@@ -21,6 +21,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "sources/compressed",
         "sources/json_rows",
         "sources/text_formats",
+        "counting",
         "publishing",
     ),
     "fetch": (
@@ -45,6 +46,8 @@ CODE: dict[str, tuple[str, ...]] = {
         "tokens/tokenizer",
         "models/finite",
         "models/packing_check",
+        "tokens/text_batches",
+        "counting",
         "publishing",
     ),
     "prepare": (
@@ -52,6 +55,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "text/document_checks",
         "text/splits",
         "text/overlap",
+        "counting",
         "publishing",
     ),
     "tokenize": (
@@ -60,6 +64,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "tokens/lost_characters",
         "tokens/tokenizer",
         "tokens/lengths",
+        "tokens/text_batches",
         "publishing",
     ),
     "configure": (
@@ -132,6 +137,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "tokens/lost_characters",
         "tokens/tokenizer",
         "tokens/lengths",
+        "tokens/text_batches",
         "publishing",
     ),
     "evaluate": (
@@ -147,6 +153,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "tokens/lost_characters",
         "tokens/tokenizer",
         "tokens/lengths",
+        "tokens/text_batches",
         "publishing",
     ),
     "report": (

@@ -22,6 +22,7 @@ from retune.publishing import (
 )
 from retune.settings import SPLITS, TokenizeSettings
 from retune.tokens.lengths import resolve_length
+from retune.tokens.text_batches import batches_of
 from retune.tokens.tokenizer import ModelTokenizer
 from retune.verifying import WEIGHTS, verify_folder
 
@@ -215,7 +216,7 @@ def read_texts(source: Path) -> Iterator[list[str]]:
     for batch in pq.ParquetFile(source).iter_batches(
         DOCUMENTS_PER_BATCH, columns=["text"]
     ):
-        yield batch.column(0).to_pylist()
+        yield from batches_of(batch.column(0).to_pylist())
 
 
 def count_tokens(stream: Path, dtype: np.dtype, vocab_size: int) -> np.ndarray:

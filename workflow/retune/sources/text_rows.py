@@ -4,6 +4,7 @@ import csv
 import sys
 from collections.abc import Iterator
 
+from retune.counting import counted
 from retune.settings import DatasetSettings
 from retune.sources.rows import Row, SourceFile, check_columns
 from retune.sources.text_lines import read_lines, read_whole
@@ -50,11 +51,6 @@ def read_records(file: SourceFile, delimiter: str) -> Iterator[tuple[int, list[s
             ) from None
         if fields:
             yield line, fields
-
-
-def counted(number: int, noun: str) -> str:
-    """Return such as `1 field` or `4 fields`."""
-    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def read_txt(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:

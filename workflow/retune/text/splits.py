@@ -12,6 +12,7 @@ import math
 
 import polars as pl
 
+from retune.counting import counted
 from retune.errors import RetuneError
 
 # With fewer groups than this they are always counted off.
@@ -38,6 +39,7 @@ def splits_of(
     Raises:
         RetuneError: If there are fewer groups than splits.
     """
+    check_number(groups, 1 + (test_share > 0) + (validation_share > 0))
     unique = groups.unique()
     positions = pl.Series(
         [position_of(group, seed) for group in unique], dtype=pl.Float64
@@ -51,6 +53,25 @@ def splits_of(
     return groups.replace_strict(ordered["group"], names, return_dtype=pl.String)
 
 
+def check_number(groups: pl.Series, splits: int) -> None:
+    """Raise RetuneError if there are fewer groups than splits, naming a remedy."""
+    number, documents = groups.n_unique(), len(groups)
+    if number == 0 or number >= splits:
+        return
+    if number < documents:
+        raise RetuneError(
+            f"prepare: {documents:,} documents of {counted(number, 'group')} cannot"
+            f" become {splits} splits, because a group stays in one: give more data, or"
+            " another dataset.group_column"
+        )
+    raise RetuneError(
+        f"prepare: {counted(documents, 'document')} cannot become {splits} splits,"
+        " because a document is never cut: give files of their own for validation and"
+        " test (dataset.files), or make smaller documents (dataset.txt_documents: line,"
+        " or dataset.document_start)"
+    )
+
+
 def counts_of(
     positions: pl.Series, validation_share: float, test_share: float
 ) -> tuple[int, int]:
@@ -60,17 +81,8 @@ def counts_of(
         positions: Of all groups.
         validation_share: Asked for.
         test_share: Asked for.
-
-    Raises:
-        RetuneError: If there are fewer groups than splits.
     """
     number = len(positions)
-    splits = 1 + (test_share > 0) + (validation_share > 0)
-    if 0 < number < splits:
-        raise RetuneError(
-            f"prepare: {number} group{'s' if number > 1 else ''} of documents cannot"
-            f" become {splits} splits: give more data, or check dataset.group_column"
-        )
     in_test = int((positions < test_share).sum())
     up_to_validation = int((positions < test_share + validation_share).sum())
     test = count_of(test_share, in_test, number)

@@ -13,9 +13,9 @@ from tokenizers import Tokenizer
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.tokens.lost_characters import LostCharacters
+from retune.tokens.text_batches import batches_of
 
 FILE = "tokenizer.json"
-TEXTS_PER_BATCH = 1000
 # Models that look whole strings up in their vocabulary, as a BPE does that ignores its
 # merges for such; merges never reach a special token's.
 LOOKS_UP_STRINGS = ("Unigram", "WordLevel", "WordPiece")
@@ -106,8 +106,7 @@ class ModelTokenizer:
             RetuneError: If a text cannot be encoded, or with tokens that the model
                 does not have.
         """
-        for first in range(0, len(texts), TEXTS_PER_BATCH):
-            batch = texts[first : first + TEXTS_PER_BATCH]
+        for batch in batches_of(texts):
             try:
                 encoded = self._encoder.encode_batch_fast(
                     batch, add_special_tokens=False

@@ -1,0 +1,23 @@
+"""How many texts are encoded at a time."""
+
+from collections.abc import Iterator, Sequence
+
+TEXTS_PER_BATCH = 1000
+# What `tokenizers` knows of a text is a hundred times its size.
+CHARACTERS_PER_BATCH = 2**22
+
+
+def batches_of(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Yield texts in lists of bounded number and size; a longer one is alone."""
+    batch: list[str] = []
+    characters = 0
+    for text in texts:
+        characters += len(text)
+        if batch and (
+            len(batch) == TEXTS_PER_BATCH or characters > CHARACTERS_PER_BATCH
+        ):
+            yield batch
+            batch, characters = [], len(text)
+        batch.append(text)
+    if batch:
+        yield batch
