@@ -2,15 +2,22 @@
 
 import json
 import math
+import os
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import GPT2LMHeadModel
 
 from loopback_hub import TOKEN
 from retune import fetch
 from retune.errors import RetuneError
 from retune.settings import ModelSettings
+from retune.sources.local_model import problem_of_folder
+from tiny_models import build_tiny_model
 
 CONFIG = {
     "model_type": "gpt2",
@@ -340,3 +347,26 @@ def test_the_builtin_model_is_made_and_counted(tmp_path):
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
         file["path"] for file in manifest["files"]
     }
+
+
+@pytest.mark.parametrize("num_files", [1, 3])
+@pytest.mark.parametrize("name", ["pickled", "a 'pickled' $model"])
+def test_what_a_folder_of_pickles_is_told_converts_it(tmp_path, num_files, name):
+    folder = build_tiny_model(tmp_path / name)
+    whole = load_file(folder / "model.safetensors")
+    model = GPT2LMHeadModel.from_pretrained(folder)
+    weights = list(model.state_dict().items())  # with the tied head
+    (folder / "model.safetensors").unlink()
+    for number in range(num_files):
+        part = dict(weights[number::num_files])
+        torch.save(part, folder / f"pytorch_model-{number}.bin")
+    command = str(problem_of_folder(folder)).splitlines()[1]
+    subprocess.run(command, shell=True, check=True, env=os.environ)
+    assert problem_of_folder(folder) is None
+
+    settings = ModelSettings.model_validate(str(folder))
+    fetch.run(settings, tmp_path / "base")
+    fetched = load_file(tmp_path / "base/model.safetensors")
+    assert fetched.keys() == {*whole, "lm_head.weight"}
+    for key, tensor in whole.items():
+        assert torch.equal(fetched[key], tensor)

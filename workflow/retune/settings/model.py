@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from retune.settings.hub import Commit, HubName, check_hub_reference
 from retune.settings.section import Settings, default_of
+from retune.sources.user_paths import is_path
 
 # Short names for params.yaml, each pinned to one commit of the hub.
 MODEL_PRESETS: dict[str, dict[str, Any]] = {
@@ -21,7 +22,8 @@ MODEL_PRESETS: dict[str, dict[str, Any]] = {
 class ModelSettings(Settings):
     """The base model.
 
-    A short name (`builtin`, `gpt2`) may stand for the whole section.
+    A short name (`builtin`, `gpt2`) or a folder (`./my-model`) may stand for the whole
+    section.
     """
 
     source: Literal["builtin", "hub", "local"] = Field(
@@ -59,10 +61,12 @@ class ModelSettings(Settings):
             return value
         if value in MODEL_PRESETS:
             return MODEL_PRESETS[value]
+        if is_path(value):
+            return {"source": "local", "folder": value}
         raise ValueError(
-            f"{value!r} is no known short name: write one of"
-            f" {', '.join(sorted(MODEL_PRESETS))}, source: hub with name and revision,"
-            " or source: local with folder"
+            f"{value!r} is no known short name, and no folder that is there: write one"
+            f" of {', '.join(sorted(MODEL_PRESETS))}, a folder, or source: hub with"
+            " name and revision"
         )
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from retune.errors import RetuneError
 from retune.settings import Params
+from retune.sources.local_model import problem_of_folder
 from retune.sources.user_paths import user_path
 
 
@@ -9,7 +10,8 @@ def find_local_sources(params: Params) -> dict[str, list[str]]:
     """Return the files that `dataset` and `model` name, if they are local.
 
     Raises:
-        RetuneError: If one is missing: better now than when its step runs.
+        RetuneError: If one is missing, or the folder is of another kind: better now
+            than when its step runs.
     """
     return {"dataset": dataset_files(params), "model": model_files(params)}
 
@@ -29,8 +31,6 @@ def model_files(params: Params) -> list[str]:
     if params.model.source != "local":
         return []
     folder = user_path(params.model.folder or "")
-    if not (folder / "config.json").is_file():
-        raise RetuneError(
-            f"model.folder: {folder} is no model folder: it has no config.json"
-        )
+    if problem := problem_of_folder(folder):
+        raise RetuneError(f"model.folder: {folder} {problem}")
     return sorted(str(path) for path in folder.iterdir() if path.is_file())

@@ -1,0 +1,66 @@
+"""What a user's folder is that holds no model as it is read here."""
+
+import json
+from pathlib import Path
+from shlex import quote
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+CONVERT = (
+    "import glob, torch; from safetensors.torch import save_file; save_file({name:"
+    " tensor.clone() for file in glob.glob('pytorch_model*.bin') for name, tensor in"
+    " torch.load(file, 'cpu', weights_only=True).items()}, 'model.safetensors',"
+    " {'format': 'pt'})"
+)
+
+
+def problem_of_folder(folder: Path) -> str | None:
+    """Return why a folder cannot be the base model, by the names of its files.
+
+    None: nothing speaks against it so far; the step `fetch` looks into the files.
+    """
+    if not folder.is_dir():
+        return "is a file, and not a folder" if folder.exists() else "is not there"
+    names = sorted(path.name for path in folder.iterdir())
+    if any(name in names for name in WEIGHTS):
+        return None if "config.json" in names else "lacks config.json"
+    if "adapter_config.json" in names:
+        return describe_adapter(folder / "adapter_config.json")
+    if ggufs := [name for name in names if name.lower().endswith(".gguf")]:
+        return (
+            f"holds {ggufs[0]}, and GGUF is a format for running models: take the model"
+            " that it was made from, as safetensors"
+        )
+    if "config.json" not in names:
+        return "is no model folder: it has no config.json"
+    if pickles := [name for name in names if name.endswith(PICKLES)]:
+        return describe_pickles(folder, pickles)
+    return None
+
+
+def describe_adapter(config: Path) -> str:
+    """Return what to do with a folder that holds an adapter and no model."""
+    try:
+        base = json.loads(config.read_text())["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        base = None
+    owner = f" of {base}" if base else ""
+    return (
+        f"holds only an adapter{owner} (adapter_config.json), and no model: name the"
+        " model itself, or merge the two first (merge_and_unload of peft)"
+    )
+
+
+def describe_pickles(folder: Path, pickles: list[str]) -> str:
+    """Return how a folder of pickles becomes one of safetensors."""
+    own = [name for name in pickles if name.startswith("pytorch_model")]
+    if not own:
+        return (
+            f"holds its weights in {pickles[0]}, a pickle, which is never loaded: save"
+            " the model with save_pretrained of Transformers, which writes safetensors"
+        )
+    return (
+        f"holds its weights in {own[0]}, a pickle, which is never loaded; this writes"
+        f" model.safetensors beside it:\n"
+        f'  (cd {quote(str(folder))} && python -c "{CONVERT}")'
+    )
