@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from download_case import contents, parquet, rows_of, run_local
@@ -125,6 +126,28 @@ def test_a_missing_column_of_a_hub_dataset_names_those_there_are(
         for key, column in [("text_column", "txt"), ("group_column", "author")]
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_chats_of_the_hub_are_called_that(hub, run_hub, tmp_path):
+    content = b'{"messages": [{"role": "user", "content": "Hi"}]}\n'
+    files = {"train.jsonl": content}
+    revision = hub.add("datasets", "team/chats", files)
+    outcome = run_hub("team/chats", revision)
+    problem, sentence, command = outcome.error.splitlines()
+    assert problem.endswith("has no column 'text'; there are: messages")
+    assert sentence.startswith("these are chats, which are not supported yet")
+    asked = f"load_dataset('team/chats', revision='{revision}', split='train')"
+    assert asked in command
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_compressed_rows_of_the_hub_are_ours_to_read_whatever_compressed_them(
+    hub, run_hub, tmp_path
+):
+    content = pa.compress(b"id,text\n1,one, two\n", codec="zstd", asbytes=True)
+    revision = hub.add("datasets", "team/zstd", {"train.csv.zst": content})
+    outcome = run_hub("team/zstd", revision)
+    assert outcome.error.endswith("needs quotes around it"), outcome
 
 
 def test_what_datasets_reads_is_read_such_as_compressed_json(hub, run_hub, tmp_path):

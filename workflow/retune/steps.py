@@ -22,6 +22,8 @@ CODE: dict[str, tuple[str, ...]] = {
         "sources/json_rows",
         "sources/text_formats",
         "counting",
+        "sources/columns",
+        "sources/conversations",
         "publishing",
     ),
     "fetch": (

@@ -7,14 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retune.settings import DatasetSettings
+from retune.sources.columns import check_columns, wrong_group_type, wrong_type
 from retune.sources.compressed import opened_at_any_place
-from retune.sources.rows import (
-    Row,
-    SourceFile,
-    check_columns,
-    wrong_group_type,
-    wrong_type,
-)
+from retune.sources.rows import Row, SourceFile
 
 ROWS_PER_BATCH = 1000
 
@@ -26,7 +21,7 @@ def read_parquet(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
         opened_at_any_place(file.path) as stream,
         pq.ParquetFile(stream, pre_buffer=False) as parquet,
     ):
-        check_columns(settings, parquet.schema_arrow.names, file.name)
+        check_columns(settings, parquet.schema_arrow.names, file)
         columns = [settings.text_column, *filter(None, [settings.group_column])]
         first = 1
         for batch in parquet.iter_batches(ROWS_PER_BATCH, columns=columns):
@@ -40,7 +35,7 @@ def rows_of(
     """Yield the rows of an Arrow table, whose first is row `first` of the file."""
     text = table.column(settings.text_column)
     if not (pa.types.is_null(text.type) or is_text(text.type)):
-        raise wrong_type(settings.text_column, str(text.type), file.name)
+        raise wrong_type(settings, str(text.type), file)
     texts = values_of(text, settings.text_column, file, first)
     groups: Iterable[str | None] = [None] * len(table)
     if column := settings.group_column:

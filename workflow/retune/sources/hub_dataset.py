@@ -22,10 +22,11 @@ from datasets.packaged_modules.text.text import Text
 
 from retune.settings import DatasetSettings, Split
 from retune.sources.arrow_rows import ROWS_PER_BATCH, read_parquet, rows_of
+from retune.sources.columns import check_columns
 from retune.sources.hub import Repository, bring, list_files, with_retries
 from retune.sources.json_rows import read_json
 from retune.sources.local_files import UNREADABLE, Reader, read_rows
-from retune.sources.rows import Row, SourceFile, check_columns
+from retune.sources.rows import Row, SourceFile
 from retune.sources.text_lines import read_lines
 from retune.sources.text_rows import read_csv, read_txt
 
@@ -94,7 +95,7 @@ class HubDataset:
         try:
             stream = self.builder.as_streaming_dataset(split=split)
             for table in stream.with_format("arrow").iter(batch_size=ROWS_PER_BATCH):
-                check_columns(self.settings, table.column_names, where)
+                check_columns(self.settings, table.column_names, whole)
                 yield from rows_of(self.settings, table, whole, first)
                 first += len(table)
         except (*UNREADABLE, DatasetsError, ValueError) as error:

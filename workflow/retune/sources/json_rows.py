@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from retune.settings import DatasetSettings
-from retune.sources.rows import (
-    Row,
-    SourceFile,
+from retune.sources.columns import (
     check_columns,
     check_repeated,
-    check_text,
     wrong_group_type,
     wrong_type,
 )
+from retune.sources.rows import Row, SourceFile, check_text
 from retune.sources.text_lines import opened_text, read_lines
 
 # What JSON calls the types that Python's parser makes of it.
@@ -42,7 +40,7 @@ def read_json(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
         names = [name for name, _ in record]
         values = dict(record)
         if number == 0:
-            check_columns(settings, names, where)
+            check_columns(settings, names, file, where)
         elif len(values) < len(names):
             check_repeated(settings, names, where)
         yield row_of(settings, values, file, f"line {line}")
@@ -179,7 +177,7 @@ def row_of(
     where = f"{file.name}, {place}"
     text, group = record.get(settings.text_column), None
     if not isinstance(text, str | None):
-        raise wrong_type(settings.text_column, json_type(text), where)
+        raise wrong_type(settings, json_type(text), file, where)
     if text:
         check_text(text, settings.text_column, file, place)
     if column := settings.group_column:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from retune.errors import RetuneError
-from retune.settings import DatasetSettings
 
 
 class Row(NamedTuple):
@@ -39,43 +38,6 @@ class SourceFile:
         return RetuneError(f"dataset.{self.setting}: {where} {text}")
 
 
-def check_columns(settings: DatasetSettings, columns: list[str], where: str) -> None:
-    """Raise unless each column of the settings is there, and only once."""
-    check_repeated(settings, columns, where)
-    problems = [
-        f"dataset.{key}: {where} has no column {column!r}; there are:"
-        f" {', '.join(columns) or 'none'}"
-        for key, column in named_columns(settings)
-        if column not in columns
-    ]
-    if problems:
-        raise RetuneError("\n".join(problems))
-
-
-def check_repeated(settings: DatasetSettings, columns: list[str], where: str) -> None:
-    """Raise if a column of the settings is there more than once.
-
-    Others are not read, so it does not matter what they are called.
-    """
-    problems = [
-        f"dataset.{key}: {where} has {columns.count(column)} columns {column!r}, and"
-        " which of them is meant is not known: rename the others"
-        for key, column in named_columns(settings)
-        if columns.count(column) > 1
-    ]
-    if problems:
-        raise RetuneError("\n".join(problems))
-
-
-def named_columns(settings: DatasetSettings) -> list[tuple[str, str]]:
-    """Return the settings that name a column, and which."""
-    columns = {
-        "text_column": settings.text_column,
-        "group_column": settings.group_column,
-    }
-    return [(key, column) for key, column in columns.items() if column is not None]
-
-
 def check_text(value: str, column: str, file: SourceFile, place: str) -> str:
     """Return a text that can be written as UTF-8, or raise.
 
@@ -91,18 +53,3 @@ def check_text(value: str, column: str, file: SourceFile, place: str) -> str:
             place,
         ) from None
     return value
-
-
-def wrong_type(column: str, kind: str, where: str) -> RetuneError:
-    """Return the error for a text column of another type."""
-    return RetuneError(
-        f"dataset.text_column: {column!r} of {where} is {kind}, should be text"
-    )
-
-
-def wrong_group_type(column: str, kind: str, where: str) -> RetuneError:
-    """Return the error for a group column whose values are no names."""
-    return RetuneError(
-        f"dataset.group_column: {column!r} of {where} is {kind}, should be text or a"
-        " number"
-    )

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from retune.counting import counted
 from retune.settings import DatasetSettings
-from retune.sources.rows import Row, SourceFile, check_columns
+from retune.sources.columns import check_columns
+from retune.sources.rows import Row, SourceFile
 from retune.sources.text_lines import read_lines, read_whole
 
 
@@ -20,7 +21,7 @@ def read_csv(
     """
     records = read_records(file, delimiter)
     _, header = next(records, (1, []))
-    check_columns(settings, header, file.name)
+    check_columns(settings, header, file)
     text = header.index(settings.text_column)
     group = header.index(settings.group_column) if settings.group_column else None
     for line, fields in records:
@@ -58,12 +59,12 @@ def read_txt(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
 
     A blank line is a row, too: `document_start` joins rows as lines.
     """
-    check_columns(settings, ["text"], f"{file.name} (a text file)")
+    check_columns(settings, ["text"], file, f"{file.name} (a text file)")
     for line in read_lines(file):
         yield Row(line.removesuffix("\n"), None)
 
 
 def read_whole_txt(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
     """Yield all of a text file as one row, its line breaks kept."""
-    check_columns(settings, ["text"], f"{file.name} (a text file)")
+    check_columns(settings, ["text"], file, f"{file.name} (a text file)")
     yield Row(read_whole(file), None)
