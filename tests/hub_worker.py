@@ -15,7 +15,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-RETRY_DELAYS = (0.01, 0.02)
+# Short, so that tests of a hub that stays away take seconds.
+PATIENCE = "3"
+DELAYS = (0.01, 0.02, 0.5)
+LONGEST_PAUSE = 0.1
 
 
 @dataclass
@@ -41,6 +44,7 @@ class Worker:
             **inherited,
             "PYTHONPATH": f"{tests}:{tests.parent / 'workflow'}",
             "OMP_NUM_THREADS": "1",
+            "RETUNE_HUB_PATIENCE": PATIENCE,
             **environment,
         }
 
@@ -74,10 +78,12 @@ def serve() -> None:
     """Run the steps that standard input asks for."""
     from retune.errors import RetuneError
     from retune.settings import DatasetSettings, ModelSettings
-    from retune.sources import hub
+    from retune.sources import hub, hub_client
 
     logging.basicConfig(level=logging.INFO)
-    hub.RETRY_DELAYS = RETRY_DELAYS
+    sys.__stdout__ = None  # the answers stand there, and nothing for people
+    hub.DELAYS = DELAYS
+    hub_client.LONGEST_PAUSE = LONGEST_PAUSE
     models = {"download": DatasetSettings, "fetch": ModelSettings}
     for line in sys.stdin:
         step, settings, target = json.loads(line)

@@ -273,7 +273,7 @@ def test_an_outage_is_not_reported_as_a_missing_file(monkeypatch, tmp_path):
         raise FileNotFoundError("Dataset team/away is not cached in .raw/cache")
 
     monkeypatch.setattr(hub_dataset.datasets, "load_dataset_builder", not_cached)
-    monkeypatch.setattr(hub, "RETRY_DELAYS", (0.0,))
+    monkeypatch.setenv("RETUNE_HUB_PATIENCE", "0")
     repository = hub.Repository("dataset", "team/away", "a" * 40)
     settings = DatasetSettings(source="hub", name="team/away", revision="a" * 40)
     with pytest.raises(RetuneError, match="no answer about the files of") as caught:

@@ -1,4 +1,4 @@
-"""One progress bar per terminal, for work that takes long.
+"""What a step shows while it runs: one progress bar per terminal, and lines.
 
 Steps run side by side on one terminal; the first to draw keeps it (a lock on the
 terminal itself) and the others stay silent. Where there is no terminal, nothing
@@ -9,7 +9,7 @@ import fcntl
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tqdm import tqdm
@@ -35,6 +35,15 @@ def progress_bar(step: str, total: float, unit: str, **options: Any) -> Iterator
             yield bar
         finally:
             bar.close()
+
+
+def tell(step: str, text: str) -> None:
+    """Print a line for people, over a bar that may be drawn there."""
+    if sys.__stdout__ is None:
+        return
+    wipe = "\r\x1b[2K" if sys.__stdout__.isatty() else ""
+    with suppress(OSError, ValueError):  # nobody reads it any more
+        print(f"{wipe}  {step:<12} {text}", file=sys.__stdout__, flush=True)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "counting",
         "sources/columns",
         "sources/conversations",
+        "sources/hub_client",
         "publishing",
     ),
     "fetch": (
@@ -50,6 +51,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "models/packing_check",
         "tokens/text_batches",
         "counting",
+        "sources/hub_client",
         "publishing",
     ),
     "prepare": (

@@ -6,6 +6,7 @@ The hub's client compares sizes only and gives up on faults that pass in a momen
 import errno
 import hashlib
 import logging
+import os
 import shutil
 import threading
 import time
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -33,11 +35,19 @@ from huggingface_hub.utils import disable_progress_bars
 from retune.errors import RetuneError
 from retune.progress import progress_bar
 from retune.publishing import sha256
+from retune.sources.hub_client import (
+    BUSY,
+    OUTAGE,
+    HubAwayError,
+    describe_failure,
+    patience,
+    watch_requests,
+)
 
-RETRY_DELAYS = (1.0, 4.0, 16.0)  # seconds before each further try of a request
+DELAYS = (1.0, 4.0, 16.0, 60.0)  # seconds before each further try, the last for all
 PARALLEL_DOWNLOADS = 8
 MAX_DOWNLOADS = 3  # of a file that arrives damaged
-BUSY = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses that may pass
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 STEPS = {"dataset": "download", "model": "fetch"}
 
@@ -46,6 +56,7 @@ log = logging.getLogger(__name__)
 # It logs every request, with the signatures of redirected URLs.
 logging.getLogger(HTTPError.__module__.split(".")[0]).setLevel(logging.WARNING)
 logging.getLogger("huggingface_hub").handlers.clear()  # each line came twice
+watch_requests()
 
 
 @dataclass(frozen=True)
@@ -191,11 +202,18 @@ def with_retries(repository: Repository, request: Callable[[], Result]) -> Resul
     """Return what `request` returns, trying again after faults that may pass.
 
     Raises:
-        RetuneError: At once for what no retry mends, or when the last try failed.
+        RetuneError: At once for what no retry mends, or when the hub was away for
+            longer than `RETUNE_HUB_PATIENCE`.
     """
-    for delay in (*RETRY_DELAYS, None):
+    OUTAGE.step = STEPS[repository.kind]
+    vars(OUTAGE.request).clear()
+    first_failed = None
+    for delay in chain(DELAYS, repeat(DELAYS[-1])):
+        began = time.monotonic()
         try:
             return request()
+        except HubAwayError as away:
+            raise repository.problem("name", f"{repository.name} {away}") from away
         except RetuneError:
             raise
         except Exception as error:
@@ -203,14 +221,13 @@ def with_retries(repository: Repository, request: Callable[[], Result]) -> Resul
                 raise refusal from error
             if not may_pass(error):
                 raise
-            reason = describe(error)
-            if delay is None:
-                raise repository.problem(
-                    "name",
-                    f"{repository.name} could not be had from {constants.ENDPOINT} in"
-                    f" {len(RETRY_DELAYS) + 1} tries ({reason}): try again later",
-                ) from error
-            log.warning("%s: next try in %g s", reason, delay)
+            # A file that has arrived for longer than that only stopped now.
+            if first_failed is None or time.monotonic() - began > patience():
+                first_failed = OUTAGE.request.since = began
+            try:
+                OUTAGE.wait(first_failed, describe(error), delay)
+            except HubAwayError as away:
+                raise repository.problem("name", f"{repository.name} {away}") from error
             time.sleep(delay)
     raise AssertionError("the last try returns or raises")
 
@@ -220,6 +237,8 @@ def explain_refusal(repository: Repository, error: Exception) -> RetuneError | N
     name = repository.name
     for cause in causes(error):
         match cause:
+            case HubAwayError():
+                return repository.problem("name", f"{name} {cause}")
             case HFValidationError():
                 return repository.problem(
                     "name", f"{name} is no name of the hub: {cause}"
@@ -241,8 +260,11 @@ def explain_refusal(repository: Repository, error: Exception) -> RetuneError | N
                     "revision", f"{repository.revision} is no commit of {name}"
                 )
             case OfflineModeIsEnabled():
+                given = [key for key in OFFLINE if os.environ.get(key)]
                 return repository.problem(
-                    "name", f"{name} is on the hub, but HF_HUB_OFFLINE is set: unset it"
+                    "name",
+                    f"{name} is on the hub, but {' and '.join(given)} is set: unset it,"
+                    f" or name a copy on this machine",
                 )
             case HfHubHTTPError() if cause.response.status_code in (401, 403):
                 return repository.problem(
@@ -269,13 +291,13 @@ def may_pass(error: Exception) -> bool:
 
 def describe(error: Exception) -> str:
     """Return the root of an error in a few words, without URLs: they may be signed."""
-    chain = list(causes(error))
-    for cause in chain:
+    causes_found = list(causes(error))
+    for cause in causes_found:
         if isinstance(cause, HfHubHTTPError):
             return f"the hub answered {cause.response.status_code}"
     network = (HTTPError, ConnectionError, TimeoutError)
-    root = next((cause for cause in chain if isinstance(cause, network)), chain[-1])
-    return f"{type(root).__name__}: {str(root).partition(chr(10))[0]}"
+    found = [cause for cause in causes_found if isinstance(cause, network)]
+    return describe_failure((found or causes_found)[0 if found else -1])
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
