@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from planned_steps import read_reasons
 from retune.manual import ROOT
 from retune.stages import read_stages, with_what_follows
 from retune_dvc.resolve import RESOLVE_STAGE
@@ -23,11 +24,7 @@ CONTEXT.set_forkserver_preload(["snakemake.cli", "dvc.cli", "dvc.commands.status
 def planned(folder: Path, environment: dict[str, str], *options: str) -> set[str]:
     """Return the steps that a dry run of the main job would run."""
     shown = command("snakemake", folder, environment, "-n", *options, "train")
-    lines = shown.splitlines()
-    if any(line.startswith("Nothing to be done") for line in lines):
-        return set()
-    rows = lines[lines.index("Job stats:") + 3 :]
-    return {row.split()[0] for row in rows[: rows.index("")]} - {"total", "train"}
+    return set(read_reasons(shown))
 
 
 def stale(folder: Path, environment: dict[str, str]) -> set[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from planned_steps import read_reasons
 from retune.manual import ROOT
 from retune.steps import CODE
 from workflow_copy import copy_workflow
@@ -66,11 +67,7 @@ class Run:
 
     def planned(self):
         """Return the rules a dry run of the main job would run."""
-        lines = self("snakemake", "-n", "train").splitlines()
-        if any(line.startswith("Nothing to be done") for line in lines):
-            return set()
-        rows = lines[lines.index("Job stats:") + 3 :]
-        return {row.split()[0] for row in rows[: rows.index("")]} - {"total", "train"}
+        return set(read_reasons(self("snakemake", "-n", "train")))
 
     def git(self, *arguments):
         identity = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]

@@ -127,6 +127,20 @@ def test_snakemakes_own_workings_are_left_out(show, message):
 @pytest.mark.parametrize(
     "message",
     [
+        "Reasons:\n    (check individual jobs above for details)",
+        "This was a dry-run (flag -n). The order of jobs does not reflect ...",
+        "Some jobs were triggered by provenance information, see 'reason' ...",
+        "Rules with provenance triggered jobs: finetune\n",
+        "10 jobs have missing provenance/metadata so that it in part cannot ...",
+    ],
+)
+def test_what_snakemake_adds_to_a_dry_run_is_left_out(show, message):
+    assert show(message) == ""
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
         "SLURM run ID: 0e8b83df-b230-45b9-bfdf-97b4d3b02069",
         "Cleaning up SLURM log files older than 10 day(s).",
         "No SLURM account given, trying to guess.",

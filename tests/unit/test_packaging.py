@@ -21,7 +21,7 @@ PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 OWN_PACKAGES = {
-    *("retune", "retune_dvc", "retune_slurm", "retune_start"),
+    *("retune", "retune_dvc", "retune_slurm", "retune_start", "retune_workflow"),
     "snakemake_logger_plugin_retune",
 }
 

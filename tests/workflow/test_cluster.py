@@ -33,7 +33,6 @@ class Cluster:
         """Take a workspace."""
         self.folder = workspace.folder
         self.snakemake = workspace.snakemake
-        self._messages = self._read_messages()
 
     def set_hardware(self, **hardware: Any) -> None:
         """Change the machines in params.yaml."""
@@ -43,6 +42,10 @@ class Cluster:
             params["configure"]["global_batch_size"] = 64
 
         self._change("params.yaml", change)
+
+    def change_params(self, section: str, **settings: Any) -> None:
+        """Change a section of params.yaml."""
+        self._change("params.yaml", lambda params: params[section].update(settings))
 
     def adapt(self, change: Callable[[dict[str, Any]], object]) -> None:
         """Change the profile, as a user does for a cluster."""
@@ -55,8 +58,8 @@ class Cluster:
         assert result.returncode == 0, shown
         requests, step = {}, None
         for line in shown.splitlines():
-            if header := re.match(r"Job \d+: (.*)", line):
-                step = self._messages[header[1]]
+            if header := re.match(r"([a-z]+) {2,}\S", line):
+                step = header[1]
             elif request := re.match(r"    sbatch: (.*)", line):
                 requests[step] = request[1]
                 step = None  # the next one belongs to another job
@@ -68,14 +71,6 @@ class Cluster:
         values = yaml.safe_load(file.read_text())
         change(values)
         file.write_text(yaml.safe_dump(values, sort_keys=False))
-
-    def _read_messages(self) -> dict[str, str]:
-        """Return the steps by the messages that a dry run shows for them."""
-        rules = "".join(
-            file.read_text() for file in (self.folder / "workflow/rules").glob("*.smk")
-        )
-        found = re.findall(r'^rule (\w+):.*?message:\s+"(.*?)"', rules, re.M | re.S)
-        return {message: step for step, message in found}
 
 
 @pytest.fixture

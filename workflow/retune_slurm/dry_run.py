@@ -1,12 +1,9 @@
 """Shows in a dry run what sbatch would be asked for, without asking."""
 
-import logging
 import shlex
-from collections.abc import Callable
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
-from snakemake_interface_logger_plugins.common import LogEvent
 
 # What the executor adds for itself: the name of the run, where the log goes, ...
 OWN = ("--parsable", "--job-name", "--output", "--export=ALL", "--comment")
@@ -17,36 +14,7 @@ LATER = {"runtime": "time", "mem_mb": "memory", "slurm_extra": "signal"}
 ACCOUNT, PARTITION = "slurm_account", "slurm_partition"
 
 
-class ShowRequests(logging.Handler):
-    """Prints a line after each job of a dry run."""
-
-    def __init__(
-        self, find_job: Callable[[int], Any], show: Callable[[str], None], settings: Any
-    ) -> None:
-        """Prepare to print.
-
-        Args:
-            find_job: Returns a job by its number; None for those that run here.
-            show: Prints a line after those that were shown before.
-            settings: The executor's.
-        """
-        super().__init__()
-        self._find_job = find_job
-        self._show = show
-        self._settings = settings
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print the request of a job that is shown."""
-        if getattr(record, "event", None) != LogEvent.JOB_INFO:
-            return
-        try:
-            if job := self._find_job(record.jobid):
-                self._show(f"    {describe(job, self._settings)}")
-        except Exception:
-            self.handleError(record)
-
-
-def describe(job: Any, settings: Any) -> str:
+def describe_request(job: Any, settings: Any) -> str:
     """Return the request of a job, or why the executor would refuse to make it.
 
     Args:

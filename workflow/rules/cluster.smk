@@ -17,7 +17,7 @@ from retune.settings import HELD_OUT
 from retune.training.hostfile import named_hostfile
 from retune.training.slurm import is_job
 from retune_slurm.command_line import read_settings
-from retune_slurm.dry_run import ShowRequests
+from retune_slurm.dry_run import describe_request
 from retune_slurm.executor_jobs import ExecutorJobs
 from retune_slurm.presence import slurm_problem
 from retune_slurm.watch import Watch
@@ -159,13 +159,10 @@ def check_runtime(notice_s):
         )
 
 
-def find_submitted(jobid):
-    """Return a job of a dry run, None if it would run beside Snakemake."""
-    if not workflow.dryrun:
-        return None
-    job = next(job for job in workflow.dag.jobs if job.jobid == jobid)
+def is_submitted(job):
+    """Return whether a job would go to SLURM, and not run beside Snakemake."""
     is_local = job.rule.name in workflow._localrules or job.rule.norun
-    return None if is_local else job
+    return slurm_settings is not None and not is_local
 
 
 def check_auto():
@@ -206,4 +203,3 @@ def watch_jobs():
 
 if slurm_settings:
     check_auto()
-    logger.addHandler(ShowRequests(find_submitted, logger.info, slurm_settings))

@@ -1,7 +1,8 @@
 """Snakemake logger plugin `retune`: one line per finished step, with its result.
 
-A step's result is the last line of its log, `done: ...`. Dry runs, and runs with
---verbose or --printshellcmds, look as Snakemake makes them.
+A step's result is the last line of its log, `done: ...`. Of a dry run it shows what
+retune_workflow says of each step. Runs with --verbose or --printshellcmds look as
+Snakemake makes them.
 """
 
 import math
@@ -30,6 +31,9 @@ ROUTINE = re.compile(
     r"|Conda environments: ignored|None$|\s*$"
     # The run stops, and says why.
     r"|Failed to setup log file"
+    # Of a dry run.
+    r"|This was a dry-run|Some jobs were triggered by provenance|Reasons:"
+    r"|Rules with provenance triggered jobs|\d+ jobs have (missing|outdated) provenance"
     # Of its executor for SLURM.
     r"|SLURM run ID|Cleaning up SLURM log|No SLURM account given|Guessed SLURM account"
     r"|No account was given|Unable to guess SLURM account|Falling back to 'sacct'"
@@ -74,9 +78,7 @@ class LogHandler(LogHandlerBase):
         """Prepare for a run."""
         self._plain = ColorizingTextHandler(nocolor=self.common_settings.nocolor)
         self._is_plain = (
-            self.common_settings.dryrun
-            or self.common_settings.verbose
-            or self.common_settings.printshellcmds
+            self.common_settings.verbose or self.common_settings.printshellcmds
         )
         self._on_terminal = sys.stderr.isatty()
         self._colored = self._on_terminal and not self.common_settings.nocolor

@@ -1,0 +1,35 @@
+# A dry run says in a line per step what would run, and why. With --verbose or
+# --printshellcmds, or another logger than ours, Snakemake says it in its own way.
+from retune_workflow.dry_run import ShowSteps, count_steps, describe_step
+from retune_workflow.snakemake_dag import read_planned_step
+
+
+def is_told_by_snakemake():
+    """Return whether Snakemake's own description of each job is shown."""
+    shown = workflow.output_settings
+    by_us = "retune" in shown.log_handler_settings
+    return shown.verbose or shown.printshellcmds or not by_us
+
+
+def lines_of_job(jobid):
+    """Return what a dry run shows of a job."""
+    if not workflow.dryrun:
+        return []
+    job = next(job for job in workflow.dag.jobs if job.jobid == jobid)
+    lines = []
+    if not (job.rule.norun or is_told_by_snakemake()):
+        lines.append(describe_step(read_planned_step(job, PARAMS)))
+    if is_submitted(job):
+        lines.append(f"    {describe_request(job, slurm_settings)}")
+    return lines
+
+
+def last_line():
+    """Return how many steps would run."""
+    steps = [job for job in workflow.dag.jobs if not job.rule.norun]
+    planned = [job for job in steps if workflow.dag.needrun(job)]
+    return count_steps(len(planned), len(steps) - len(planned))
+
+
+if workflow.is_main_process:
+    logger.addHandler(ShowSteps(lines_of_job, last_line, logger.info))
