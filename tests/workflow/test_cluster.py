@@ -194,6 +194,32 @@ def test_time_memory_and_notice_follow_from_the_plan(cluster):
     assert 84 + 120 < int(notice.removeprefix("--signal=USR1@")) < 600
 
 
+def test_files_that_will_be_made_anew_say_nothing_of_a_request(cluster):
+    cluster.set_hardware(**GPUS)
+    make_plan(cluster)
+    requests = cluster.requests("train")
+    assert requests["finetune"].endswith(NOT_KNOWN_OF_FINETUNE)
+    for step in ("prepare", "tokenize", "baseline", "consolidate", "evaluate"):
+        assert requests[step].endswith(NOT_KNOWN_YET), step
+
+
+def test_only_what_comes_after_a_change_is_not_known_yet(cluster, workspace):
+    cluster.set_hardware(**GPUS | {"nodes": 1})
+    make_plan(cluster)
+    (cluster.folder / "data/clean").mkdir()
+    for split in ("validation", "test"):
+        (cluster.folder / f"data/clean/{split}.parquet").write_text("made up")
+    workspace.looks_finished()
+    assert cluster.requests("train") == {}
+    cluster.change_params("finetune", learning_rate=0.0003)
+    requests = cluster.requests("train")
+    # Its own inputs stay as they are; the model that evaluate reads is to come.
+    assert "-t " in requests["finetune"]
+    assert "--signal=USR1@" in requests["finetune"]
+    assert "to come" not in requests["finetune"]
+    assert requests["evaluate"].endswith(NOT_KNOWN_YET)
+
+
 def test_what_a_cluster_wants_of_every_job_goes_beside_the_signal(cluster):
     cluster.set_hardware(**GPUS)
     cluster.adapt(

@@ -64,11 +64,19 @@ def gpus(step, number):
     return {"gres": f"{name}:{number}", "gpu_jobs": 1}
 
 
+def files_to_come():
+    """Return what this run has still to make; an older one of that name says nothing."""
+    jobs = workflow.dag.needrun_jobs(exclude_finished=not workflow.dryrun)
+    return {str(path) for job in jobs for path in job.output}
+
+
 def estimated(request, resource):
     """Return a resource that is taken from a request, once the inputs exist."""
 
     def value(wildcards, input):
         try:
+            if not files_to_come().isdisjoint(input):
+                raise FileNotFoundError(errno.ENOENT, "to come")
             return getattr(request(input), resource)
         except (OSError, ValueError, KeyError):
             # Not there yet, or damaged, which the step will say. Snakemake shows <TBD>
