@@ -3,6 +3,8 @@
 import logging
 import os
 import re
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,12 +13,19 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from retune.manual import ROOT
 from retune.params import read_params
-from retune.stages import read_stages
+from retune.stages import Stage, read_stages
 from retune_dvc import recordable
 from retune_dvc.commands import DoubtError, reason_in
 from retune_dvc.events import JobEvents
 from retune_dvc.fingerprints import TIMESTAMP, fingerprint_files
-from retune_dvc.marks import get_time, kept_times, make_replaceable, set_time
+from retune_dvc.marks import (
+    get_time,
+    kept_times,
+    make_replaceable,
+    set_time,
+    set_times,
+    time_made,
+)
 from retune_dvc.memory import MEMORY, Memory, read_lock, recall, remember
 from retune_dvc.reconcile import Look, wanted_steps
 from retune_dvc.recordable import check_recordable
@@ -55,6 +64,60 @@ def folder(tmp_path, monkeypatch):
 
 def look():
     return Look(SETTINGS, STAGES, resolve(SETTINGS, NO_FILES), workflow(), {})
+
+
+JANUARY, MARCH, MAY = (s * 10**9 for s in (1_767_225_600, 1_772_323_200, 1_777_593_600))
+
+
+def write(path, time):
+    """Write a file of an age."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(path)
+    os.utime(path, ns=(time, time))
+
+
+def test_a_folder_was_made_when_its_newest_file_was(folder):
+    write("out/a", JANUARY)
+    write("out/b/c", MARCH)
+    write("other", JANUARY)
+    set_time("out", MAY)  # the mark of Snakemake and the folder are no file of the step
+    assert time_made(["out", "other", "missing"]) == MARCH
+    write("other", MAY)
+    assert time_made(["out", "other"]) == MAY
+
+
+def test_what_was_marked_stale_tells_no_time_by_itself(folder):
+    write("metrics.json", 10**9)
+    write("out/a", MARCH)
+    assert time_made(["metrics.json", "out"]) == MARCH
+    assert time_made(["metrics.json"]) < JANUARY
+
+
+def test_adopted_outputs_are_as_old_as_they_are_and_no_older_than_their_inputs(folder):
+    stages = {
+        "prepare": Stage((), ("texts.jsonl",), ("data/clean", "data.json")),
+        "tokenize": Stage((), ("data/clean",), ("data/tokens",)),
+        "evaluate": Stage((), ("data/tokens",), ("evaluation.json",)),
+    }
+    outputs = {name: list(stage.outs) for name, stage in stages.items()}
+    write("texts.jsonl", JANUARY)
+    write("data/clean/a", MARCH)
+    write("data.json", JANUARY)
+    write("data/tokens/a", JANUARY)  # from a cache; its input was made again since
+    write("evaluation.json", MAY)
+    made = {name: time_made(paths) for name, paths in outputs.items()}
+    for paths in outputs.values():
+        for path in paths:
+            set_time(path, time.time_ns())
+    set_times(made, stages, outputs)
+    times = {path: get_time(path) for paths in outputs.values() for path in paths}
+    assert times == {
+        "data/clean": MARCH,
+        "data.json": MARCH,
+        "data/tokens": MARCH,
+        "evaluation.json": MAY,
+    }
+    assert os.stat("data/tokens").st_mtime_ns == MARCH  # as `ls -l` shows it
 
 
 def test_a_run_of_the_file_is_recordable(folder):

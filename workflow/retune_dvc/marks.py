@@ -8,12 +8,12 @@ from contextlib import contextmanager, suppress
 
 from retune.stages import Stage
 from retune_dvc.commands import DoubtError, call_snakemake
-from retune_dvc.fingerprints import TIMESTAMP
+from retune_dvc.fingerprints import TIMESTAMP, stat_tree
 from retune_dvc.workflow import Workflow
 
-# Older than anything a run writes, so that what a run writes is newer.
-ADOPTED_NS = 10**18
 STALE_NS = 10**9
+# In 2001: what is older tells of no run, but was set here.
+NO_RUN_NS = 10**18
 
 
 def mark_up_to_date(
@@ -27,6 +27,9 @@ def mark_up_to_date(
         stages: From dvc.yaml.
         workflow: Whose rules write the outputs.
     """
+    outputs = {name: workflow.timed_files(name) for name in timed}
+    # Before --touch, which sets the times of files to now.
+    made = {name: time_made(paths) for name, paths in outputs.items()}
     # --touch writes Snakemake's metadata: settings, set of inputs, their checksums.
     rules = workflow.rules_of(names)
     call_snakemake(
@@ -34,10 +37,23 @@ def mark_up_to_date(
         *["--touch", "--forceall", "--cores", "1"],
         *["--allowed-rules", *rules, "--", *rules],
     )
-    for name in timed:
+    set_times(made, stages, outputs)
+
+
+def set_times(
+    made: dict[str, int], stages: dict[str, Stage], outputs: dict[str, list[str]]
+) -> None:
+    """Make outputs as old as they are, but no older than what they were made of.
+
+    Args:
+        made: When the outputs of each step were made, in ns, in the order of the run.
+        stages: From dvc.yaml.
+        outputs: What each step writes, by whose time Snakemake goes.
+    """
+    for name, made_ns in made.items():
         # Of code Snakemake compares checksums, of all else only times.
-        time = max([ADOPTED_NS, *map(get_time, stages[name].deps)])
-        for path in filter(os.path.exists, workflow.timed_files(name)):
+        time = max([made_ns, *map(get_time, stages[name].deps)])
+        for path in filter(os.path.exists, outputs[name]):
             set_time(path, time)
 
 
@@ -81,6 +97,16 @@ def make_replaceable(paths: Iterable[str]) -> None:
             os.replace(stage, path)
 
 
+def time_made(paths: list[str]) -> int:
+    """Return when a step's outputs were made, in ns: the newest file among them."""
+    there = list(filter(os.path.exists, paths))
+    files = [path for path in there if os.path.isfile(path)]
+    for folder in filter(os.path.isdir, there):
+        files += [path for path, *_ in stat_tree(folder)]
+    times = (get_time(path) for path in files)
+    return max((time for time in times if time > NO_RUN_NS), default=NO_RUN_NS)
+
+
 def get_time(path: str) -> int:
     """Return the time that Snakemake sees, in ns; 0 if there is nothing."""
     mark = os.path.join(path, TIMESTAMP)
@@ -93,6 +119,7 @@ def get_time(path: str) -> int:
 def set_time(path: str, time: int) -> None:
     """Set the time that Snakemake sees, in ns."""
     if os.path.isdir(path):
-        path = os.path.join(path, TIMESTAMP)
-        open(path, "a").close()
+        mark = os.path.join(path, TIMESTAMP)
+        open(mark, "a").close()
+        os.utime(mark, ns=(time, time))
     os.utime(path, ns=(time, time))
