@@ -1,12 +1,17 @@
 """The command line: light, and clear about what is wrong."""
 
+import re
 import subprocess
 import sys
+from functools import reduce
 
 import pytest
+import yaml
 
 from retune.cli import main
+from retune.params import read_params
 from retune.publishing import write_manifest
+from retune.step_settings import take_settings
 from retune.steps import CODE
 from tiny_facts import tiny_facts
 
@@ -37,6 +42,106 @@ def test_help_lists_every_step_and_loads_nothing_heavy():
 @pytest.mark.parametrize("module", [*NEED_NO_TORCH, "explain_reruns"])
 def test_what_needs_no_torch_does_not_load_it(module):
     assert "torch" not in modules_after(f"import retune.{module}")
+
+
+@pytest.mark.parametrize("step", CODE)
+def test_the_help_of_a_step_says_what_each_path_is_and_which_step_makes_it(
+    step, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "500")
+    with pytest.raises(SystemExit):
+        main([step, "--help"])
+    shown = capsys.readouterr().out
+    paths = re.findall(r"^  --([\w-]+) PATH +(.*)$", shown, re.MULTILINE)
+    assert paths
+    for name, text in paths:
+        found = re.findall(r"\b[a-z]+\b", text)
+        made_here = {"publish", "write", "resumes"} & set(found)
+        assert made_here or (set(CODE) - {step}) & set(found), f"--{name}: {text}"
+        assert re.search(r"\([\w./]+\)\.$", text), f"--{name}: {text}"
+        assert f"--{name} " in shown.partition("example:")[2]
+
+
+# A step, the other settings that it takes, and what params.yaml says of them.
+SETTINGS_OF_STEPS = {
+    "download": {"settings": "dataset"},
+    "fetch": {"settings": "model"},
+    "prepare": {"settings": "prepare"},
+    "tokenize": {"settings": "tokenize"},
+    "configure": {"settings": "configure", "hardware": "hardware"},
+    "finetune": {"settings": "finetune"},
+    "consolidate": {"settings": "consolidate"},
+    "baseline": {"settings": "evaluate", "accelerator": "hardware.accelerator"},
+    "evaluate": {"settings": "evaluate", "accelerator": "hardware.accelerator"},
+    "report": {"settings": ""},
+}
+
+
+@pytest.mark.parametrize("step", CODE)
+def test_a_step_takes_its_settings_from_a_file(step, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(PARAMS)
+    params = read_params(yaml.safe_load(PARAMS))
+    arguments = dict.fromkeys(SETTINGS_OF_STEPS[step]) | {"params": file}
+    take_settings(step, arguments)
+    assert arguments == {
+        name: reduce(getattr, filter(None, where.split(".")), params)
+        for name, where in SETTINGS_OF_STEPS[step].items()
+    }
+
+
+PARAMS = """
+dataset: builtin
+model: builtin
+hardware: {accelerator: auto}
+finetune: {epochs: 3}
+"""
+
+
+def run_baseline(*arguments):
+    """Run `baseline` with paths where nothing is."""
+    paths = ("base", "clean", "documents", "metrics")
+    others = [word for name in paths for word in (f"--{name}", f"no-{name}")]
+    return main(["baseline", *arguments, *others])
+
+
+def test_settings_come_from_one_place(tmp_path, capsys):
+    file = tmp_path / "params.yaml"
+    file.write_text(PARAMS)
+    for arguments in (("--params", str(file), "--settings", "{}"), ()):
+        with pytest.raises(SystemExit) as exit_:
+            run_baseline(*arguments)
+        assert exit_.value.code == 2
+        assert "--params" in capsys.readouterr().err
+    assert run_baseline("--params", str(file), "--accelerator", "cpu") == 1
+    assert capsys.readouterr().err == (
+        f"error: --accelerator: --params {file} says it already\n"
+    )
+    assert run_baseline("--settings", "{}") == 1
+    assert capsys.readouterr().err == "error: --settings needs --accelerator, too\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, " cannot be read: No such file or directory"),
+        (b"\xff", " is no text in UTF-8"),
+        (b"a: [", " is no YAML: while parsing"),
+        (b"- a", " holds no settings"),
+        (
+            PARAMS.replace("epochs", "epoch").encode(),
+            "unknown key; did you mean epochs?",
+        ),
+    ],
+)
+def test_a_file_of_settings_that_is_wrong_is_told(tmp_path, capsys, text, told):
+    file = tmp_path / "mine.yaml"
+    if text is not None:
+        file.write_bytes(text)
+    assert run_baseline("--params", str(file)) == 1
+    shown = capsys.readouterr().err
+    assert told in shown
+    assert "Traceback" not in shown
 
 
 def test_wrong_settings_are_named(capsys):

@@ -33,7 +33,17 @@ def run(
     documents: Path,
     metrics: Path,
 ) -> str:
-    """Score validation and test; write a row per document and the sums."""
+    """Score validation and test; write a row per document and the sums.
+
+    Args:
+        settings: The `evaluate` section.
+        accelerator: What to compute on, `accelerator` of the `hardware` section.
+        base: Folder of the base model that fetch made (models/base).
+        clean: Folder of the splits that prepare made (data/clean).
+        documents: Parquet file to write: a score per document
+            (results/baseline/documents.parquet).
+        metrics: JSON file to write: the sums (metrics/baseline.json).
+    """
     verify_folder(clean, "prepare", leave_out=NOT_READ)
     verify_folder(base, "fetch")
     held_out = read_documents(clean)

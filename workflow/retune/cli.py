@@ -1,6 +1,7 @@
 """`python -m retune COMMAND`: a subcommand per step, and one that explains reruns.
 
-Each is one library function: `run` of the module of the same name.
+Each is one library function: `run` of the module of the same name. A step's settings
+are a file like params.yaml (`--params`), or its section of it as JSON (`--settings`).
 
 Nothing heavy is imported before a subcommand is called: `--help` and the steps
 that need no torch do not load it.
@@ -14,31 +15,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
-
-from pydantic import ValidationError
+from typing import Any
 
 from retune import __version__
 from retune.errors import RetuneError
-from retune.params import describe_problems
-from retune.settings import (
-    ConfigureSettings,
-    ConsolidateSettings,
-    DatasetSettings,
-    EvaluateSettings,
-    FinetuneSettings,
-    HardwareSettings,
-    ModelSettings,
-    Params,
-    PrepareSettings,
-    Settings,
-    TokenizeSettings,
-)
+from retune.step_arguments import describe_step, example_of
+from retune.step_settings import choices_of, settings_type, take_settings
 from retune.steps import CODE
 
 log = logging.getLogger("retune")
+
+WITH_SETTINGS = "With --settings only; --params has it."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments.pop("command")
     try:
         if command in CODE:
+            take_settings(command, arguments)
             run_step(command, arguments)
         else:
             show(call(command, arguments))
@@ -114,141 +104,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"retune {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def add(
-        step: str, summary: str, *paths: str, settings: type[Settings] | None = None
-    ) -> argparse.ArgumentParser:
-        command = commands.add_parser(step, help=summary, description=summary)
-        if settings:
-            command.add_argument(
-                "--settings",
-                type=settings_type(settings),
-                required=True,
-                metavar="JSON",
-                help="this step's section of params.yaml",
-            )
-        for path in paths:
-            name = f"--{path.replace('_', '-')}"
-            command.add_argument(name, type=Path, required=True, metavar="PATH")
-        return command
-
-    add(
-        "download",
-        "Bring the dataset here, checked and pinned.",
-        "raw",
-        settings=DatasetSettings,
-    )
-    add(
-        "fetch",
-        "Bring the base model here, checked and pinned.",
-        "base",
-        settings=ModelSettings,
-    )
-    add(
-        "prepare",
-        "Validate, deduplicate and split the text.",
-        "raw",
-        "clean",
-        "metrics",
-        settings=PrepareSettings,
-    )
-    add(
-        "tokenize",
-        "Turn the text into blocks of tokens, once.",
-        "clean",
-        "base",
-        "tokens",
-        "metrics",
-        settings=TokenizeSettings,
-    )
-    configure = add(
-        "configure",
-        "Resolve batch sizes, precision and ZeRO stage into a DeepSpeed config.",
-        "base",
-        "token_metrics",
-        "plan",
-        settings=ConfigureSettings,
-    )
-    configure.add_argument(
-        "--hardware",
-        type=settings_type(HardwareSettings),
-        required=True,
-        metavar="JSON",
-        help="the hardware section of params.yaml",
-    )
-    add(
-        "finetune",
-        "Fine-tune with DeepSpeed on the ranks of the plan.",
-        "base",
-        "tokens",
-        "plan",
-        "state",
-        "checkpoint",
-        "history",
-        "validation",
-        "provenance",
-        "metrics",
-        settings=FinetuneSettings,
-    )
-    add(
-        "consolidate",
-        "Turn the checkpoint's shards into one model, verified.",
-        "base",
-        "checkpoint",
-        "consolidated",
-        settings=ConsolidateSettings,
-    )
-    baseline = add(
-        "baseline",
-        "Evaluate the base model.",
-        "base",
-        "clean",
-        "documents",
-        "metrics",
-        settings=EvaluateSettings,
-    )
-    evaluate = add(
-        "evaluate",
-        "Evaluate the tuned model and compare it with the base model.",
-        "consolidated",
-        "base",
-        "clean",
-        "tokens",
-        "baseline_documents",
-        "baseline_metrics",
-        "documents",
-        "samples",
-        "metrics",
-        settings=EvaluateSettings,
-    )
-    for command in (baseline, evaluate):
-        command.add_argument(
-            "--accelerator",
-            choices=get_args(HardwareSettings.model_fields["accelerator"].annotation),
-            required=True,
-            help="hardware.accelerator of params.yaml",
-        )
-    add(
-        "report",
-        "Draw the figures, write the model card, publish the tuned model.",
-        "raw",
-        "base",
-        "data_metrics",
-        "token_metrics",
-        "plan",
-        "history",
-        "validation",
-        "finetune_metrics",
-        "consolidated",
-        "baseline_metrics",
-        "baseline_documents",
-        "tuned_documents",
-        "evaluation",
-        "samples",
-        "provenance",
-        "tuned",
-        "report",
-        settings=Params,
-    )
+    for step in CODE:
+        add_step(commands, step)
     summary = "Show which steps a changed setting of params.yaml reruns."
     explain = commands.add_parser("explain-reruns", help=summary, description=summary)
     explain.add_argument(
@@ -260,14 +117,41 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def settings_type(model: type[Settings]) -> Callable[[str], Settings]:
-    """Return an argparse type that reads `model` from JSON and says what is wrong."""
-
-    def parse(text: str) -> Settings:
-        try:
-            return model.model_validate_json(text)
-        except ValidationError as error:
-            problems = "; ".join(describe_problems(error, model))
-            raise argparse.ArgumentTypeError(problems) from error
-
-    return parse
+def add_step(commands: Any, step: str) -> None:
+    """Add the subcommand of a step; its options are the arguments of its `run`."""
+    description = describe_step(step)
+    command = commands.add_parser(
+        step,
+        help=description.summary,
+        description=description.summary,
+        epilog=f"example:\n  {example_of(step)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--params",
+        type=Path,
+        metavar="FILE",
+        help="params.yaml, or a file like it: this step reads of it what concerns it",
+    )
+    for argument in description.arguments:
+        option, text = argument.option, argument.help.replace("%", "%%")
+        if argument.type == "Path":
+            command.add_argument(
+                option, type=Path, required=True, metavar="PATH", help=text
+            )
+        elif argument.name == "settings":
+            source.add_argument(
+                option, type=settings_type(argument), metavar="JSON", help=text
+            )
+        elif argument.type == "str":
+            command.add_argument(
+                option, choices=choices_of(argument), help=f"{text} {WITH_SETTINGS}"
+            )
+        else:
+            command.add_argument(
+                option,
+                type=settings_type(argument),
+                metavar="JSON",
+                help=f"{text} {WITH_SETTINGS}",
+            )

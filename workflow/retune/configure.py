@@ -87,7 +87,15 @@ def run(
     token_metrics: Path,
     plan: Path,
 ) -> str:
-    """Write plan/deepspeed.json, plan/plan.json and plan/plan.md."""
+    """Write deepspeed.json, plan.json and plan.md.
+
+    Args:
+        settings: The `configure` section.
+        hardware: The `hardware` section.
+        base: Folder of the base model that fetch made (models/base).
+        token_metrics: JSON file that tokenize wrote (metrics/tokens.json).
+        plan: Folder to write into: the DeepSpeed config, and why it is so (plan).
+    """
     verify_folder(base, "fetch", leave_out=[WEIGHTS])
     tokens = read_verified(token_metrics, "tokenize")
     resolved = resolve_hardware(hardware)

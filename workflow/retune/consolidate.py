@@ -49,6 +49,14 @@ def run(
 
     Memory holds one tensor at a time, of a mixture of experts those of one layer; the
     checkpoint's files are mapped.
+
+    Args:
+        settings: The `consolidate` section.
+        base: Folder of the base model that fetch made (models/base).
+        checkpoint: Folder of the last checkpoint that finetune made
+            (results/finetune/checkpoint).
+        consolidated: Folder to publish: the tuned weights as safetensors
+            (models/consolidated).
     """
     verify_folder(base, "fetch", leave_out=[BASE_WEIGHTS])
     if ModelFacts.read(base).ignored:

@@ -43,7 +43,7 @@ def run(settings: DatasetSettings, raw: Path) -> str:
     Args:
         settings: The `dataset` section.
         raw: Folder to publish: train.parquet, perhaps validation.parquet and
-            test.parquet, manifest.json.
+            test.parquet, manifest.json (data/raw).
 
     Returns:
         The splits with their documents, and how local files became these, for people.

@@ -51,7 +51,26 @@ def run(
     samples: Path,
     metrics: Path,
 ) -> str:
-    """Score the tuned model, compare it with the baseline, let both write samples."""
+    """Score the tuned model, compare it with the baseline, let both write samples.
+
+    Args:
+        settings: The `evaluate` section.
+        accelerator: What to compute on, `accelerator` of the `hardware` section.
+        consolidated: Folder of the tuned model that consolidate made
+            (models/consolidated).
+        base: Folder of the base model that fetch made (models/base).
+        clean: Folder of the splits that prepare made (data/clean).
+        tokens: Folder of the tokens that tokenize made (data/tokens).
+        baseline_documents: Scores of the base model that baseline wrote
+            (results/baseline/documents.parquet).
+        baseline_metrics: Their sums, which baseline wrote (metrics/baseline.json).
+        documents: Parquet file to write: a score per document
+            (results/evaluate/documents.parquet).
+        samples: JSON file to write: how both models go on from the prompts
+            (results/evaluate/samples.json).
+        metrics: JSON file to write: sums, and the change with its interval
+            (metrics/evaluation.json).
+    """
     verify_folder(consolidated, "consolidate")
     verify_folder(base, "fetch")
     verify_folder(clean, "prepare", leave_out=NOT_READ)

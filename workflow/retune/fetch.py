@@ -59,7 +59,7 @@ def run(settings: ModelSettings, base: Path) -> str:
     Args:
         settings: The `model` section.
         base: Folder to publish: config.json, model.safetensors or its shards and
-            index, the tokenizer's files, model_facts.json, manifest.json.
+            index, the tokenizer's files, model_facts.json, manifest.json (models/base).
 
     Returns:
         The model with its parameters and size, for people.

@@ -76,6 +76,22 @@ def run(
     `state` is nobody's output: Snakemake and DVC delete outputs before a rerun. It is
     keyed by everything the training depends on, so another setting never resumes it,
     and removed once the result is published.
+
+    Args:
+        settings: The `finetune` section.
+        base: Folder of the base model that fetch made (models/base).
+        tokens: Folder of the tokens that tokenize made (data/tokens).
+        plan: Folder of the plan that configure made (plan).
+        state: Folder of the checkpoints that a later try resumes from (state).
+        checkpoint: Folder to publish: the last checkpoint, a file per rank
+            (results/finetune/checkpoint).
+        history: CSV file to write: what each step measured
+            (results/finetune/history.csv).
+        validation: CSV file to write: the validation losses
+            (results/finetune/validation.csv).
+        provenance: JSON file to write: where the training ran, with which versions
+            (results/finetune/provenance.json).
+        metrics: JSON file to write: losses, speed, memory (metrics/finetune.json).
     """
     facts = verify_inputs(base, tokens, plan)
     check_devices(facts)

@@ -36,10 +36,12 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
 
     Args:
         settings: The `prepare` section.
-        raw: Folder with train.parquet and perhaps validation and test; any that is
-            missing is carved out of train.
-        clean: Folder to publish: one parquet per split, rejected.parquet, manifest.
-        metrics: JSON file of counts, sizes (UTF-8 bytes, words) and what was removed.
+        raw: Folder that download made: train.parquet, perhaps validation and test; any
+            that is missing is carved out of train (data/raw).
+        clean: Folder to publish: one parquet per split, rejected.parquet, manifest
+            (data/clean).
+        metrics: JSON file to write: counts, sizes in UTF-8 bytes and words, what was
+            removed (metrics/data.json).
 
     Returns:
         One line: all documents, and what became of how many of them.

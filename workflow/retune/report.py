@@ -41,23 +41,30 @@ def run(
 
     Args:
         settings: All sections, for the card; this step decides nothing by them.
-        raw: Folder of the raw dataset, for its manifest.
-        base: Folder of the base model, for its manifest.
-        data_metrics: metrics/data.json.
-        token_metrics: metrics/tokens.json.
-        plan: plan/plan.json.
-        history: What each step of the training measured, CSV.
-        validation: The validation losses, CSV.
-        finetune_metrics: metrics/finetune.json.
-        consolidated: Folder of the tuned weights.
-        baseline_metrics: metrics/baseline.json.
-        baseline_documents: The base model's scores, parquet.
-        tuned_documents: The tuned model's scores, parquet.
-        evaluation: metrics/evaluation.json.
-        samples: What both models write, JSON.
-        provenance: Where the training ran, JSON.
-        tuned: Folder to publish: the tuned model and its card.
-        report: Folder to publish: figures and tables.
+        raw: Folder of the dataset that download made, for its manifest (data/raw).
+        base: Folder of the base model that fetch made, for its manifest (models/base).
+        data_metrics: JSON file that prepare wrote (metrics/data.json).
+        token_metrics: JSON file that tokenize wrote (metrics/tokens.json).
+        plan: JSON file that configure wrote (plan/plan.json).
+        history: CSV file that finetune wrote: what each step measured
+            (results/finetune/history.csv).
+        validation: CSV file that finetune wrote: the validation losses
+            (results/finetune/validation.csv).
+        finetune_metrics: JSON file that finetune wrote (metrics/finetune.json).
+        consolidated: Folder of the tuned weights that consolidate made
+            (models/consolidated).
+        baseline_metrics: JSON file that baseline wrote (metrics/baseline.json).
+        baseline_documents: The base model's scores, which baseline wrote
+            (results/baseline/documents.parquet).
+        tuned_documents: The tuned model's scores, which evaluate wrote
+            (results/evaluate/documents.parquet).
+        evaluation: JSON file that evaluate wrote (metrics/evaluation.json).
+        samples: What both models write, JSON file of evaluate
+            (results/evaluate/samples.json).
+        provenance: Where the training ran, JSON file of finetune
+            (results/finetune/provenance.json).
+        tuned: Folder to publish: the tuned model and its card (models/tuned).
+        report: Folder to publish: figures and tables (report).
     """
     results = read_results(
         settings,

@@ -63,6 +63,15 @@ def run(
     another in `SPLIT.tokens.bin`, and `SPLIT.documents.bin` (int64) holds where each
     starts. Training cuts the stream into blocks of `sequence_length` tokens.
 
+    Args:
+        settings: The `tokenize` section.
+        clean: Folder of the splits that prepare made (data/clean).
+        base: Folder of the base model that fetch made (models/base).
+        tokens: Folder to publish: tokens, where documents start, tokens.json
+            (data/tokens).
+        metrics: JSON file to write: tokens and blocks of each split
+            (metrics/tokens.json).
+
     Raises:
         RetuneError: If the model or its tokenizer cannot hold the text.
     """

@@ -1,0 +1,37 @@
+"""Each step run by hand, with the command that its help shows."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from retune.manual import ROOT
+from retune.stages import read_stages
+from retune.step_arguments import example_of
+from tiny_run import make_texts
+from versioned_run import SMALL
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_examples_run_one_after_the_other(tmp_path):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(SMALL | {"dataset": "a.txt"}))
+    texts = [f"{text}, number {i} of them" for i, text in enumerate(make_texts(300))]
+    (tmp_path / "a.txt").write_text("\n".join(texts))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow")}
+    for step in read_stages(ROOT / "dvc.yaml"):
+        command = example_of(step).replace("python", sys.executable, 1)
+        result = subprocess.run(
+            command,
+            shell=True,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, f"{command}\n{result.stderr}"
+        assert result.stderr.splitlines()[-1].startswith("done: ")
+    assert (tmp_path / "models/tuned/README.md").exists()
