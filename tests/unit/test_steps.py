@@ -13,13 +13,13 @@ from retune_dvc.resolve import RESOLVED_CODE
 
 LIBRARY = Path(retune.__file__).parent
 # What only checks, shows or carries values: it cannot change a step's result.
-NOT_CODE = {"params", "errors", "progress", "cli", "steps", "__init__"}
+NOT_CODE = {"params", "errors", "progress", "cli", "steps", "starter", "__init__"}
 NOT_CODE |= {"verifying", "training/verified_inputs"}
 # What starts the ranks, watches and stops them, here or on other machines.
 NOT_CODE |= {
     f"training/{module}"
     for module in (
-        *("launch", "rank", "stopping", "heartbeat", "failures"),
+        *("launch", "rank", "stopping", "heartbeat", "failures", "run_lock"),
         *("nodes", "node", "control", "devices", "hostfile", "slurm"),
     )
 }

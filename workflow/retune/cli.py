@@ -21,6 +21,7 @@ from typing import Any
 
 from retune import __version__
 from retune.errors import RetuneError
+from retune.starter import end_with_starter
 from retune.step_arguments import describe_step, example_of
 from retune.step_settings import choices_of, settings_type, take_settings
 from retune.steps import CODE
@@ -64,6 +65,7 @@ def run_step(step: str, arguments: dict[str, Any]) -> None:
     log.info("retune %s %s", __version__, step)
     for name, value in arguments.items():
         log.info("  %s: %s", name, value)
+    end_with_starter()
     start = time.monotonic()
     # What libraries print belongs into the log; stdout is the progress bar's.
     with contextlib.redirect_stdout(sys.stderr):

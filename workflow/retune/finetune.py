@@ -1,11 +1,8 @@
 """The step `finetune`: start the ranks, show their progress, publish the result."""
 
-import fcntl
 import logging
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from retune.publishing import (
     write_text,
 )
 from retune.settings import FinetuneSettings
+from retune.starter import starter
 from retune.training import launch, nodes, slurm
 from retune.training.checkpoint_files import (
     best_of,
@@ -41,7 +39,8 @@ from retune.training.history import (
 from retune.training.ops import build_ops
 from retune.training.packing import PackedBlocks
 from retune.training.provenance import record_provenance
-from retune.training.run_key import identity_of, open_run
+from retune.training.run_key import identity_of, key_of, open_run
+from retune.training.run_lock import only_run_in
 from retune.training.schedules import (
     find_warnings,
     num_steps,
@@ -100,7 +99,7 @@ def run(
     )
     for leftover in state.glob(f"{REMOVED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    run_state = open_run(state, identity_of(settings, base, tokens, plan))
+    identity = identity_of(settings, base, tokens, plan)
     length = len(PackedBlocks(tokens, "train")), facts["global_batch_size"]
     total, warnings = num_steps(settings, *length), find_warnings(settings, *length)
     for warning in warnings:
@@ -108,7 +107,11 @@ def run(
     build_ops(facts)
     config = read_json(plan / "deepspeed.json")
     start = time.monotonic()
-    with only_run_in(run_state), progress_bar("finetune", total, "steps") as bar:
+    with (
+        only_run_in(state / key_of(identity)),
+        progress_bar("finetune", total, "steps") as bar,
+    ):
+        run_state = open_run(state, identity)
         run_ranks(settings, base, tokens, plan, run_state, facts, bar)
         result = checkpoint_to_publish(run_state, settings)
         records = read_history(run_state)
@@ -131,6 +134,7 @@ def run(
         write_text(validation, as_csv(records, VALIDATIONS, of="validation_loss"))
         write_json(provenance, vars(record_provenance(Path.cwd())))
         write_sealed(metrics, summary, [history, validation, provenance])
+        keep_for_the_next_run()
         remove_run(run_state)
         remove_swap_files(config, run_state.name)
     return (
@@ -223,6 +227,21 @@ def newest_step(state: Path) -> int:
     return max(map(step_of, find_checkpoints(state)), default=0)
 
 
+def keep_for_the_next_run() -> None:
+    """End here if what started this step has gone: nobody will use the result.
+
+    The next run finds the last checkpoint, and has nothing left to train.
+
+    Raises:
+        Stopped: If it has gone.
+    """
+    if starter().gone() is not None:
+        raise Stopped(
+            "trained to the last step, but what started this step has ended; run the"
+            " same command to go on"
+        )
+
+
 def remove_run(state: Path) -> None:
     """Remove the folder of a run that is published: all of it or, for a reader, none.
 
@@ -242,26 +261,6 @@ def how_it_goes_on() -> str:
     if slurm.requeue():
         return "its SLURM job is queued again and goes on from there"
     return "run the same command to go on"
-
-
-@contextmanager
-def only_run_in(state: Path) -> Iterator[None]:
-    """Hold a lock beside a state folder; two runs in one would spoil each other."""
-    lock = state.with_suffix(".lock")
-    with lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RetuneError(
-                f"{state}: another run trains exactly this already; wait for it"
-            ) from None
-        except OSError as error:
-            raise RetuneError(
-                f"{state}: its file system has no locks ({error.strerror}), so two runs"
-                " could spoil each other; link state/ to one that has them"
-            ) from None
-        yield
-        lock.unlink(missing_ok=True)
 
 
 def summarize(

@@ -11,6 +11,7 @@ from retune.errors import RetuneError
 from retune.params import read_params
 from retune.sources.file_hashes import list_with_md5
 from retune.sources.local_sources import find_local_sources
+from retune.starter import STARTED_BY
 from retune.steps import CODE
 from retune_dvc.run_cache import CACHED
 
@@ -26,6 +27,9 @@ LIBRARY = Path(retune.__file__).parent
 RULES = {step: workflow.modifier.modify_rulename(step) for step in CODE}
 # The rules of a module run under the hooks of the workflow that uses it.
 IS_MODULE = not workflow.modifier.is_main_snakefile()
+# Without whom a step's result is of no use: Snakemake, the parent of the step's shell,
+# and DVC where that drives Snakemake.
+DRIVERS = f"$PPID {os.getppid()}" if "DVC_STAGE" in os.environ else "$PPID"
 
 # Doubled braces are Snakemake's: it formats the prefix once.
 shell.prefix(
@@ -33,6 +37,7 @@ shell.prefix(
     # Rules call `python -m retune`, so every environment must find the package. Set
     # here and not in os.environ: Snakemake drops PYTHONPATH in conda jobs.
     f" export PYTHONPATH={quote(str(LIBRARY.parent))}${{{{PYTHONPATH:+:$PYTHONPATH}}}};"
+    f' export {STARTED_BY}="{DRIVERS}";'
     # A step's result that DVC's cache has is brought back instead of made; DVC is in
     # the environment of Snakemake.
     f" brought_back() {{{{ [ -e {CACHED}/$1 ] &&"

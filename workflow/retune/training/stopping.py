@@ -6,6 +6,8 @@ import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
+from retune.starter import GONE
+
 log = logging.getLogger("retune")
 
 # A user, a terminal's Ctrl-C, and SLURM's --signal=USR1@90 before the time limit.
@@ -35,7 +37,7 @@ class StopRequest:
 
     def listen(self) -> None:
         """Listen from now on; only the main thread may call this."""
-        for number in (*SIGNALS, PASSED_ON):
+        for number in (*SIGNALS, PASSED_ON, GONE):
             self._earlier[number] = signal.signal(number, self._hear)
 
     def __enter__(self) -> "StopRequest":
@@ -63,13 +65,17 @@ class StopRequest:
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if number == PASSED_ON:
             self.requested = True
+        elif number == GONE:
+            # However it was asked before, this is no second request.
+            if not self.requested:
+                self.ask(signal.SIGTERM)
         else:
             self.ask(signal.Signals(number))
 
 
 def ignore_stop_requests() -> None:
     """Let a request that comes too late pass: all work is done already."""
-    for number in (*SIGNALS, PASSED_ON):
+    for number in (*SIGNALS, PASSED_ON, GONE):
         signal.signal(number, signal.SIG_IGN)
 
 
