@@ -1,4 +1,4 @@
-"""Two trainings in one folder: the second one waits for the first, or says who it is."""
+"""Two trainings in one folder: the second waits for the first, or says who it is."""
 
 import os
 import subprocess
