@@ -60,7 +60,7 @@ def test_a_step_ends_with_what_started_it(sleeper):
 
 
 def test_a_step_ends_with_the_shell_between():
-    shell = start(str(os.getpid()), "bash", "-c", '"$@"; true', "bash")
+    shell = start("", "bash", "-c", f'export {STARTED_BY}=$$; "$@"; true', "bash")
     shell.kill()
     # The pipe is open until the step has ended.
     assert shell.communicate(timeout=SOON_S)[0] == "tidied up\n"

@@ -29,13 +29,9 @@ class Starter:
         """Look for them.
 
         Args:
-            named: Their numbers, with spaces between them; this process's parent, a
-                shell of Snakemake's, counts as well, unless there are none.
+            named: Their numbers, with spaces between them.
         """
-        numbers = [int(word) for word in named.split()]
-        if numbers:
-            numbers.append(os.getppid())
-        self._began = {number: beginning_of(number) for number in numbers}
+        self._began = {int(word): beginning_of(int(word)) for word in named.split()}
 
     def __bool__(self) -> bool:
         """Return whether there are any."""

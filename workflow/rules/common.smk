@@ -27,9 +27,9 @@ LIBRARY = Path(retune.__file__).parent
 RULES = {step: workflow.modifier.modify_rulename(step) for step in CODE}
 # The rules of a module run under the hooks of the workflow that uses it.
 IS_MODULE = not workflow.modifier.is_main_snakefile()
-# Without whom a step's result is of no use: Snakemake, the parent of the step's shell,
+# Without whom a step's result is of no use: its shell, Snakemake, whose child that is,
 # and DVC where that drives Snakemake.
-DRIVERS = f"$PPID {os.getppid()}" if "DVC_STAGE" in os.environ else "$PPID"
+DRIVERS = "$$ $PPID" + (f" {os.getppid()}" if "DVC_STAGE" in os.environ else "")
 
 # Doubled braces are Snakemake's: it formats the prefix once.
 shell.prefix(
