@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import faulty_rank
-from retune.errors import RetuneError
+from retune import finetune
+from retune.errors import RetuneError, Stopped
 from retune.publishing import read_json
-from retune.training import launch
+from retune.starter import Starter
+from retune.training import launch, run_lock
 from retune.training.checkpoint_files import find_checkpoints, find_damage
 from retune.training.history import read_history
 from tiny_run import TinyRun
@@ -145,13 +147,26 @@ def test_a_second_signal_ends_all_at_once(run, plan):
         assert "ended at once on a second signal, SIGINT" in log.read_text()
 
 
-def test_the_ranks_end_with_a_killed_step(run, plan):
+def test_the_ranks_end_with_a_killed_step(run, plan, monkeypatch):
+    monkeypatch.setattr(run_lock, "PATIENCE_S", 1.0)
     with started(run, plan, "killed", 3, HOURS) as (process, state, _):
-        with pytest.raises(RetuneError, match="another run trains exactly this"):
+        with pytest.raises(RetuneError, match="trains exactly this already"):
             run.finetune(plan, "killed", **HOURS)
         assert len(ranks_of(state)) == 2
         process.kill()
         assert gone(state)
+
+
+def test_what_is_trained_for_nobody_is_left_for_the_next_run(run, plan, monkeypatch):
+    starter = subprocess.Popen(["true"])
+    starter.wait()
+    settings = STEPS | {"max_steps": 3}
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "starter", lambda: Starter(str(starter.pid)))
+        with pytest.raises(Stopped, match="trained to the last step"):
+            run.finetune(plan, "for-nobody", **settings)
+    tuned = run.finetune(plan, "for-nobody", **settings)
+    assert read_json(tuned.folder / "metrics.json")["resumed_from_step"] == 3
 
 
 def test_a_killed_rank_is_named(run, plan):

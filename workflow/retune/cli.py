@@ -21,6 +21,7 @@ from typing import Any
 
 from retune import __version__
 from retune.errors import RetuneError
+from retune.log_lines import log_lines
 from retune.starter import end_with_starter
 from retune.step_arguments import describe_step, example_of
 from retune.step_settings import choices_of, settings_type, take_settings
@@ -57,20 +58,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_step(step: str, arguments: dict[str, Any]) -> None:
     """Run one step; stderr is its log."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-    )
-    log.info("retune %s %s", __version__, step)
-    for name, value in arguments.items():
-        log.info("  %s: %s", name, value)
-    end_with_starter()
-    start = time.monotonic()
+    # Libraries' own bars are no lines of a log; ours goes to the terminal.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     # What libraries print belongs into the log; stdout is the progress bar's.
-    with contextlib.redirect_stdout(sys.stderr):
+    with log_lines() as lines, contextlib.redirect_stdout(lines):
+        logging.basicConfig(
+            level=logging.INFO,
+            format="%(asctime)s %(levelname)s %(message)s",
+            datefmt="%H:%M:%S",
+        )
+        log.info("retune %s %s", __version__, step)
+        for name, value in arguments.items():
+            log.info("  %s: %s", name, value)
+        end_with_starter()
+        start = time.monotonic()
         result = call(step, arguments)
-    log.info("%s took %.1f s", step, time.monotonic() - start)
+        log.info("%s took %.1f s", step, time.monotonic() - start)
     # The last line of a log is the step's result; the terminal shows it.
     print(f"done: {result}", file=sys.stderr)
 

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from retune.errors import ended_at_once
+from retune.log_lines import log_lines, pass_on_output
 from retune.settings import FinetuneSettings
 from retune.training.failures import (
     Failure,
@@ -45,6 +47,8 @@ POLL_S = 0.2
 IMPORT_S = 600
 # How long ranks may take to leave what went wrong, once one has failed.
 GRACE_S = 5.0
+# How long the last that a rank has printed may take to be read.
+LAST_WORDS_S = 2.0
 # How long a rank may take to write its stack.
 DUMP_S = 0.5
 
@@ -84,7 +88,7 @@ def started(
     local_world_size = local_world_size or world_size
     address, port = master or (LOOPBACK, free_port())
     ranks: Ranks = {}
-    try:
+    with log_lines() as lines, ended(ranks) as output:
         for local_rank in range(local_world_size):
             environment = {
                 **os.environ,
@@ -97,12 +101,29 @@ def started(
             # A rank's output is the log's; stdout is the bar's. A session of its own
             # keeps a terminal's Ctrl-C from it, so that it hears of it once, from us,
             # and makes it a group that can be ended with all that it has started.
-            ranks[first + local_rank] = subprocess.Popen(
-                command, env=environment, stdout=sys.stderr, start_new_session=True
+            number = first + local_rank
+            ranks[number] = subprocess.Popen(
+                command,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
+            output.append(pass_on_output(ranks[number], lines, f"rank {number}"))
         yield ranks
+
+
+@contextmanager
+def ended(ranks: Ranks) -> Iterator[list[threading.Thread]]:
+    """End the ranks after the block; yield a list for what passes on their output."""
+    output: list[threading.Thread] = []
+    try:
+        yield output
     finally:
         kill(ranks)
+        for thread in output:
+            # Something that a rank has started may live on, and hold its output open.
+            thread.join(LAST_WORDS_S)
 
 
 def rank_environment(
@@ -117,6 +138,8 @@ def rank_environment(
         "MASTER_ADDR": address,
         "DS_ACCELERATOR": accelerator,
         "HF_HUB_OFFLINE": "1",
+        # Libraries' own bars are no lines of a log.
+        "TQDM_DISABLE": "1",
         STEP_PID: str(os.getpid()),
     }
     # On GPUs, too: an optimizer that is offloaded computes on the cores.

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from retune.errors import RetuneError, ended_at_once
+from retune.log_lines import log_lines, pass_on_output
 from retune.publishing import read_json, write_json
 from retune.settings import FinetuneSettings
 from retune.training import slurm
@@ -27,7 +28,7 @@ from retune.training.hostfile import (
     named_hostfile,
     read_hosts,
 )
-from retune.training.launch import POLL_S, free_port, show_progress
+from retune.training.launch import LAST_WORDS_S, POLL_S, free_port, show_progress
 from retune.training.stopping import StopRequest
 
 log = logging.getLogger(__name__)
@@ -122,11 +123,19 @@ def run_nodes(
     log.info("%s on %d nodes: %s", launcher.name, hardware["nodes"], launcher.master)
     control = Control(state, attempt)
     control.tell(0)
-    process = subprocess.Popen(command, stdout=sys.stderr, start_new_session=True)
-    try:
-        follow(process, state, control, bar, stop)
-    finally:
-        end(process, control)
+    with log_lines() as lines:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        output = pass_on_output(process, lines)
+        try:
+            follow(process, state, control, bar, stop)
+        finally:
+            end(process, control)
+            output.join(LAST_WORDS_S)
     if len(stop.received) > 1:
         raise ended_at_once(stop.received[-1])
     if process.returncode or failed_nodes(state):

@@ -1,0 +1,147 @@
+"""A step's log: what several ranks or a library print again and again is shown once.
+
+How often a line was repeated is said at the end. Errors are always shown: what follows
+the first line of one, up to the next record of the log, passes as it is.
+"""
+
+import io
+import re
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from typing import TextIO
+
+# A record of a log: 17:22:35 INFO, [2026-11-26 17:23:53,386] [WARNING],
+# [rank0]:[W1126 17:23:53.123 file.cpp:1]; a process may be named after its time.
+TIME = re.compile(r"\d\d:\d\d:\d\d(?:[.,]\d+)?(?: \d+(?= ))?")
+RECORD_STARTS_WITHIN = 30
+# /path/of/module.py:83: FutureWarning: text
+PYTHON_WARNING = re.compile(r"\S.*:\d+: \w*Warning: ")
+WARNING = re.compile(r"\bWARNING\b|\[W\d{4} |^W\d{4} |Warning: ")
+RANK = re.compile(r"\brank ?\d+\b( \|)?")
+ERROR = re.compile(
+    r"\bERROR\b|\bCRITICAL\b|^error: |^Traceback |^Fatal Python error|(^|\[)E\d{4} "
+)
+LIKE_AN_ERROR = re.compile(
+    r"error|exception|traceback|fatal|abort|fail|killed|core dumped|not finite|\bnan\b",
+    re.IGNORECASE,
+)
+SHOWN_CHARACTERS = 160
+
+
+class LogLines(io.TextIOBase):
+    """A stream that writes each line but those that it has written already."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to a stream."""
+        self._stream = stream
+        self._lock = threading.RLock()
+        self._rest = ""
+        self._seen: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+        self._in_error: set[str] = set()
+        # Of each origin: whether its last line was a warning of Python's, and shown.
+        self._warned: dict[str, bool] = {}
+
+    def fileno(self) -> int:
+        """Return the stream's own number, for processes that are started."""
+        return self._stream.fileno()
+
+    def writable(self) -> bool:
+        """Return that it can be written to."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Write text of this process; a line is shown when it is whole."""
+        with self._lock:
+            *lines, self._rest = (self._rest + text).split("\n")
+            for line in lines:
+                self.add(line)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write out what is whole."""
+        self._stream.flush()
+
+    def add(self, line: str, origin: str = "") -> None:
+        """Write a line, unless it was written before.
+
+        Args:
+            line: Without its end.
+            origin: Who printed it, such as `rank 1`; empty for this process.
+        """
+        # Of a bar that is drawn again and again, its last state.
+        line = line.rstrip("\r").rpartition("\r")[2].rstrip()
+        with self._lock:
+            if self._is_shown(line, origin):
+                named = origin and f"{origin} " not in line[:RECORD_STARTS_WITHIN]
+                self._stream.write(f"{origin} | {line}\n" if named else f"{line}\n")
+                self._stream.flush()
+
+    def finish(self) -> None:
+        """Say how often lines were repeated."""
+        with self._lock:
+            if self._rest:
+                self.write("\n")
+            for key, count in self._seen.most_common():
+                if count > 1 and key:
+                    shown = self._first[key][:SHOWN_CHARACTERS]
+                    times = "once more" if count == 2 else f"{count - 1} more times"
+                    self._stream.write(f"printed {times}: {shown}\n")
+            self._seen.clear()
+            self._stream.flush()
+
+    def _is_shown(self, line: str, origin: str) -> bool:
+        is_record = bool(TIME.search(line[:RECORD_STARTS_WITHIN]))
+        is_warning = bool(PYTHON_WARNING.match(line) or WARNING.search(line))
+        if ERROR.search(line) and not is_warning:
+            self._in_error.add(origin)
+        elif is_record or PYTHON_WARNING.match(line):
+            self._in_error.discard(origin)
+        if origin in self._in_error:
+            return True
+        # Under its own line Python shows the one that a warning is about.
+        if line.startswith("  ") and origin in self._warned:
+            return self._warned.pop(origin)
+        self._warned.pop(origin, None)
+        if not is_warning and LIKE_AN_ERROR.search(line):
+            return True
+        key = RANK.sub("", TIME.sub("", line)).strip()
+        self._seen[key] += 1
+        self._first.setdefault(key, line)
+        is_new = self._seen[key] == 1
+        if PYTHON_WARNING.match(line):
+            self._warned[origin] = is_new
+        return is_new
+
+
+@contextmanager
+def log_lines() -> Iterator[LogLines]:
+    """Have this process's stderr go through one; a block within another shares it."""
+    if isinstance(sys.stderr, LogLines):
+        yield sys.stderr
+        return
+    lines = LogLines(sys.stderr)
+    with redirect_stderr(lines):
+        try:
+            yield lines
+        finally:
+            lines.finish()
+
+
+def pass_on_output(
+    process: "subprocess.Popen[bytes]", lines: LogLines, origin: str = ""
+) -> threading.Thread:
+    """Have a thread pass on what a process prints, until it prints no more."""
+
+    def read() -> None:
+        assert process.stdout
+        for line in process.stdout:
+            lines.add(line.decode(errors="replace").rstrip("\n"), origin)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread
