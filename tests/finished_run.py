@@ -101,14 +101,15 @@ class FinishedRun:
         return read_results(read_params(BUILTIN | sections), **self.arguments())
 
     def report(self, name: str = "out", **sections: Any) -> Path:
-        """Run the step; return the folder with models/tuned and report."""
+        """Run the step; return the folder of the model, the figures and the page."""
         out = self.folder / name
         report.run(
             read_params(BUILTIN | sections),
             provenance=self.folder / "provenance.json",
             consolidated=self.folder / "consolidated",
             tuned=out / "tuned",
-            report=out / "report",
+            figures=out / "report",
+            page=out / "report.html",
             **self.arguments(),
         )
         return out

@@ -126,6 +126,14 @@ class VersionedRun:
         """Return whether both tools say that there is nothing to do."""
         return self.planned() == set() == self.stale()
 
+    def page_is_of_results(self) -> bool:
+        """Return whether the page tells what metrics/evaluation.json does."""
+        test = self.read("metrics/evaluation.json")["test"]
+        ends = (test[f"bits_per_byte_change_{end}"] for end in ("low", "high"))
+        interval = " to ".join(f"{end:+.3f}" for end in ends)
+        page = (self.folder / "report.html").read_text(encoding="utf-8")
+        return interval.replace("-", "\N{MINUS SIGN}") in page
+
     def git(self, *arguments: str) -> str:
         """Run git."""
         return self("git", *IDENTITY, *arguments)

@@ -92,7 +92,11 @@ WRITES: dict[str, dict[str, str]] = {
         "samples": "results/evaluate/samples.json",
         "metrics": "metrics/evaluation.json",
     },
-    "report": {"tuned": "models/tuned", "report": "report"},
+    "report": {
+        "tuned": "models/tuned",
+        "figures": "report",
+        "page": "report.html",
+    },
 }
 RUN: dict[str, Callable[..., str]] = {
     "prepare": prepare.run,

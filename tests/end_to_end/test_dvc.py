@@ -56,6 +56,7 @@ def test_a_clone_that_pulls_has_nothing_to_do(finished, tmp_path):
     assert set(CODE) == clone.stale()
     clone("dvc", "pull")
     assert (clone.folder / "models/tuned/model.safetensors").exists()
+    assert clone.page_is_of_results()
     assert clone.is_quiet()
 
     params = clone.bytes_of("params.yaml")
@@ -101,12 +102,24 @@ def test_a_missing_output_is_brought_back(run):
     assert run.is_quiet()
 
 
+def test_a_removed_or_changed_page_is_brought_back(run):
+    page = run.folder / "report.html"
+    told = page.read_bytes()
+    for break_page in (page.unlink, lambda: replace(page, b"of another run")):
+        break_page()
+        assert run.planned() == run.stale() == {"report"}
+        shown = run.train()
+        assert "brought back from DVC's cache instead of run: report" in shown
+        assert page.read_bytes() == told
+
+
 def test_checkouts_to_and_fro_leave_nothing_to_do(run_of_two):
     run = run_of_two
     for commit in ("first", "second", "first"):
         run.git("checkout", "--quiet", commit)
         run("dvc", "checkout")
         assert run.is_quiet(), commit
+        assert run.page_is_of_results(), commit
 
 
 def test_a_checkout_of_git_alone_is_noticed(run_of_two):
@@ -137,6 +150,7 @@ def test_earlier_settings_bring_the_earlier_model_back(run_of_two, tool):
     else:
         assert "'finetune' is cached - skipping run" in run("dvc", "repro")
     assert run.is_quiet()
+    assert run.page_is_of_results()
     run.git("diff", "--exit-code", "first", "--", "metrics", "results", "dvc.lock")
 
 

@@ -32,7 +32,7 @@ NOT_READ = {
     # Of these folders it reads the manifests.
     "report": ["data/raw/*.parquet", "models/base/[!m]*", "models/base/model*"],
 }
-READ_BY_NOBODY = {"models/tuned", "report", "plan/plan.md"}
+READ_BY_NOBODY = {"models/tuned", "report", "report.html", "plan/plan.md"}
 # A checkpoint's moments are read by a training that goes on, not here.
 MAY_DO_NO_HARM = "results/finetune/checkpoint/*"
 

@@ -174,3 +174,13 @@ def test_ci_runs_what_the_readme_runs():
     assert script.stat().st_mode & 0o111
     [targets] = re.findall(r"^for target in (.*); do$", script.read_text(), re.M)
     assert {"setup", "test", "test-long", "test-slurm"} <= set(targets.split())
+
+
+def test_files_that_the_library_reads_are_installed_with_it():
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["retune.reporting"]
+    folder = ROOT / "workflow/retune/reporting"
+    installed = {path for pattern in patterns for path in folder.glob(pattern)}
+    files = (ROOT / "workflow/retune").rglob("*.*")
+    others = {path for path in files if path.suffix not in {".py", ".pyc"}}
+    assert others
+    assert others <= installed

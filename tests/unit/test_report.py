@@ -1,5 +1,7 @@
 """The step `report`: what it publishes, whatever the run was like."""
 
+import base64
+import hashlib
 import re
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from retune.reporting.training_figures import (
     loss_title,
     running_mean,
 )
+from retune.stages import read_stages
 
 RULE = (ROOT / "workflow/rules/evaluation.smk").read_text().split("rule report:")[1]
 HOSTILE = "</pre><script>alert(1)</script><img src=https://x.example/y>\u202eabc"
@@ -34,9 +37,20 @@ def out(run):
     return run.report()
 
 
+@pytest.fixture(scope="module")
+def page(out):
+    return (out / "report.html").read_text()
+
+
 def test_every_output_of_the_rule_is_written_and_nothing_else(out):
-    declared = re.findall(r'"report/([^"]+)"', RULE)
-    assert sorted(declared) == sorted(path.name for path in (out / "report").iterdir())
+    declared = re.findall(r'"(report[/.][^"]+)"', RULE)
+    written = [*(out / "report").iterdir(), out / "report.html"]
+    assert sorted(declared) == sorted(str(path.relative_to(out)) for path in written)
+
+
+def test_dvc_keeps_the_page_the_figures_and_the_model():
+    outs = read_stages(ROOT / "dvc.yaml")["report"].outs
+    assert set(outs) == {"models/tuned", "report", "report.html"}
 
 
 def test_every_output_has_a_caption_and_one_label():
@@ -55,23 +69,60 @@ def test_figures_are_whole_pictures_without_a_date(out):
 
 def test_the_same_run_gives_the_same_bytes(run, out):
     again = run.report("again")
-    for path in [*(out / "report").iterdir(), out / "tuned/README.md"]:
+    for path in [*(out / "report").iterdir(), out / "report.html"]:
+        assert path.read_bytes() == (again / path.relative_to(out)).read_bytes()
+    for path in (out / "tuned").iterdir():
         assert path.read_bytes() == (again / path.relative_to(out)).read_bytes()
 
 
-def test_tables_load_nothing_and_show_markup_as_text(out):
-    pages = {path.name: path.read_text() for path in (out / "report").glob("*.html")}
-    for page in pages.values():
-        assert "default-src 'none'" in page
-        assert not re.search(r"<(script|img|link|iframe)|src=[^h]|url\(|@import", page)
-    assert "&lt;script&gt;alert(1)" in pages["samples.html"]
-    assert r"\u202eabc" in pages["samples.html"]
-    assert "it &lt;fits&gt;" in pages["plan.html"]
+def test_the_page_loads_nothing_and_runs_nothing(page):
+    assert "default-src 'none'; img-src data:; style-src 'sha256-" in page
+    loading = r"<(script|link|iframe|object|form)|url\(|@import|style="
+    assert not re.search(loading, page)
+    addresses = re.findall(r'(?:src|srcset|href)="([^"]*)"', page)
+    assert addresses
+    assert all(to.startswith(("data:image/svg+xml;", "#")) for to in addresses)
 
 
-def test_train_documents_that_are_held_out_are_told(out):
-    told = "3: 2 of train are in validation or test"
-    assert told in (out / "report/data.html").read_text()
+def test_the_policy_names_the_only_style_sheet_of_the_page(page):
+    [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in page
+
+
+def test_markup_in_texts_stays_text(page):
+    assert "&lt;script&gt;alert(1)" in page
+    assert r"\u202eabc" in page
+    assert "it &lt;fits&gt;" in page
+
+
+def test_every_figure_is_in_the_page_for_wide_and_for_narrow_screens(out, page):
+    images = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page)
+    figures = [ElementTree.fromstring(base64.b64decode(image)) for image in images]
+    assert len(figures) == 2 * len(list((out / "report").iterdir()))
+    narrow, wide = (
+        {float(each.get("width").removesuffix("pt")) for each in figures[start::2]}
+        for start in (0, 1)
+    )
+    assert max(narrow) < min(wide)
+
+
+def test_links_within_the_page_lead_somewhere_and_no_name_is_given_twice(page):
+    names = re.findall(r'id="([^"]+)"', page)
+    assert len(names) == len(set(names))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(names)
+
+
+def test_the_answer_comes_first(page):
+    header = page[page.index("<header") : page.index("</header>")]
+    assert "Better than the base model" in header
+    assert "lowered bits per byte on 7 test documents from 3.00 to 2.50" in header
+    assert "\N{MINUS SIGN}0.600 to \N{MINUS SIGN}0.400" in header
+    assert "better than both floors" in header
+
+
+def test_train_documents_that_are_held_out_are_told(page):
+    assert "3: 2 of train are in validation or test" in page
 
 
 def test_the_model_is_linked_and_not_copied(run, out):
@@ -99,7 +150,8 @@ def test_the_manifest_is_true_and_the_linked_one_unchanged(run, out):
 )
 def test_unusual_runs_have_a_report_too(tmp_path, changes):
     out = FinishedRun(tmp_path).make(**changes).report()
-    assert len(list((out / "report").iterdir())) == 9
+    assert len(list((out / "report").iterdir())) == 5
+    assert (out / "report.html").read_text().rstrip().endswith("</html>")
 
 
 @pytest.mark.parametrize(
@@ -156,16 +208,16 @@ def test_what_was_not_looked_for_is_not_called_none(tmp_path):
     write_sealed(tmp_path / "data.json", data)
     write_sealed(tmp_path / "plan.json", plan() | {"gradient_clipping": 0})
     out = run.report()
-    page = (out / "report/data.html").read_text()
-    assert "<td>lost, since the tokenizer lacks them</td><td>0 characters</td>" in page
-    spelled = "<td>special tokens spelled out in the texts</td>"
-    assert f"{spelled}<td>52, encoded as text</td>" in page
-    for name in ("data.svg", "data.html"):
-        assert "not looked for" in (out / "report" / name).read_text()
-    assert (
-        "<td>gradient clipping</td><td>none</td>"
-        in (out / "report/plan.html").read_text()
-    )
+    page = (out / "report.html").read_text()
+    assert row("lost, since the tokenizer lacks them", "0 characters") in page
+    assert row("special tokens spelled out in the texts", "52, encoded as text") in page
+    assert row("removed as overlap with train", "not looked for") in page
+    assert row("gradient clipping", "none") in page
+    assert "not looked for" in (out / "report/data.svg").read_text()
+
+
+def row(name, value):
+    return f'<tr><th scope="row">{name}</th><td>{value}</td></tr>'
 
 
 def test_the_title_of_the_loss_tells_a_rise_and_the_lowest(run):

@@ -161,7 +161,11 @@ def test_code_that_is_elsewhere_is_looked_at_each_time(folder):
 
 def test_a_step_s_hash_follows_its_own_code(folder, monkeypatch):
     before = resolve(read_params(SHORT), NO_FILES).code
-    steps = {**resolving.CODE, "prepare": (*resolving.CODE["prepare"], "cli")}
-    monkeypatch.setattr(resolving, "CODE", steps)
+    files = resolving.code_files
+    monkeypatch.setattr(
+        resolving,
+        "code_files",
+        lambda step: files(step) + (["cli.py"] if step == "prepare" else []),
+    )
     after = resolve(read_params(SHORT), NO_FILES).code
     assert {step for step in before if before[step] != after[step]} == {"prepare"}

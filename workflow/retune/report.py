@@ -1,12 +1,13 @@
-"""The step `report`: figures and tables for people, and the model with its card."""
+"""The step `report`: one page for people, and the model with its card."""
 
 from pathlib import Path
 
 from retune.publishing import published_folder, write_manifest, write_text
-from retune.reporting.figures import draw_figures
+from retune.reporting.figure_style import render_with_title
+from retune.reporting.figures import plan_figures
 from retune.reporting.model_card import write_card
+from retune.reporting.page import render_page
 from retune.reporting.run_results import RunResults, read_results
-from retune.reporting.tables import write_tables
 from retune.settings import Params
 from retune.training.checkpoint_files import link_folder
 from retune.training.provenance import Provenance, read_provenance
@@ -35,9 +36,10 @@ def run(
     samples: Path,
     provenance: Path,
     tuned: Path,
-    report: Path,
+    figures: Path,
+    page: Path,
 ) -> str:
-    """Publish the tuned model with its card, and the report's figures and tables.
+    """Publish the tuned model with its card, the figures, and the page with all of it.
 
     Args:
         settings: All sections, for the card; this step decides nothing by them.
@@ -64,7 +66,9 @@ def run(
         provenance: Where the training ran, JSON file of finetune
             (results/finetune/provenance.json).
         tuned: Folder to publish: the tuned model and its card (models/tuned).
-        report: Folder to publish: figures and tables (report).
+        figures: Folder to publish: each figure as SVG (report).
+        page: HTML file that needs no other: the answer, all figures and tables
+            (report.html).
     """
     results = read_results(
         settings,
@@ -83,12 +87,16 @@ def run(
         samples,
     )
     read_verified(finetune_metrics, "finetune", provenance)
+    origin = read_provenance(provenance)
+    drawings = plan_figures(results)
+    text = render_page(results, origin, drawings)
     # Nested, so that both are published or neither.
-    with published_folder(tuned) as model, published_folder(report) as folder:
-        fill_model(model, results, read_provenance(provenance), consolidated)
-        figures = draw_figures(results, folder)
-        tables = write_tables(results, folder)
-    return f"{tuned} with its card; {report}: {figures} figures, {tables} tables"
+    with published_folder(tuned) as model, published_folder(figures) as folder:
+        fill_model(model, results, origin, consolidated)
+        for name, drawing in drawings.items():
+            write_text(folder / f"{name}.svg", render_with_title(drawing))
+    write_text(page, text)
+    return f"{tuned} with its card; {page}: {len(text.encode()) / 1e6:.1f} MB"
 
 
 def fill_model(

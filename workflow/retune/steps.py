@@ -3,6 +3,7 @@
 The rules of Snakemake (their inputs) and the stages of DVC (their deps) both read
 this list: a change of one of these files reruns the step under either tool. What
 only shows or checks things (cli, settings, progress) is left out on purpose.
+An entry with an ending is a file that the step reads, such as a template.
 """
 
 CODE: dict[str, tuple[str, ...]] = {
@@ -174,8 +175,19 @@ CODE: dict[str, tuple[str, ...]] = {
         "reporting/figure_style",
         "reporting/tables",
         "reporting/model_card",
+        "reporting/templates/page.css",
+        "reporting/templates/page.html.j2",
         "training/provenance",
         "training/checkpoint_files",
+        "reporting/answer",
+        "reporting/bars",
+        "reporting/page",
+        "reporting/provenance_rows",
         "publishing",
     ),
 }
+
+
+def code_files(step: str) -> list[str]:
+    """Return the files of the library that a step's result depends on."""
+    return [entry if "." in entry else f"{entry}.py" for entry in CODE[step]]

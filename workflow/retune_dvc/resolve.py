@@ -28,7 +28,7 @@ from retune.settings import Params
 from retune.sources.file_hashes import list_with_md5
 from retune.sources.user_paths import user_path
 from retune.stages import RESOLVED_PARAMS, USER_FILES, Stage
-from retune.steps import CODE
+from retune.steps import CODE, code_files
 from retune_dvc.commands import call_dvc
 from retune_dvc.fingerprints import fingerprint, fingerprint_files
 
@@ -189,9 +189,9 @@ def names_every_file(params: Params) -> bool:
 def hash_code(step: str) -> str:
     """Return a hash that changes with the code that a step depends on."""
     digest = hashlib.sha256()
-    for module in sorted(CODE[step]):
-        code = (LIBRARY / f"{module}.py").read_bytes()
-        digest.update(f"{module} {hashlib.sha256(code).hexdigest()}\n".encode())
+    for file in sorted(code_files(step)):
+        code = (LIBRARY / file).read_bytes()
+        digest.update(f"{file} {hashlib.sha256(code).hexdigest()}\n".encode())
     return digest.hexdigest()[:16]
 
 

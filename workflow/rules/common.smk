@@ -12,7 +12,7 @@ from retune.params import read_params
 from retune.sources.file_hashes import list_with_md5
 from retune.sources.local_sources import find_local_sources
 from retune.starter import STARTED_BY
-from retune.steps import CODE
+from retune.steps import CODE, code_files
 from retune_dvc.run_cache import CACHED
 
 try:
@@ -65,8 +65,8 @@ def user_files(section):
 
 
 def code(step):
-    """Return the modules whose change reruns a step; DVC reads the same list."""
-    return [os.path.relpath(LIBRARY / f"{module}.py") for module in CODE[step]]
+    """Return the files whose change reruns a step; DVC reads the same list."""
+    return [os.path.relpath(LIBRARY / file) for file in code_files(step)]
 
 
 def ranks_per_node():

@@ -93,6 +93,12 @@ rule report:
     output:
         # A file stands for the folder: into folders Snakemake puts a file of its own.
         card="models/tuned/README.md",
+        page=report(
+            "report.html",
+            caption="../report/page.rst",
+            category="Page",
+            labels={"result": "page: all of it"},
+        ),
         # One label each: the report turns some second labels into a switch and then
         # shows an empty page where a result lacks its counterpart.
         bits_per_byte=report(
@@ -107,18 +113,6 @@ rule report:
             category="Evaluation",
             labels={"result": "figure: each test document"},
         ),
-        evaluation=report(
-            "report/evaluation.html",
-            caption="../report/evaluation.rst",
-            category="Evaluation",
-            labels={"result": "table: base against tuned"},
-        ),
-        samples=report(
-            "report/samples.html",
-            caption="../report/samples.rst",
-            category="Evaluation",
-            labels={"result": "table: what the models write"},
-        ),
         loss=report(
             "report/loss.svg",
             caption="../report/loss.rst",
@@ -131,23 +125,11 @@ rule report:
             category="Training",
             labels={"result": "figure: learning rate, gradients, speed"},
         ),
-        plan=report(
-            "report/plan.html",
-            caption="../report/plan.rst",
-            category="Plan",
-            labels={"result": "table: the plan and the training"},
-        ),
         data_figure=report(
             "report/data.svg",
             caption="../report/data_figure.rst",
             category="Data",
             labels={"result": "figure: what became of the documents"},
-        ),
-        data_table=report(
-            "report/data.html",
-            caption="../report/data_table.rst",
-            category="Data",
-            labels={"result": "table: origin and splits"},
         ),
     log:
         "logs/report.log",
@@ -157,9 +139,9 @@ rule report:
         # For the model card; whatever changes them reruns this step anyway.
         settings=lambda wildcards: json.dumps(PARAMS.model_dump(mode="json")),
         tuned=subpath(output.card, parent=True),
-        folder=subpath(output.loss, parent=True),
+        figures=subpath(output.loss, parent=True),
     message:
-        "Drawing the figures and writing the model card"
+        "Writing the report and the model card"
     shell:
         "brought_back report 2>{log:q} ||"
         " python -m retune report --settings {params.settings:q}"
@@ -174,4 +156,5 @@ rule report:
         " --tuned-documents {input.tuned_documents:q}"
         " --evaluation {input.evaluation:q} --samples {input.samples:q}"
         " --provenance {input.provenance:q}"
-        " --tuned {params.tuned:q} --report {params.folder:q} 2>{log:q}"
+        " --tuned {params.tuned:q} --figures {params.figures:q}"
+        " --page {output.page:q} 2>{log:q}"

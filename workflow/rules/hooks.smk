@@ -1,13 +1,10 @@
-# Before and after a run: agree with DVC, render the report, show the result.
+# Before and after a run: agree with DVC, show the result.
 import json
 
 from retune.publishing import MANIFEST, read_json
 from retune.reporting.summary import summary_lines
 from retune.training.schedules import find_warnings, resolve_learning_rate
-from retune_dvc.commands import call_snakemake
 from retune_start.gpus import gpu_problem
-
-REPORT = "report.html"
 
 
 def is_users_own_run():
@@ -22,7 +19,7 @@ def is_users_own_run():
 def warn_of_length(jobid):
     """Say before finetune runs, and not only in its log, that it will hardly train."""
     job = find_job(jobid)
-    if job.rule.name != "finetune":
+    if STEPS.step_of(job.rule.name) != "finetune":
         return
     plan, base = read_json(Path(job.input.plan)), Path(job.input.base)
     source = read_json(base / MANIFEST).get("source", "")
@@ -38,7 +35,7 @@ def check_gpus():
     is_elsewhere = hardware.nodes > 1 or is_job() or named_hostfile()
     if workflow.executor_plugin.name != "local" or is_elsewhere:
         return
-    if not {job.rule.name for job in jobs} & {"finetune", "baseline", "evaluate"}:
+    if not {"finetune", "baseline", "evaluate"} & set(steps_of(jobs)):
         return
     if problem := gpu_problem(hardware):
         stop(problem)
@@ -50,19 +47,11 @@ def check_folders():
     outputs = [path for job in jobs for path in job.output]
     logs = [path for job in jobs for path in job.log]
     logs += [job.benchmark for job in jobs if job.benchmark]
-    folders = ["state"] if any(job.rule.name == "finetune" for job in jobs) else []
+    folders = ["state"] if "finetune" in steps_of(jobs) else []
     if RECORDER and not RECORDER.problem:
         folders.append(".dvc/tmp")
     if problem := writing_problem(outputs, logs, folders):
         stop(problem)
-
-
-def render_report():
-    """Write Snakemake's own report; it needs a Snakemake of its own, after the run."""
-    try:
-        call_snakemake("--report", REPORT, "train")
-    except DoubtError as doubt:
-        logger.warning(f"no {REPORT}: {doubt}")
 
 
 def show_result():
@@ -70,7 +59,7 @@ def show_result():
     evaluation = json.loads(Path("metrics/evaluation.json").read_text())
     logger.info("\n".join(["", *summary_lines(evaluation), ""]))
     logger.info("model    models/tuned")
-    logger.info(f"report   {REPORT}")
+    logger.info("report   report.html")
 
 
 onstart:
@@ -87,10 +76,7 @@ onstart:
 
 onsuccess:
     end_with_dvc()
-    if is_users_own_run() and any(
-        job.rule.name == "report" for job in workflow.dag.finished_jobs
-    ):
-        render_report()
+    if is_users_own_run() and "report" in steps_of(workflow.dag.finished_jobs):
         show_result()
 
 

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import yaml
+
 from retune.reporting.quantities import counted, duration, percent
 from retune.reporting.run_results import RunResults
 from retune.settings import (
@@ -11,6 +13,7 @@ from retune.settings import (
     FinetuneSettings,
     LoraSettings,
     ModelSettings,
+    Params,
 )
 
 Row = tuple[str, ...]
@@ -259,3 +262,21 @@ def title_of_base(model: ModelSettings) -> str:
     if model.source == "local":
         return model.folder.rstrip("/").rpartition("/")[2]
     return model.name or "a tiny GPT-2 with random weights"
+
+
+def title_of(run: RunResults) -> str:
+    """Return the model's name for people."""
+    model, dataset = run.settings.model, title_of_dataset(run.settings.dataset)
+    if model.source == "builtin":
+        return f"A tiny GPT-2 trained on {dataset}"
+    return f"{title_of_base(model)} fine-tuned on {dataset}"
+
+
+def settings_text(settings: Params) -> str:
+    """Return all settings of a run as they would stand in params.yaml."""
+    return as_yaml(settings.model_dump(mode="json"))
+
+
+def as_yaml(value: Any) -> str:
+    """Return YAML in the order of `value`."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=88)

@@ -1,30 +1,33 @@
 """One look for every figure, and SVG that is the same bytes for the same run."""
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-
-from retune.publishing import write_text
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import MaxNLocator
 
 # Blue, vermilion and green of Okabe and Ito's colours, which colour-blind readers
-# tell apart. A colour means the same in every figure.
+# tell apart. A colour means the same in every figure; texts call vermilion orange,
+# which is what people see.
 TUNED = "#0072B2"
 VALIDATION = "#D55E00"
 KEPT = "#009E73"
 BASE = "#7B8794"
+FLOOR = "#CBD2D9"
 INK = "#1F2933"
 SOFT = "#616E7C"
 GRID = "#E4E7EB"
 
+FAMILY = "DejaVu Sans"
 STYLE = {
     "svg.hashsalt": "retune",
-    "font.family": "DejaVu Sans",
+    "font.family": FAMILY,
     "font.size": 11,
     "text.color": INK,
     "axes.labelcolor": SOFT,
@@ -44,47 +47,126 @@ STYLE = {
     "lines.solid_capstyle": "round",
     "figure.facecolor": "white",
 }
-WIDTH = 8.4  # inches
+POINTS = 72  # per inch
+# Inches: of a page, and of a telephone.
+WIDE = 8.4
+NARROW = 4.6
 TITLE_INCHES = 0.75
+TITLE_SIZE = 13.5
+SUBTITLE_SIZE = 10
 
 
-@contextmanager
-def figure(path: Path, title: str, subtitle: str, height: float) -> Iterator[Figure]:
-    """Yield a figure with its result as title, and write it as SVG.
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that can be drawn at more than one width.
+
+    Attributes:
+        name: Of its file, without the ending.
+        title: What it shows, in a sentence.
+        subtitle: What it takes to read that.
+        height: Inches, without the title.
+        fill: Draws it into an empty figure; `is_narrow` tells how wide that is.
+        narrow_height: Inches where it is narrow; None: the same.
+    """
+
+    name: str
+    title: str
+    subtitle: str
+    height: float
+    fill: Callable[[Figure], None]
+    narrow_height: float | None = None
+
+
+def is_narrow(figure: Figure) -> bool:
+    """Return whether a figure is drawn for a narrow screen."""
+    return figure.get_figwidth() < (NARROW + WIDE) / 2
+
+
+def render_with_title(drawing: Drawing) -> str:
+    """Return the SVG of a drawing that stands by itself."""
+    return render(drawing, WIDE, drawing.height, TITLE_INCHES)
+
+
+def render_wide(drawing: Drawing) -> str:
+    """Return the SVG of a drawing whose title is written elsewhere."""
+    return render(drawing, WIDE, drawing.height)
+
+
+def render_narrow(drawing: Drawing) -> str:
+    """Return the same for a narrow screen."""
+    return render(drawing, NARROW, drawing.narrow_height or drawing.height)
+
+
+def render(drawing: Drawing, width: float, height: float, room: float = 0) -> str:
+    """Return SVG.
 
     Args:
-        path: The file.
-        title: What the figure shows, in a sentence.
-        subtitle: What it takes to read that.
-        height: Inches, the title's included.
+        drawing: What is drawn.
+        width: Inches.
+        height: Inches, without the title.
+        room: Inches for the title; 0 leaves it out.
     """
+    text = io.StringIO()
     with matplotlib.rc_context(STYLE):
-        drawing = Figure(figsize=(WIDTH, height), layout="constrained")
-        FigureCanvasSVG(drawing)
-        room = TITLE_INCHES / height
-        drawing.get_layout_engine().set(
-            rect=(0.01, 0.01, 0.98, 0.98 - room), hspace=0.06, wspace=0.06
+        figure = draw(drawing, width, height, room)
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()
+
+
+def draw(drawing: Drawing, width: float, height: float, room: float = 0) -> Figure:
+    """Return the figure; see `render`."""
+    figure = Figure(figsize=(width, height + room), layout="constrained")
+    FigureCanvasSVG(figure)
+    share = room / (height + room)
+    figure.get_layout_engine().set(
+        rect=(0.01, 0.01, 0.98, 0.98 - share), hspace=0.06, wspace=0.06
+    )
+    if room:
+        write_titles(figure, drawing, share)
+    drawing.fill(figure)
+    return figure
+
+
+def write_titles(figure: Figure, drawing: Drawing, share: float) -> None:
+    """Write title and subtitle into the uppermost `share` of a figure."""
+    most = 0.96 * figure.get_figwidth() * POINTS
+    for text, size, weight, color, down in (
+        (drawing.title, TITLE_SIZE, "bold", INK, 0.2),
+        (drawing.subtitle, SUBTITLE_SIZE, "normal", SOFT, 0.62),
+    ):
+        fitting = size * min(1, most / text_width(text, size, weight))
+        figure.text(
+            *(0.02, 1 - down * share, text),
+            **{"size": fitting, "weight": weight, "color": color, "va": "top"},
         )
-        drawing.text(
-            0.02, 1 - 0.2 * room, title, size=13.5, weight="bold", va="top", ha="left"
-        )
-        drawing.text(
-            0.02, 1 - 0.62 * room, subtitle, size=10, color=SOFT, va="top", ha="left"
-        )
-        yield drawing
-        text = io.StringIO()
-        drawing.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-        write_text(path, text.getvalue())
+
+
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Return how wide a line of text is drawn, in points."""
+    font = FontProperties(family=FAMILY, weight=weight)
+    return max(1.0, TextPath((0, 0), text, size=size, prop=font).get_extents().width)
+
+
+def size_in_points(axes: Axes) -> tuple[float, float]:
+    """Return width and height of axes, once what stands beside them has its room."""
+    figure = axes.figure
+    figure.draw_without_rendering()
+    extent = axes.get_window_extent()
+    return extent.width * POINTS / figure.dpi, extent.height * POINTS / figure.dpi
 
 
 def label_ends(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]]) -> None:
-    """Write labels (y, text, colour) right of the axes, apart from each other."""
+    """Write labels (y, text, colour) right of the axes, apart from each other.
+
+    None of them reaches above or below the axes as long as all have room.
+    """
     low, high = axes.get_ylim()
-    gap = 0.07 * (high - low)
-    placed: list[float] = []
-    for y, text, color in sorted(labels):
-        at = max(y, placed[-1] + gap) if placed else y
-        placed.append(at)
+    line = 1.25 * matplotlib.rcParams["font.size"] * (high - low)
+    line /= size_in_points(axes)[1]
+    ordered = sorted(labels)
+    heights = [line * (text.count("\n") + 1) for _, text, _ in ordered]
+    middles = keep_apart([y for y, *_ in ordered], heights, low, high)
+    for (_, text, color), at in zip(ordered, middles, strict=True):
         axes.annotate(
             text,
             (x, at),
@@ -94,6 +176,46 @@ def label_ends(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]]) -
             va="center",
             annotation_clip=False,
         )
+    axes.set_ylim(low, high)
+
+
+def keep_apart(
+    middles: Sequence[float], heights: Sequence[float], low: float, high: float
+) -> list[float]:
+    """Return ascending middles moved as little as it takes to overlap no more.
+
+    Args:
+        middles: Where things would stand, ascending.
+        heights: Of these things.
+        low: None reaches below it.
+        high: None reaches above it, if that leaves room for all.
+    """
+    tops: list[float] = []
+    floor = low
+    for middle, height in zip(middles, heights, strict=True):
+        floor = max(middle - height / 2, floor) + height
+        tops.append(floor)
+    ceiling = max(high, low + sum(heights))
+    for index in reversed(range(len(tops))):
+        tops[index] = min(tops[index], ceiling)
+        ceiling = tops[index] - heights[index]
+    return [top - height / 2 for top, height in zip(tops, heights, strict=True)]
+
+
+def few_ticks(figure: Figure, is_integer: bool = False) -> MaxNLocator:
+    """Return a locator whose labels do not touch, on one of a few panels."""
+    return MaxNLocator(
+        nbins=4 if is_narrow(figure) else 6,
+        steps=[1, 2, 2.5, 5, 10],
+        integer=is_integer,
+    )
+
+
+def short(value: float, position: int = 0) -> str:
+    """Return a tick's label without a common factor, which would stand elsewhere."""
+    if 1e6 <= abs(value) < 1e12:
+        return minus(f"{value / 1e6:,.6g} M")
+    return minus(f"{value:,.6g}")
 
 
 def minus(text: str) -> str:

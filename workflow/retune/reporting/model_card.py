@@ -3,20 +3,23 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import yaml
-
 from retune.reporting.escaping import to_html, to_markdown
 from retune.reporting.evaluation_rows import HEADER, Row, evaluation_rows, floor_rows
 from retune.reporting.fact_rows import (
+    as_yaml,
     origin_rows,
     protocol_text,
     removal_rows,
+    settings_text,
     split_rows,
+    title_of,
     title_of_base,
     title_of_dataset,
     training_rows,
 )
+from retune.reporting.provenance_rows import machine_rows, provenance_rows
 from retune.reporting.run_results import RunResults
+from retune.reporting.tables import FLOOR_HEADER, SPLIT_HEADER
 from retune.training.provenance import Provenance
 
 CARD = """\
@@ -93,25 +96,22 @@ FINE_TUNED = (
 def write_card(run: RunResults, provenance: Provenance) -> str:
     """Return the card."""
     test = run.evaluation["test"]
-    splits = ("split", "documents", "groups", "words", "bytes", "tokens")
     return CARD.format(
         front_matter=front_matter(run),
         title=to_markdown(title_of(run)),
         what_it_is=what_it_is(run),
         prompt=prompt_of(run),
         evaluation=table(HEADER, evaluation_rows(test)),
-        floors=table(("floor on test", "bits per byte"), floor_rows(run.evaluation)),
+        floors=table(FLOOR_HEADER, floor_rows(run.evaluation)),
         protocol=to_markdown(protocol_text(run)),
         training=table(("training", ""), training_rows(run)),
         origin=table(("data", ""), origin_rows(run)),
-        splits=table(splits, split_rows(run)),
+        splits=table(SPLIT_HEADER, split_rows(run)),
         removal=table(("removed", "documents"), removal_rows(run)),
         samples=table(("prompt", "base", "tuned"), sample_rows(run)),
         provenance=table(("made from", ""), provenance_rows(run, provenance)),
-        machine=table(
-            ("machine", ""), (provenance.machine | provenance.packages).items()
-        ),
-        settings=to_html(as_yaml(run.settings.model_dump(mode="json"))),
+        machine=table(("machine", ""), machine_rows(provenance)),
+        settings=to_html(settings_text(run.settings)),
     )
 
 
@@ -159,14 +159,6 @@ def model_index(run: RunResults) -> dict[str, Any]:
     }
 
 
-def title_of(run: RunResults) -> str:
-    """Return the model's name for people."""
-    model, dataset = run.settings.model, title_of_dataset(run.settings.dataset)
-    if model.source == "builtin":
-        return f"A tiny GPT-2 trained on {dataset}"
-    return f"{title_of_base(model)} fine-tuned on {dataset}"
-
-
 def what_it_is(run: RunResults) -> str:
     """Return the first sentence, which warns of the built-in model."""
     dataset = to_markdown(title_of_dataset(run.settings.dataset))
@@ -191,30 +183,8 @@ def sample_rows(run: RunResults) -> list[Row]:
     ]
 
 
-def provenance_rows(run: RunResults, provenance: Provenance) -> list[Row]:
-    """Return name and value of all that the result came from."""
-    revisions = {"dataset": run.settings.dataset, "model": run.settings.model}
-    return [
-        ("commit of the project", provenance.commit),
-        *(
-            (f"revision of the {name}", f"{settings.name} at {settings.revision}")
-            for name, settings in revisions.items()
-            if settings.revision
-        ),
-        *(
-            (f"sha256 of {folder}/manifest.json", digest)
-            for folder, digest in run.manifest_sha256.items()
-        ),
-    ]
-
-
 def table(header: Sequence[str], rows: Iterable[Row]) -> str:
     """Return a Markdown table of plain text."""
     lines = [header, ["---"] * len(header)]
     lines += [[to_markdown(cell) or " " for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def as_yaml(value: Any) -> str:
-    """Return YAML in the order of `value`."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=88)

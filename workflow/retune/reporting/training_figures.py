@@ -1,10 +1,17 @@
 """Figures of the training: the loss, and what the optimizer did."""
 
-from pathlib import Path
-
 import numpy as np
+from matplotlib.figure import Figure
 
-from retune.reporting.figure_style import INK, TUNED, VALIDATION, figure, label_ends
+from retune.reporting.figure_style import (
+    INK,
+    TUNED,
+    VALIDATION,
+    Drawing,
+    few_ticks,
+    label_ends,
+    short,
+)
 from retune.reporting.quantities import counted
 from retune.reporting.run_results import RunResults
 
@@ -12,31 +19,36 @@ from retune.reporting.run_results import RunResults
 SMOOTHED_SHARE = 0.05
 
 
-def draw_loss(run: RunResults, path: Path) -> None:
-    """Draw training and validation loss over the steps."""
+def loss_figure(run: RunResults) -> Drawing:
+    """Return training and validation loss over the steps."""
     step, train = run.history["step"], run.history["train_loss"]
     validated, validation = run.validation["step"], run.validation["validation_loss"]
     window = max(1, round(SMOOTHED_SHARE * run.finetune["steps"]))
     smoothed = running_mean(train, window)
-    with figure(path, loss_title(run), loss_subtitle(window), height=4.6) as drawing:
-        axes = drawing.add_subplot()
+
+    def fill(figure: Figure) -> None:
+        axes = figure.add_subplot()
         thin = {"linewidth": 1, "alpha": 0.35} if window > 1 else {}
-        axes.plot(step, train, color=TUNED, **thin)
+        axes.plot(step, train, mark_of(step), color=TUNED, **thin)
         if window > 1:
             axes.plot(step, smoothed, color=TUNED)
-        axes.plot(
-            validated,
-            validation,
-            color=VALIDATION,
-            marker="o",
-            markersize=5,
-            clip_on=False,
-        )
+        points = {"marker": "o", "markersize": 5, "clip_on": False}
+        axes.plot(validated, validation, color=VALIDATION, **points)
         axes.set(xlabel="optimizer step", ylabel="cross-entropy, nats per token")
         axes.set_xlim(0, step[-1])
+        axes.xaxis.set_major_locator(few_ticks(figure, is_integer=True))
+        axes.xaxis.set_major_formatter(short)
+        axes.yaxis.set_major_formatter(short)
         ends = [(smoothed[np.isfinite(smoothed)][-1], "training", TUNED)]
         ends.append((validation[-1], "validation", VALIDATION))
         label_ends(axes, step[-1], ends)
+
+    return Drawing("loss", loss_title(run), loss_subtitle(window), 3.85, fill)
+
+
+def mark_of(steps: np.ndarray) -> str:
+    """Return what draws a curve: one step alone has no line, it is a point."""
+    return "-" if len(steps) > 1 else "o"
 
 
 def loss_title(run: RunResults) -> str:
@@ -44,15 +56,17 @@ def loss_title(run: RunResults) -> str:
     before, after = run.first_validation_loss, run.finetune["validation_loss"]
     verb = "fell" if after < before else "rose" if after > before else "stayed"
     steps = counted(run.finetune["steps"], "step")
-    title = f"Validation loss {verb} from {before:.2f} to {after:.2f} in {steps}"
+    title = f"Validation loss {verb} from {before:,.2f} to {after:,.2f} in {steps}"
     best = run.finetune["best_validation_loss"]
-    return title if best == after else f"{title}; its lowest was {best:.2f}"
+    return title if best == after else f"{title}; its lowest was {best:,.2f}"
 
 
 def loss_subtitle(window: int) -> str:
     """Return how the lines came about."""
     return "Points: validation. Line: training" + (
-        f", thin as measured, bold as the mean of {window} steps" if window > 1 else ""
+        f", thin as measured, bold as the mean of {counted(window, 'step')}."
+        if window > 1
+        else "."
     )
 
 
@@ -64,40 +78,39 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(padded, window).mean(axis=1)
 
 
-def draw_optimization(run: RunResults, path: Path) -> None:
-    """Draw learning rate, gradient norm and speed over the steps."""
+def optimization_figure(run: RunResults) -> Drawing:
+    """Return learning rate, gradient norm and speed over the steps."""
     step, norm = run.history["step"], run.history["grad_norm"]
-    speed = run.history["num_labels"] / run.history["seconds"]
     limit = run.plan["gradient_clipping"]
     known = np.isfinite(norm)
-    title = clipping_title(norm, limit)
-    subtitle = (
-        f"{run.finetune['tokens_per_second']:,.0f} tokens/s in the mean, on"
-        f" {counted(run.plan['world_size'], 'rank')}"
-    )
-    with figure(path, title, subtitle, height=6.2) as drawing:
-        panels = drawing.subplots(3, 1, sharex=True)
-        for axes, values, name in zip(
-            panels,
-            (run.history["learning_rate"], norm, speed),
-            (
-                "learning rate",
-                "gradient norm"
-                + ("" if known.any() else ": not known at ZeRO stage 0"),
-                "tokens/s",
-            ),
-            strict=True,
-        ):
+    of_norm = "gradient norm" + ("" if known.any() else ": not known at ZeRO stage 0")
+    curves = {
+        "learning rate": run.history["learning_rate"],
+        of_norm: norm,
+        "tokens/s": run.history["num_labels"] / run.history["seconds"],
+    }
+
+    def fill(figure: Figure) -> None:
+        panels = figure.subplots(len(curves), 1, sharex=True)
+        for axes, (name, values) in zip(panels, curves.items(), strict=True):
             finite = np.where(np.isfinite(values), values, np.nan)
-            axes.plot(step, finite, color=TUNED, linewidth=1.5)
+            axes.plot(step, finite, mark_of(step), color=TUNED, linewidth=1.5)
             axes.set_title(name, loc="left", size=10.5, color=INK)
             axes.set_ylim(bottom=0)
+            axes.yaxis.set_major_formatter(short)
         if limit and np.any(norm[known] > limit / 2):
             panels[1].axhline(limit, color=VALIDATION, linewidth=1.2, linestyle="--")
             label_ends(panels[1], step[-1], [(limit, "clipped\nabove", VALIDATION)])
-        panels[2].yaxis.set_major_formatter("{x:,.0f}")
-        panels[2].set_xlabel("optimizer step")
+            panels[2].set_xlabel("optimizer step")
         panels[2].set_xlim(min(1, step[-1] - 1), step[-1])
+        panels[2].xaxis.set_major_locator(few_ticks(figure, is_integer=True))
+        panels[2].xaxis.set_major_formatter(short)
+
+    subtitle = (
+        f"{run.finetune['tokens_per_second']:,.0f} tokens/s in the mean, on"
+        f" {counted(run.plan['world_size'], 'rank')}."
+    )
+    return Drawing("optimization", clipping_title(norm, limit), subtitle, 5.4, fill)
 
 
 def clipping_title(norm: np.ndarray, limit: float) -> str:

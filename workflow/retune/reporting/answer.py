@@ -1,0 +1,86 @@
+"""The answer of a run in a few sentences: did tuning help, and is it enough."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from retune.reporting.quantities import counted, percent
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is told first.
+
+    Attributes:
+        verdict: `better`, `worse` or `unsure`, as sure as the interval is.
+        word: The same for people.
+        change: Base against tuned, a sentence.
+        floors: Tuned against what any model should beat, a sentence.
+    """
+
+    verdict: str
+    word: str
+    change: str
+    floors: str
+
+
+def find_answer(test: dict[str, Any]) -> Answer:
+    """Return the answer that the test split gives.
+
+    Args:
+        test: What metrics/evaluation.json holds of it.
+    """
+    verdict = verdict_of(test)
+    words = {
+        "better": "Better than the base model",
+        "worse": "Worse than the base model",
+        "unsure": "No sure change",
+    }
+    base, tuned = (test[name]["bits_per_byte"] for name in ("base", "tuned"))
+    count = test["tuned"]["documents"]
+    documents = counted(count, "test document")
+    told = {
+        "better": f"Tuning lowered bits per byte on {documents} from {base:.2f} to"
+        f" {tuned:.2f}",
+        "worse": f"Tuning raised bits per byte on {documents} from {base:.2f} to"
+        f" {tuned:.2f}",
+        "unsure": f"Bits per byte on {documents} went from {base:.2f} to {tuned:.2f},"
+        + (
+            " too few documents to be sure of a change"
+            if count < 2
+            else " which may be the luck of which documents were held out"
+        ),
+    }
+    share = "all" if test["win_rate"] == 1 else percent(test["win_rate"])
+    won = f"; {share} of them became easier to predict"
+    return Answer(
+        verdict,
+        words[verdict],
+        told[verdict] + (won if count > 1 else "") + ".",
+        tell_floors(tuned, test["floors"]),
+    )
+
+
+def verdict_of(test: dict[str, Any]) -> str:
+    """Return `better` or `worse` where the interval leaves no doubt, else `unsure`."""
+    if test["tuned"]["documents"] < 2:
+        return "unsure"
+    if test["bits_per_byte_change_high"] < 0:
+        return "better"
+    return "worse" if test["bits_per_byte_change_low"] > 0 else "unsure"
+
+
+def tell_floors(tuned: float, floors: dict[str, float]) -> str:
+    """Return which floors a model's bits per byte are below."""
+    values = {name: floors[f"{name}_bits_per_byte"] for name in ("unigram", "uniform")}
+    named = {name: f"{name} ({value:.2f})" for name, value in values.items()}
+    missed = [named[name] for name, value in values.items() if tuned >= value]
+    if not missed:
+        return (
+            "The tuned model is better than both floors, which know no context:"
+            f" {' and '.join(named.values())}."
+        )
+    plural = "s" if len(missed) > 1 else ""
+    return (
+        f"The tuned model does not beat the floor{plural} {' and '.join(missed)},"
+        " which a model without any context reaches: it is of little use yet."
+    )
