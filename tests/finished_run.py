@@ -15,7 +15,8 @@ from retune.reporting.run_results import RunResults, read_results
 
 SPLITS = {"train": 40, "validation": 5, "test": 7}
 PROVENANCE = {
-    "commit": "c0ffee",
+    "workflow": "c0ffee, as committed",
+    "params": "c0ffee, with uncommitted changes",
     "packages": {"torch": "2.13.0"},
     "machine": {"CPU": "2 x a processor", "GPU": "none found"},
 }

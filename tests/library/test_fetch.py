@@ -15,6 +15,7 @@ from transformers import GPT2LMHeadModel
 from loopback_hub import TOKEN
 from retune import fetch
 from retune.errors import RetuneError
+from retune.publishing import sha256
 from retune.settings import ModelSettings
 from retune.sources.local_model import problem_of_folder
 from tiny_models import build_tiny_model
@@ -187,6 +188,10 @@ def test_a_local_model_is_copied_whole_and_without_anything_else(
     arrived = {path.name: path.read_bytes() for path in (tmp_path / "base").iterdir()}
     del arrived["manifest.json"], arrived["model_facts.json"]
     assert arrived == files
+    sources = json.loads((tmp_path / "base/manifest.json").read_text())["sources"]
+    assert {source["path"]: source["sha256"] for source in sources} == {
+        name: sha256(tmp_path / "mine" / name) for name in files
+    }
     original = tmp_path / "mine/config.json"
     assert not original.samefile(tmp_path / "base/config.json")
 

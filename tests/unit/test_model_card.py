@@ -2,6 +2,7 @@
 
 import html
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -15,7 +16,9 @@ HUB = {
     "dataset": "wikitext",
     "model": {"source": "hub", "name": "owner/model", "revision": "a" * 40},
 }
-PROVENANCE = Provenance("c0ffee", {"torch": "2.13.0"}, {"CPU": "2 x <b>CPU</b>"})
+PROVENANCE = Provenance(
+    "c0ffee", "f00d", {"torch": "2.13.0"}, {"CPU": "2 x <b>CPU</b>"}
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +46,10 @@ def test_the_front_matter_names_base_model_and_dataset_of_the_hub(run):
 
 
 def test_what_is_not_on_the_hub_is_not_named_as_if_it_were(run):
-    local = {"source": "local", "folder": "/models/mine/"}
-    values = front_matter(card_of(run, model=local))
-    assert not {"base_model", "datasets"} & set(values)
-    assert "# mine fine-tuned on" in card_of(run, model=local)
+    local = run.read(model={"source": "local", "folder": "/models/mine/"})
+    card = write_card(replace(local, base={"sources": []}), PROVENANCE)
+    assert not {"base_model", "datasets"} & set(front_matter(card))
+    assert "# mine fine-tuned on" in card
 
 
 def test_the_model_index_has_what_was_measured_and_no_more(run):
@@ -71,10 +74,39 @@ def test_the_settings_can_be_read_back(run):
 def test_revisions_checksums_and_machine_are_recorded(run):
     card = card_of(run, **HUB)
     assert f"owner/model at {'a' * 40}" in card
-    assert "| commit of the project | c0ffee |" in card
+    assert "| commit of the workflow | c0ffee |" in card
+    assert "| commit of params.yaml | f00d |" in card
     assert "2 x &#60;b&#62;CPU" in card
     for digest in run.read().manifest_sha256.values():
         assert digest in card
+
+
+def test_the_users_own_files_are_named_with_their_checksums(run):
+    data = {"source": "local", "files": {"train": ["letters/*.txt"]}}
+    model = {"source": "local", "folder": "/home/somebody/mine/"}
+    results = replace(
+        run.read(dataset=data, model=model),
+        raw={
+            "sources": {
+                "train": [entry(f"letters/{i:02}.txt", f"{i:064}") for i in range(25)],
+                "test": [entry("/home/somebody/held_out.txt", "b" * 64)],
+            }
+        },
+        base={"sources": [entry("model.safetensors", "c" * 64)]},
+    )
+    table = write_card(results, PROVENANCE).split("## Provenance")[1]
+    table = html.unescape(table.split("<details>")[0])
+    assert f"| sha256 of letters/00.txt (train) | {0:064} |" in table
+    assert f"| sha256 of letters/19.txt (train) | {19:064} |" in table
+    assert "letters/20.txt" not in table
+    assert "| 5 more files (train) | see data/raw/manifest.json |" in table
+    assert f"| sha256 of held_out.txt (test) | {'b' * 64} |" in table
+    assert f"| sha256 of model.safetensors (mine) | {'c' * 64} |" in table
+    assert "somebody" not in table
+
+
+def entry(path, sha256):
+    return {"path": path, "size": 1, "sha256": sha256}
 
 
 def test_the_learning_rate_is_the_one_that_was_used(run):

@@ -7,7 +7,13 @@ import pytest
 
 from retune import __version__
 from retune.training import provenance
-from retune.training.provenance import git_state, gpus, machine, package_versions
+from retune.training.provenance import (
+    git_state,
+    gpus,
+    machine,
+    package_versions,
+    record_provenance,
+)
 
 
 @pytest.fixture
@@ -21,8 +27,8 @@ def git(tmp_path):
 
     run("init", "--quiet")
     (tmp_path / "workflow").mkdir()
-    (tmp_path / "workflow/code.py").write_text("1\n")
-    (tmp_path / "metrics.json").write_text("1\n")
+    for name in ("workflow/code.py", "params.yaml", "metrics.json"):
+        (tmp_path / name).write_text("1\n")
     return run
 
 
@@ -31,33 +37,65 @@ def commit(git):
     git("commit", "--quiet", "--message", "x")
 
 
+def states(folder):
+    """Return what is said of the code and of the settings, without the commit."""
+    said = [git_state(folder / name) for name in ("workflow", "params.yaml")]
+    return [state.split(", ")[-1] for state in said]
+
+
 def test_outside_of_git_it_says_so(tmp_path):
-    assert git_state(tmp_path) == "not a git repository"
+    (tmp_path / "params.yaml").touch()
+    assert git_state(tmp_path / "params.yaml") == "not in a git repository"
 
 
 @pytest.mark.usefixtures("git")
 def test_before_the_first_commit_nothing_is_claimed(tmp_path):
-    assert git_state(tmp_path).startswith("not known")
+    assert git_state(tmp_path / "params.yaml").startswith("not known")
 
 
 def test_a_clean_tree_is_its_commit(git, tmp_path):
     commit(git)
-    state = git_state(tmp_path)
-    assert len(state.split()[0]) == 40
-    assert "as committed" in state
+    assert len(git_state(tmp_path / "workflow").split(", ")[0]) == 40
+    assert states(tmp_path) == ["as committed", "as committed"]
 
 
-@pytest.mark.parametrize("name", ["workflow/code.py", "workflow/new.py", "params.yaml"])
-def test_changed_or_new_sources_are_uncommitted_changes(git, tmp_path, name):
+@pytest.mark.parametrize("name", ["workflow/code.py", "workflow/new.py"])
+def test_changed_or_new_code_is_no_change_of_the_settings(git, tmp_path, name):
     commit(git)
     (tmp_path / name).write_text("2\n")
-    assert "uncommitted changes" in git_state(tmp_path)
+    assert states(tmp_path) == ["with uncommitted changes", "as committed"]
+
+
+def test_changed_settings_are_no_change_of_the_code(git, tmp_path):
+    commit(git)
+    (tmp_path / "params.yaml").write_text("2\n")
+    assert states(tmp_path) == ["as committed", "with uncommitted changes"]
+
+
+def test_settings_that_were_never_committed_are_of_no_commit(git, tmp_path):
+    commit(git)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/params.yaml").touch()
+    assert git_state(tmp_path / "elsewhere/params.yaml") == "not in git"
+    assert git_state(tmp_path / "no.yaml") == "there is none"
 
 
 def test_what_a_run_itself_writes_is_no_change(git, tmp_path):
     commit(git)
     (tmp_path / "metrics.json").write_text("2\n")
-    assert "as committed" in git_state(tmp_path)
+    assert states(tmp_path) == ["as committed", "as committed"]
+
+
+def test_code_and_settings_may_be_of_two_repositories(git, tmp_path, monkeypatch):
+    commit(git)
+    monkeypatch.setattr(provenance, "WORKFLOW", tmp_path / "workflow")
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    git("init", "--quiet", "elsewhere")
+    (folder / "params.yaml").touch()
+    recorded = record_provenance(folder)
+    assert recorded.workflow.endswith("as committed")
+    assert recorded.params.startswith("not known")
 
 
 def test_without_git_and_driver_nothing_fails(tmp_path, monkeypatch):

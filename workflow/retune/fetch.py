@@ -26,7 +26,7 @@ from retune.models.find_weights import find_weights
 from retune.models.packing_check import problems_of_packing
 from retune.models.safetensors_headers import read_headers
 from retune.models.skeleton import build_skeleton
-from retune.publishing import published_folder, read_json, write_manifest
+from retune.publishing import file_entries, published_folder, read_json, write_manifest
 from retune.settings import ModelSettings
 from retune.sources.hub import Repository, bring, list_files
 from retune.sources.model_facts import find_model_facts
@@ -72,23 +72,35 @@ def run(settings: ModelSettings, base: Path) -> str:
     make = {"builtin": make_builtin, "local": copy_folder, "hub": download_model}
     with published_folder(base) as stage:
         make[settings.source](settings, stage)
+        origin = origin_of(settings, stage)
         check_files(settings, stage)
         check_model(settings, stage)
         facts = find_model_facts(stage, settings.split_special_tokens)
         facts.write(stage)
-        write_manifest(stage, **origin_of(settings))
+        write_manifest(stage, **origin)
         size = sum(path.stat().st_size for path in stage.glob("*.safetensors"))
     title, millions = title_of(settings)[1], facts.num_parameters / 1e6
     return f"{title}: {millions:,.1f} M parameters, {size / 1e6:,.0f} MB"
 
 
-def origin_of(settings: ModelSettings) -> dict[str, Any]:
-    """Return the settings that decide the model's bytes."""
+def origin_of(settings: ModelSettings, folder: Path) -> dict[str, Any]:
+    """Return the settings that decide the model's bytes.
+
+    Args:
+        settings: The `model` section.
+        folder: The model's files as they came: of a local one they are recorded, since
+            a tokenizer in an older format will be written anew.
+    """
     match settings.source:
         case "hub":
             return settings.model_dump(include={"source", "name", "revision"})
         case "local":
-            return {"source": "local", "path": settings.folder}
+            files = sorted(folder.iterdir())
+            return {
+                "source": "local",
+                "path": settings.folder,
+                "sources": file_entries(files, folder),
+            }
     return settings.model_dump(exclude_none=True)
 
 

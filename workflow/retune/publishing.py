@@ -113,10 +113,22 @@ def write_sealed(
         folder: What they are named in; without it they go by their names alone.
     """
     assert FILES not in value, f"{FILES} would be written over"
+    write_text(path, sealed_text({**value, FILES: file_entries(files, folder)}))
+
+
+def file_entries(
+    files: Iterable[Path], folder: Path | None = None
+) -> list[dict[str, Any]]:
+    """Return path, size and sha256 of files, as a manifest lists them.
+
+    Args:
+        files: The files.
+        folder: What they are named in; without it they go by their names alone.
+    """
     files = list(files)
     with ThreadPoolExecutor() as pool:
         hashes = list(pool.map(sha256, files))
-    entries = [
+    return [
         {
             "path": file.relative_to(folder).as_posix() if folder else file.name,
             "size": file.stat().st_size,
@@ -124,7 +136,6 @@ def write_sealed(
         }
         for file, digest in zip(files, hashes, strict=True)
     ]
-    write_text(path, sealed_text({**value, FILES: entries}))
 
 
 def sealed_text(value: dict[str, Any]) -> str:

@@ -8,28 +8,38 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import retune
 from retune import __version__
 from retune.publishing import read_json
 
 PACKAGES = ("torch", "deepspeed", "transformers", "tokenizers", "datasets")
-# What decides a result. metrics/, plan/ and dvc.lock are in git too, but a run itself
-# changes them.
-SOURCES = ("workflow", "params.yaml")
+# The code; metrics/, plan/ and dvc.lock are in git too, but a run itself changes them.
+WORKFLOW = Path(retune.__file__).parents[1]
+SETTINGS = "params.yaml"
 TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What is recorded of the place a result was made at; nothing depends on it."""
+    """What is recorded of the place a result was made at; nothing depends on it.
 
-    commit: str
+    Attributes:
+        workflow: The commit of the code.
+        params: The commit of params.yaml, which may be of another repository.
+        packages: Name -> version.
+        machine: Name -> value.
+    """
+
+    workflow: str
+    params: str
     packages: dict[str, str]
     machine: dict[str, str]
 
 
 def record_provenance(folder: Path) -> Provenance:
     """Return the provenance of what is made in `folder`, on this machine."""
-    return Provenance(git_state(folder), package_versions(), machine())
+    params = git_state(folder / SETTINGS)
+    return Provenance(git_state(WORKFLOW), params, package_versions(), machine())
 
 
 def read_provenance(path: Path) -> Provenance:
@@ -37,18 +47,32 @@ def read_provenance(path: Path) -> Provenance:
     return Provenance(**read_json(path))
 
 
-def git_state(folder: Path) -> str:
-    """Return the commit `folder` is at, and whether its sources differ from it."""
-    commit = ask(["git", "-C", str(folder), "rev-parse", "--verify", "HEAD"])
+def git_state(path: Path) -> str:
+    """Return the commit that a file or folder is of, and whether it differs from it."""
+    if not path.exists():
+        return "there is none"
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return ask(["git", "-C", str(path.parent), *arguments])
+
+    commit = git("rev-parse", "--verify", "HEAD")
     if commit.returncode:
         return (
-            "not a git repository"
+            "not in a git repository"
             if "not a git repository" in commit.stderr
             else "not known (no commit yet, or git cannot be asked)"
         )
-    changes = ask(["git", "-C", str(folder), "status", "--porcelain", "--", *SOURCES])
-    state = "had uncommitted changes" if changes.stdout.strip() else "as committed"
-    return f"{commit.stdout.strip()} ({' and '.join(SOURCES)} {state})"
+    tracked, changes = (
+        git(*command, "--", path.name)
+        for command in (("ls-files",), ("status", "--porcelain"))
+    )
+    sha = commit.stdout.strip()
+    if tracked.returncode or changes.returncode:
+        return f"{sha}, whether as committed is not known"
+    if not tracked.stdout.strip():
+        return "not in git"
+    state = "with uncommitted changes" if changes.stdout.strip() else "as committed"
+    return f"{sha}, {state}"
 
 
 def package_versions() -> dict[str, str]:
