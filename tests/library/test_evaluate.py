@@ -434,6 +434,19 @@ def test_a_prompt_that_leaves_no_room_is_refused(run_folder):
         run_evaluate(run_folder, settings)
 
 
+def test_prompts_are_by_default_beginnings_of_test_documents_that_fit(run_folder):
+    run_evaluate(run_folder, SETTINGS.model_copy(update={"prompts": "auto"}))
+    samples = read_json(run_folder / "results/evaluate/samples.json")["samples"]
+    prompts = [sample["prompt"] for sample in samples]
+    assert len(prompts) == len(TEST_TEXTS)
+    for prompt in prompts:
+        text = next(text for text in TEST_TEXTS if text.startswith(prompt))
+        assert text[len(prompt)].isspace()
+    # The model's context is 16, of which 6 are to be written and 1 is the prefix.
+    tokenizer = AutoTokenizer.from_pretrained(run_folder / "models/base")
+    assert all(1 <= len(tokenizer(prompt)["input_ids"]) <= 9 for prompt in prompts)
+
+
 def test_without_prompts_there_are_no_samples(run_folder):
     run_evaluate(run_folder, SETTINGS.model_copy(update={"prompts": []}))
     samples = read_json(run_folder / "results/evaluate/samples.json")

@@ -125,8 +125,8 @@ def test_text_of_a_model_stays_one_cell_of_plain_text(run):
     )
 
 
-def test_the_example_is_python_whatever_the_prompt(run):
-    card = card_of(run, evaluate={"prompts": ["it's \"\n```"]})
+def test_the_example_is_python_whatever_the_prompt(tmp_path):
+    card = card_of(FinishedRun(tmp_path).make(prompt="it's \"\n```"))
     (code,) = re.findall(r"```python\n(.*?)\n```\n", card, re.DOTALL)
     compile(code, "card", "exec")
 

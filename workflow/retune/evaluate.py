@@ -26,7 +26,14 @@ from retune.scoring.document_scores import (
 from retune.scoring.document_tokens import check_same_as_training, encode_documents
 from retune.scoring.language_model import LanguageModel, load_model
 from retune.scoring.perplexity import Protocol, resolve_protocol
-from retune.scoring.samples import GREEDY, SAMPLED, check_prompts, continue_prompts
+from retune.scoring.prompts import find_prompts
+from retune.scoring.samples import (
+    GREEDY,
+    SAMPLED,
+    check_prompts,
+    continue_prompts,
+    fits,
+)
 from retune.settings import EvaluateSettings
 from retune.tokens.tokenizer import ModelTokenizer
 from retune.verifying import read_verified, verify_folder
@@ -86,8 +93,14 @@ def run(
     tokenizer = ModelTokenizer.of(consolidated, facts)
     encoded = encode_documents(tokenizer, held_out)
     check_same_as_training(tokenizer, facts, held_out, encoded, tokens)
+    prompts = find_prompts(
+        settings,
+        documents_of(held_out, "test")["text"].to_pylist(),
+        lambda prompt: fits(prompt, tokenizer, facts, settings),
+    )
     protocol, scores, tuned_texts = score_and_sample(
         settings,
+        prompts,
         lambda: load_model(consolidated, facts, accelerator),
         held_out,
         encoded,
@@ -95,7 +108,8 @@ def run(
     )
     check_same_tokens(scores, base_scores, baseline_documents)
     # The tuned model is out of memory by now: never two at once.
-    base_texts = continue_prompts(load_model(base, facts, accelerator), settings)
+    base_model = load_model(base, facts, accelerator)
+    base_texts = continue_prompts(base_model, prompts, settings)
 
     test = compare(
         documents_of(base_scores, "test"), documents_of(scores, "test"), settings
@@ -111,7 +125,7 @@ def run(
         settings,
     )
     write_scores(documents, scores)
-    write_json(samples, tabulate_samples(settings, base_texts, tuned_texts))
+    write_json(samples, tabulate_samples(settings, prompts, base_texts, tuned_texts))
     write_sealed(
         metrics,
         {"protocol": asdict(protocol), "validation": validation, "test": test},
@@ -165,6 +179,7 @@ def check_same_tokens(scores: pa.Table, base_scores: pa.Table, source: Path) -> 
 
 def score_and_sample(
     settings: EvaluateSettings,
+    prompts: Sequence[str],
     load: Callable[[], LanguageModel],
     held_out: pa.Table,
     encoded: Sequence[np.ndarray],
@@ -175,12 +190,12 @@ def score_and_sample(
     protocol = resolve_protocol(settings, language_model)
     log.info("%s", protocol)
     check_same_protocol(protocol, base)
-    check_prompts(language_model, settings)
+    check_prompts(language_model, prompts, settings)
     scores = score_documents(
         *("evaluate", language_model, held_out, encoded),
         *(protocol, settings.batch_size),
     )
-    return protocol, scores, continue_prompts(language_model, settings)
+    return protocol, scores, continue_prompts(language_model, prompts, settings)
 
 
 def compare(
@@ -232,6 +247,7 @@ def floors(
 
 def tabulate_samples(
     settings: EvaluateSettings,
+    prompts: Sequence[str],
     base: list[tuple[str, str]],
     tuned: list[tuple[str, str]],
 ) -> dict[str, Any]:
@@ -251,8 +267,6 @@ def tabulate_samples(
                 "base_sampled": base_text[1],
                 "tuned_sampled": tuned_text[1],
             }
-            for prompt, base_text, tuned_text in zip(
-                settings.prompts, base, tuned, strict=True
-            )
+            for prompt, base_text, tuned_text in zip(prompts, base, tuned, strict=True)
         ],
     }

@@ -159,6 +159,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "tokens/tokenizer",
         "tokens/lengths",
         "tokens/text_batches",
+        "scoring/prompts",
         "publishing",
     ),
     "report": (

@@ -63,7 +63,7 @@ Nothing else was measured: neither truthfulness nor bias, nor any other task.
 
 ## Samples
 
-The likeliest continuation of fixed prompts; ↵ is a line break.
+The likeliest continuation of the same prompts by both models; ↵ is a line break.
 
 {samples}
 
@@ -83,6 +83,8 @@ The machine that trained, and what it trained with:
 </details>
 """
 
+# Characters of a prompt in a line of Python.
+MOST_SHOWN = 60
 NOT_FOR_USE = (
     "**Not for use.** This is a tiny model, {parameters:.1f} M parameters, trained from"
     " random weights on {dataset} to show the machinery of the workflow."
@@ -171,8 +173,8 @@ def what_it_is(run: RunResults) -> str:
 
 def prompt_of(run: RunResults) -> str:
     """Return the first prompt of the samples, one that is short enough to show."""
-    short = [text for text in run.settings.evaluate.prompts if 0 < len(text) <= 40]
-    return short[0] if short else "The"
+    prompts = [sample["prompt"] for sample in run.samples["samples"]]
+    return next((text for text in prompts if 0 < len(text) <= MOST_SHOWN), "The")
 
 
 def sample_rows(run: RunResults) -> list[Row]:

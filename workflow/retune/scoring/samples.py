@@ -1,18 +1,22 @@
 """What a model writes after each prompt: the likeliest words, and a seeded draw."""
 
+from collections.abc import Sequence
+
 import torch
 from transformers import GenerationConfig
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.scoring.language_model import LanguageModel
 from retune.settings import EvaluateSettings
+from retune.tokens.tokenizer import ModelTokenizer
 
 GREEDY = {"do_sample": False}
 SAMPLED = {"do_sample": True, "temperature": 0.8, "top_p": 0.95, "top_k": 0}
 
 
 def continue_prompts(
-    language_model: LanguageModel, settings: EvaluateSettings
+    language_model: LanguageModel, prompts: Sequence[str], settings: EvaluateSettings
 ) -> list[tuple[str, str]]:
     """Return each prompt's greedy and sampled continuation.
 
@@ -20,28 +24,49 @@ def continue_prompts(
     special tokens spelled out in it are what they are in the training text.
     Each draw has its own seed, so that a prompt's text depends on no other prompt's.
     """
-    check_prompts(language_model, settings)
+    check_prompts(language_model, prompts, settings)
     return [
         (
             continue_prompt(language_model, prompt, settings, GREEDY, seed),
             continue_prompt(language_model, prompt, settings, SAMPLED, seed),
         )
-        for seed, prompt in enumerate(settings.prompts, start=settings.seed)
+        for seed, prompt in enumerate(prompts, start=settings.seed)
     ]
 
 
-def check_prompts(language_model: LanguageModel, settings: EvaluateSettings) -> None:
+def check_prompts(
+    language_model: LanguageModel, prompts: Sequence[str], settings: EvaluateSettings
+) -> None:
     """Raise RetuneError unless each prompt and its continuation fit the context."""
-    context = language_model.facts.context_length
-    encoded = language_model.tokenizer.encode(settings.prompts)
-    for prompt, tokens in zip(settings.prompts, encoded, strict=True):
-        length = 1 + len(tokens) + settings.max_new_tokens
-        if context and length > context:
+    facts, tokenizer = language_model.facts, language_model.tokenizer
+    context = facts.context_length
+    for prompt in prompts:
+        if not fits(prompt, tokenizer, facts, settings):
+            length = length_with(prompt, tokenizer, settings)
             raise RetuneError(
                 f"evaluate.prompts: {prompt[:30]!r} and max_new_tokens"
                 f" ({settings.max_new_tokens}) make {length} tokens, the model's"
                 f" context holds {context}: shorten one of them"
             )
+
+
+def fits(
+    prompt: str,
+    tokenizer: ModelTokenizer,
+    facts: ModelFacts,
+    settings: EvaluateSettings,
+) -> bool:
+    """Return whether the model's context holds a prompt with its continuation."""
+    context = facts.context_length
+    return not context or length_with(prompt, tokenizer, settings) <= context
+
+
+def length_with(
+    prompt: str, tokenizer: ModelTokenizer, settings: EvaluateSettings
+) -> int:
+    """Return the tokens of a prompt, its prefix and its continuation."""
+    (tokens,) = tokenizer.encode([prompt])
+    return 1 + len(tokens) + settings.max_new_tokens
 
 
 def continue_prompt(

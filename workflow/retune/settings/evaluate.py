@@ -24,9 +24,10 @@ class EvaluateSettings(Settings):
     seed: int = Field(
         0, ge=0, le=2**32 - 1, description="Seed of the bootstrap and of the samples."
     )
-    prompts: list[str] = Field(
-        ["Return the", "This module provides", "If the argument is"],
-        description="Texts the samples continue.",
+    prompts: list[str] | Auto = Field(
+        "auto",
+        description="Texts the samples continue; `auto`: the first words of three test"
+        " documents, which the model card then shows.",
     )
     max_new_tokens: int = Field(48, ge=1, description="Tokens per sample.")
 
