@@ -100,9 +100,11 @@ def visible_text(value: Any) -> Any:
 def what_was_done(run: RunResults) -> str:
     """Return what was trained on what, in a sentence."""
     base, dataset = title_of_base(run.settings.model), run.settings.dataset
+    if run.settings.model.source == "builtin":
+        base = base[0].upper() + base[1:]
     data, measured = run.data["documents"], run.finetune
     return (
-        f"{base[0].upper()}{base[1:]} ({run.plan['num_parameters'] / 1e6:,.1f} M"
+        f"{base} ({run.plan['num_parameters'] / 1e6:,.1f} M"
         f" parameters) was trained on {counted(data['train'], 'document')} of"
         f" {title_of_dataset(dataset)}: {counted(measured['steps'], 'step')} of"
         f" {run.plan['tokens_per_step']:,} tokens in {duration(measured['seconds'])}."
