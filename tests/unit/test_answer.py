@@ -30,6 +30,12 @@ def test_one_document_makes_nothing_sure():
     assert "too few documents to be sure" in answer.change
 
 
+def test_what_is_worse_than_a_floor_is_not_called_simply_better():
+    answer = find_answer(evaluation(-0.2)["test"])
+    assert answer.verdict == "unsure"
+    assert answer.word == "Better than the base model, but worse than a floor"
+
+
 @pytest.mark.parametrize(
     ("tuned", "says"),
     [

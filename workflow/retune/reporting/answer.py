@@ -5,13 +5,16 @@ from typing import Any
 
 from retune.reporting.quantities import counted, percent
 
+FLOORS = ("unigram", "uniform")
+
 
 @dataclass(frozen=True)
 class Answer:
     """What is told first.
 
     Attributes:
-        verdict: `better`, `worse` or `unsure`, as sure as the interval is.
+        verdict: `better`, `worse` or `unsure`, as sure as the interval is; also unsure
+            where it is better than the base model and worse than a floor.
         word: The same for people.
         change: Base against tuned, a sentence.
         floors: Tuned against what any model should beat, a sentence.
@@ -52,9 +55,11 @@ def find_answer(test: dict[str, Any]) -> Answer:
     }
     share = "all" if test["win_rate"] == 1 else percent(test["win_rate"])
     won = f"; {share} of them became easier to predict"
+    missed = missed_floors(tuned, test["floors"])
+    is_poor = verdict == "better" and bool(missed)
     return Answer(
-        verdict,
-        words[verdict],
+        "unsure" if is_poor else verdict,
+        words[verdict] + (", but worse than a floor" if is_poor else ""),
         told[verdict] + (won if count > 1 else "") + ".",
         tell_floors(tuned, test["floors"]),
     )
@@ -69,11 +74,15 @@ def verdict_of(test: dict[str, Any]) -> str:
     return "worse" if test["bits_per_byte_change_low"] > 0 else "unsure"
 
 
+def missed_floors(tuned: float, floors: dict[str, float]) -> list[str]:
+    """Return the floors that a model's bits per byte are not below."""
+    return [name for name in FLOORS if not tuned < floors[f"{name}_bits_per_byte"]]
+
+
 def tell_floors(tuned: float, floors: dict[str, float]) -> str:
-    """Return which floors a model's bits per byte are below."""
-    values = {name: floors[f"{name}_bits_per_byte"] for name in ("unigram", "uniform")}
-    named = {name: f"{name} ({value:.2f})" for name, value in values.items()}
-    missed = [named[name] for name, value in values.items() if tuned >= value]
+    """Return which floors a model's bits per byte are below, a sentence."""
+    named = {name: f"{name} ({floors[f'{name}_bits_per_byte']:.2f})" for name in FLOORS}
+    missed = [named[name] for name in missed_floors(tuned, floors)]
     if not missed:
         return (
             "The tuned model is better than both floors, which know no context:"

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from retune.reporting.quantities import counted, duration, percent
+from retune.reporting.quantities import counted, duration, parameters, percent
 from retune.reporting.run_results import RunResults
 from retune.settings import (
     SPLITS,
@@ -238,7 +238,7 @@ def plan_text(run: RunResults) -> str:
     """Return what was planned, in two sentences, and what of it is hardly meant."""
     plan = run.plan
     return (
-        f"{plan['num_parameters'] / 1e6:,.1f} M parameters;"
+        f"{parameters(plan['num_parameters'])};"
         f" {describe_hardware(plan)}; each step sees {plan['tokens_per_step']:,} tokens"
         f" ({plan['global_batch_size']:,} sequences of {plan['sequence_length']:,})."
         " Weights, gradients and Adam states take"

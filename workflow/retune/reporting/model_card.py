@@ -18,6 +18,7 @@ from retune.reporting.fact_rows import (
     training_rows,
 )
 from retune.reporting.provenance_rows import machine_rows, provenance_rows
+from retune.reporting.quantities import parameters
 from retune.reporting.run_results import RunResults
 from retune.reporting.tables import FLOOR_HEADER, SPLIT_HEADER
 from retune.training.provenance import Provenance
@@ -86,7 +87,7 @@ The machine that trained, and what it trained with:
 # Characters of a prompt in a line of Python.
 MOST_SHOWN = 60
 NOT_FOR_USE = (
-    "**Not for use.** This is a tiny model, {parameters:.1f} M parameters, trained from"
+    "**Not for use.** This is a tiny model, {parameters}, trained from"
     " random weights on {dataset} to show the machinery of the workflow."
 )
 FINE_TUNED = (
@@ -165,8 +166,8 @@ def what_it_is(run: RunResults) -> str:
     """Return the first sentence, which warns of the built-in model."""
     dataset = to_markdown(title_of_dataset(run.settings.dataset))
     if run.settings.model.source == "builtin":
-        parameters = run.plan["num_parameters"] / 1e6
-        return NOT_FOR_USE.format(parameters=parameters, dataset=dataset)
+        size = parameters(run.plan["num_parameters"])
+        return NOT_FOR_USE.format(parameters=size, dataset=dataset)
     base = to_markdown(title_of_base(run.settings.model))
     return FINE_TUNED.format(base=base, dataset=dataset)
 

@@ -20,7 +20,7 @@ from retune.reporting.fact_rows import (
     title_of_dataset,
 )
 from retune.reporting.figure_style import Drawing, minus, render_narrow, render_wide
-from retune.reporting.quantities import counted, duration
+from retune.reporting.quantities import counted, duration, parameters
 from retune.reporting.run_results import RunResults
 from retune.reporting.tables import tables_of
 from retune.training.provenance import Provenance
@@ -104,8 +104,8 @@ def what_was_done(run: RunResults) -> str:
         base = base[0].upper() + base[1:]
     data, measured = run.data["documents"], run.finetune
     return (
-        f"{base} ({run.plan['num_parameters'] / 1e6:,.1f} M"
-        f" parameters) was trained on {counted(data['train'], 'document')} of"
+        f"{base} ({parameters(run.plan['num_parameters'])})"
+        f" was trained on {counted(data['train'], 'document')} of"
         f" {title_of_dataset(dataset)}: {counted(measured['steps'], 'step')} of"
         f" {run.plan['tokens_per_step']:,} tokens in {duration(measured['seconds'])}."
     )

@@ -38,3 +38,10 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600:,} h {whole % 3600 // 60} min"
+
+
+def parameters(count: int) -> str:
+    """Return such as `2.6 M parameters`; of a toy, each is counted."""
+    if count < 100_000:
+        return f"{count:,} parameters"
+    return f"{count / 1e6:,.1f} M parameters"
