@@ -1,46 +1,55 @@
 """What has changed since DVC recorded a step."""
 
-import hashlib
-
 import pytest
 import yaml
 
 from retune.params import read_params
-from retune_workflow.dvc_lock import find_recorded_changes
+from retune.stages import RESOLVED_PARAMS
+from retune_dvc.resolve import RESOLVED_CODE, resolve, write_resolved
+from retune_workflow.dvc_lock import find_recorded_changes, md5_of
+from retune_workflow.file_changes import FileChanges
 
-CODE = "workflow/retune/finetune.py"
 SETTINGS = {"dataset": "builtin", "model": "builtin"}
 
 
 @pytest.fixture(autouse=True)
 def recorded(tmp_path, monkeypatch):
-    """A folder in which `tokenize` and `finetune` were recorded."""
+    """A folder in which some steps were recorded."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / CODE).parent.mkdir(parents=True)
-    (tmp_path / CODE).write_text("the code")
+    (tmp_path / "texts.jsonl").write_text("{}\n")
+    write_resolved(resolved_of({}))
     write_lock()
     return tmp_path
 
 
-def write_lock(tokens="a.dir", **finetune):
-    code = hashlib.md5(b"the code").hexdigest()
+def resolved_of(settings):
+    sources = {"dataset": ["texts.jsonl"], "model": []}
+    return resolve(read_params(SETTINGS | settings), sources)
+
+
+def write_lock(tokens="a.dir", code=None):
+    resolved = resolved_of({})
+    listed = "resolved/dataset_files.txt"
     stages = {
+        "download": {
+            "deps": [{"path": listed, "md5": md5_of(resolved.texts()[listed].encode())}]
+        },
         "tokenize": {"outs": [{"path": "data/tokens", "md5": tokens}]},
         "finetune": {
-            "deps": [
-                {"path": "data/tokens", "md5": "a.dir"},
-                {"path": CODE, "md5": code},
-            ],
-            "params": {"params.yaml": {"finetune": {"epochs": 1}}},
+            "deps": [{"path": "data/tokens", "md5": "a.dir"}],
+            "params": {
+                RESOLVED_PARAMS: {"finetune": resolved.params["finetune"]},
+                RESOLVED_CODE: {"finetune": code or resolved.code["finetune"]},
+            },
         },
-        "baseline": {"params": {"params.yaml": {"hardware.accelerator": "cpu"}}},
+        "baseline": {"params": {RESOLVED_PARAMS: {"hardware.accelerator": "cpu"}}},
     }
     with open("dvc.lock", "w") as file:
         yaml.safe_dump({"schema": "2.0", "stages": stages}, file)
 
 
 def changes(step="finetune", **settings):
-    return find_recorded_changes(step, read_params(SETTINGS | settings))
+    return find_recorded_changes(step, resolved_of(settings))
 
 
 def test_what_is_as_recorded_has_not_changed(recorded):
@@ -62,9 +71,15 @@ def test_a_single_key_of_a_section_is_compared():
     )
 
 
-def test_changed_code_is_found(recorded):
-    (recorded / CODE).write_text("other code")
-    assert changes().inputs == (CODE,)
+def test_changed_code_is_found():
+    write_lock(code="0" * 16)
+    assert changes().inputs == ("its code",)
+
+
+def test_changed_files_of_the_user_are_named(recorded):
+    assert changes("download").files == FileChanges()
+    (recorded / "texts.jsonl").write_text('{"text": "other"}\n')
+    assert changes("download").files == FileChanges(changed=("texts.jsonl",))
 
 
 def test_other_data_of_another_step_are_found():

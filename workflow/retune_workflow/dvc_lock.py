@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from retune.settings import Params, Settings
+from retune.stages import RESOLVED_PARAMS, USER_FILES
 from retune_dvc.commands import DoubtError
-from retune_dvc.memory import read_lock, value_of
+from retune_dvc.memory import read_lock
+from retune_dvc.resolve import RESOLVED_CODE, Resolved, look_up, read_resolved
+from retune_workflow.file_changes import FileChanges, compare_files
 from retune_workflow.setting_changes import describe_changes
 
 # A larger file is not read for a dry run.
@@ -24,18 +24,20 @@ class RecordedChanges:
     Attributes:
         settings: As `finetune.epochs: 1 -> 2`.
         inputs: Paths.
+        files: Files of the user's.
     """
 
     settings: tuple[str, ...]
     inputs: tuple[str, ...]
+    files: FileChanges = FileChanges()
 
 
-def find_recorded_changes(step: str, used: Params) -> RecordedChanges | None:
+def find_recorded_changes(step: str, resolved: Resolved) -> RecordedChanges | None:
     """Return what changed since a step was recorded, None if it never was.
 
     Args:
         step: Its name.
-        used: The settings of this run.
+        resolved: What this run goes by.
     """
     try:
         lock = read_lock()
@@ -43,33 +45,39 @@ def find_recorded_changes(step: str, used: Params) -> RecordedChanges | None:
         return None
     if (entry := lock.get(step)) is None:
         return None
+    inputs = [*changed_code(step, entry, resolved), *changed_inputs(entry, lock)]
     return RecordedChanges(
-        tuple(changed_settings(entry, used)), tuple(changed_inputs(entry, lock))
+        tuple(changed_settings(entry, resolved)),
+        tuple(inputs),
+        changed_files(entry, resolved),
     )
 
 
-def changed_settings(entry: dict[str, Any], used: Params) -> Iterator[str]:
-    """Yield the settings that are not as recorded, whatever they were written like."""
-    for recorded in entry.get("params", {}).values():
-        for name, written in recorded.items():
-            try:
-                now = value_of(name, used)
-            except AttributeError:  # of another release
-                continue
-            if isinstance(now, Settings):
-                yield from describe_changes(
-                    name, read_section(type(now), written), now.model_dump(mode="json")
-                )
-            elif written != now:
-                yield from describe_changes(name, written, now)
+def changed_settings(entry: dict[str, Any], resolved: Resolved) -> Iterator[str]:
+    """Yield the settings that are not as recorded."""
+    recorded = entry.get("params", {}).get(RESOLVED_PARAMS, {})
+    for name, before in recorded.items():
+        now = look_up(resolved.params, name)
+        if before != now:
+            yield from describe_changes(name, before, now)
 
 
-def read_section(model: type[Settings], written: Any) -> Any:
-    """Return a section with its defaults; as written where it is not right today."""
-    try:
-        return model.model_validate(written or {}).model_dump(mode="json")
-    except ValidationError:
-        return written
+def changed_code(step: str, entry: dict[str, Any], resolved: Resolved) -> Iterator[str]:
+    """Yield `its code` if that is not as recorded."""
+    recorded = entry.get("params", {}).get(RESOLVED_CODE, {})
+    if step in recorded and recorded[step] != resolved.code[step]:
+        yield "its code"
+
+
+def changed_files(entry: dict[str, Any], resolved: Resolved) -> FileChanges:
+    """Return which files of the user's are not as recorded."""
+    written, texts = read_resolved(), resolved.texts()
+    for dep in entry.get("deps", []):
+        path = dep["path"]
+        if path in USER_FILES and md5_of(texts[path].encode()) != dep.get("md5"):
+            section = USER_FILES[path]
+            return compare_files(written.files[section], resolved.files[section])
+    return FileChanges()
 
 
 def changed_inputs(entry: dict[str, Any], lock: dict[str, Any]) -> Iterator[str]:
@@ -83,14 +91,20 @@ def changed_inputs(entry: dict[str, Any], lock: dict[str, Any]) -> Iterator[str]
         for out in other.get("outs", [])
     }
     for dep in entry.get("deps", []):
-        path = Path(dep["path"])
-        now = made.get(dep["path"]) or md5_of(path)
+        if dep["path"] in USER_FILES:
+            continue
+        now = made.get(dep["path"]) or md5_of_file(Path(dep["path"]))
         if now and now != dep.get("md5"):
             yield dep["path"]
 
 
-def md5_of(path: Path) -> str:
+def md5_of_file(path: Path) -> str:
     """Return the MD5 of a small file; nothing for anything else."""
     if not path.is_file() or path.stat().st_size > LARGEST_READ:
         return ""
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    return md5_of(path.read_bytes())
+
+
+def md5_of(data: bytes) -> str:
+    """Return the MD5 of bytes."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -13,20 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from retune.settings import Params
+from retune_dvc.resolve import Resolved
 from retune_workflow.dvc_lock import find_recorded_changes
+from retune_workflow.file_changes import FileChanges, compare_files
 from retune_workflow.planned_step import PlannedStep
 from retune_workflow.setting_changes import describe_changes
 
-# Params of rules that are no settings.
-NO_SETTINGS = {"others": "a file of yours"}
+# The param of rules that lists files of the user's.
+FILES = "files"
 
 
-def read_planned_step(job: Any, used: Params) -> PlannedStep:
+def read_planned_step(
+    job: Any, step: str, used: Params, resolved: Resolved
+) -> PlannedStep:
     """Return what is known of why a job would run.
 
     Args:
         job: One of Snakemake's that would run.
+        step: The step that it is.
         used: The settings of this run.
+        resolved: What DVC's stages go by in this run.
     """
     dag = job.dag
     persistence = dag.workflow.persistence
@@ -35,18 +41,21 @@ def read_planned_step(job: Any, used: Params) -> PlannedStep:
     missing = [path for path in outputs if not os.path.lexists(path)]
     follows = nearest([other for other in dag.dependencies[job] if dag.needrun(other)])
     is_known = persistence.has_metadata(job)
-    recorded = None if is_known else find_recorded_changes(job.rule.name, used)
+    recorded = None if is_known else find_recorded_changes(step, resolved)
     settings: list[str] = []
     inputs: list[str] = []
+    files = FileChanges()
     otherwise = "nothing records how its outputs were made"
     if is_known:
         settings = list(changed_settings(job, used))
         inputs = list(changed_inputs(job))
+        files = changed_files(job)
         otherwise = ", ".join(reason.get_names())
     elif recorded:
         remade = made_anew(job)
         settings = list(recorded.settings)
         inputs = [path for path in recorded.inputs if path not in remade]
+        files = recorded.files
     if follows and reads_all_settings(job, used):
         settings = []  # others have told what matters
     before = persistence.input(job.output[0]) if is_known else None
@@ -59,9 +68,15 @@ def read_planned_step(job: Any, used: Params) -> PlannedStep:
         missing=tuple(missing),
         has_outputs=len(missing) < len(outputs),
         settings=tuple(dict.fromkeys(settings)),
-        inputs=tuple(map(short, inputs)),
-        added=tuple(short(path) for path in now if before and path not in before),
-        removed=tuple(short(path) for path in before or [] if path not in now),
+        inputs=(*map(short, inputs), *files.changed),
+        added=(
+            *(short(path) for path in now if before and path not in before),
+            *files.added,
+        ),
+        removed=(
+            *(short(path) for path in before or [] if path not in now),
+            *files.removed,
+        ),
         follows=tuple(follows),
         otherwise=otherwise,
     )
@@ -118,11 +133,28 @@ def changed_settings(job: Any, used: Params) -> Iterator[str]:
         alike = [value for value in before if type(value) is type(now)]
         if isinstance(now, dict):
             alike.sort(key=lambda value: len(value.keys() & now.keys()))
-        if alike and name not in NO_SETTINGS:
+        if name == FILES:
+            continue
+        if alike:
             before.remove(alike[-1])
             yield from describe_changes(name, alike[-1], now)
         else:
-            yield f"{NO_SETTINGS.get(name, name)} changed"
+            yield f"{name} changed"
+
+
+def changed_files(job: Any) -> FileChanges:
+    """Return which files of the user's are not those that a job read before."""
+    now = job.params.get(FILES)
+    if now is None or repr(now) not in only_now(job):
+        return FileChanges()
+    texts = (read_value(text) for text in params_before(job))
+    before = next((text for text in texts if is_list_of_files(text)), "")
+    return compare_files(before, now)
+
+
+def is_list_of_files(value: Any) -> bool:
+    """Return whether a param is a list of files with their MD5; it may be empty."""
+    return isinstance(value, str) and (not value or value[32:34] == "  ")
 
 
 def params_before(job: Any) -> list[str]:
@@ -130,9 +162,14 @@ def params_before(job: Any) -> list[str]:
     return sorted(job.dag.workflow.persistence.params_changed(job).only_old)
 
 
+def only_now(job: Any) -> set[str]:
+    """Return the values of a rule's params that were not recorded."""
+    return job.dag.workflow.persistence.params_changed(job).only_new
+
+
 def params_now(job: Any, used: Params) -> dict[str, Any]:
     """Return the changed params of a rule, by their names in params.yaml."""
-    changed = job.dag.workflow.persistence.params_changed(job).only_new
+    changed = only_now(job)
     sections = {
         getattr(used, name).model_dump_json(): name for name in type(used).model_fields
     }

@@ -1,5 +1,8 @@
 # A dry run says in a line per step what would run, and why. With --verbose or
 # --printshellcmds, or another logger than ours, Snakemake says it in its own way.
+import functools
+
+from retune_dvc.resolve import resolve
 from retune_workflow.dry_run import ShowSteps, count_steps, describe_step
 from retune_workflow.snakemake_dag import read_planned_step
 
@@ -11,6 +14,18 @@ def is_told_by_snakemake():
     return shown.verbose or shown.printshellcmds or not by_us
 
 
+@functools.cache
+def resolved_now():
+    """Return what DVC's stages go by in this run."""
+    return resolve(PARAMS, LOCAL_SOURCES)
+
+
+def plan_of(job):
+    """Return what is known of why a job would run."""
+    step = STEPS.step_of(job.rule.name) or job.rule.name
+    return read_planned_step(job, step, PARAMS, resolved_now())
+
+
 def lines_of_job(jobid):
     """Return what a dry run shows of a job."""
     if not workflow.dryrun:
@@ -18,7 +33,7 @@ def lines_of_job(jobid):
     job = next(job for job in workflow.dag.jobs if job.jobid == jobid)
     lines = []
     if not (job.rule.norun or is_told_by_snakemake()):
-        lines.append(describe_step(read_planned_step(job, PARAMS)))
+        lines.append(describe_step(plan_of(job)))
     if is_submitted(job):
         lines.append(f"    {describe_request(job, slurm_settings)}")
     return lines
