@@ -67,8 +67,8 @@ def run(
             (results/finetune/provenance.json).
         tuned: Folder to publish: the tuned model and its card (models/tuned).
         figures: Folder to publish: each figure as SVG (report).
-        page: HTML file to write, which needs no other: the answer, all figures and tables
-            (report.html).
+        page: HTML file to write, which needs no other: the answer, all figures
+            and tables (report.html).
     """
     results = read_results(
         settings,
