@@ -211,6 +211,11 @@ def test_the_result_says_what_a_document_of_txt_is(folder, settings, texts, told
     assert done.endswith(f"; {told}")
 
 
+def test_a_single_document_is_no_documents(folder):
+    (folder / "x.txt").write_text("text")
+    assert download_texts("x.txt")[0].startswith("train 1 document, ")
+
+
 def test_without_txt_files_nothing_is_said_of_them(folder):
     (folder / "x.jsonl").write_bytes(CONTENTS[".jsonl"])
     done, _ = download_texts("x.jsonl")

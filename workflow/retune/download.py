@@ -63,9 +63,11 @@ def describe_splits(folder: Path) -> str:
     """Return such as `train 4,545, test 60 documents, 0.81 MB of parquet`."""
     files = [folder / f"{split}.parquet" for split in SPLITS]
     files = [file for file in files if file.exists()]
-    counts = [f"{file.stem} {pq.read_metadata(file).num_rows:,}" for file in files]
+    rows = [pq.read_metadata(file).num_rows for file in files]
+    counts = [f"{file.stem} {n:,}" for file, n in zip(files, rows, strict=True)]
+    noun = "document" if sum(rows) == 1 else "documents"
     size = sum(file.stat().st_size for file in files)
-    return f"{', '.join(counts)} documents, {size / 1e6:.2f} MB of parquet"
+    return f"{', '.join(counts)} {noun}, {size / 1e6:.2f} MB of parquet"
 
 
 def describe_files(settings: DatasetSettings) -> list[str]:
