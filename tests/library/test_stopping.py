@@ -1,6 +1,7 @@
 """Real DeepSpeed ranks that are stopped, killed, or go wrong: nothing is lost."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -167,6 +168,24 @@ def test_what_is_trained_for_nobody_is_left_for_the_next_run(run, plan, monkeypa
             run.finetune(plan, "for-nobody", **settings)
     tuned = run.finetune(plan, "for-nobody", **settings)
     assert read_json(tuned.folder / "metrics.json")["resumed_from_step"] == 3
+
+
+def test_a_log_shows_each_warning_once_and_what_a_person_looks_for(run):
+    plan = run.plan("zero-3", zero_stage=3)
+    settings = STEPS | {"max_steps": 8, "eval_steps": 4, "save_steps": 4}
+    with started(run, plan, "logged", 1, settings) as (process, _, log):
+        assert process.wait(timeout=120) == 0
+        lines = log.read_text().splitlines()
+    warnings = [line for line in lines if re.match(r".*:\d+: \w*Warning: ", line)]
+    said = [line.partition(" | ")[2] for line in warnings if " | " in line]
+    assert said
+    assert len(said) == len(set(said))
+    again = [line for line in lines if re.match(r"printed \d+ more times: ", line)]
+    assert again
+    assert lines[-1].startswith("done: 8 steps, validation loss ")
+    told = "\n".join(lines)
+    assert re.search(r"step 4 of 8: training loss \d.*, validation loss \d", told)
+    assert "rank 0 INFO step 4: saved" in told
 
 
 def test_a_killed_rank_is_named(run, plan):

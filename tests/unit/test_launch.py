@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import time
-from types import SimpleNamespace
 
 import pytest
 
@@ -23,8 +22,8 @@ from retune.training.heartbeat import Heartbeat, furthest_behind, read_beats
 from retune.training.nodes import TRAINING
 from retune.training.out_of_memory import advise, is_out_of_memory, requested
 from retune.training.stopping import StopRequest
+from retune.training.watched_progress import Silent
 
-NO_BAR = SimpleNamespace(disable=True)
 # A rank that listens, says that it lives, and then does what it is told.
 RANK = """
 import os, signal, sys, time
@@ -52,7 +51,7 @@ def follow(state, what, timeout=60, world_size=2, at_start=None):
     ):
         if at_start:
             at_start(ranks)
-        launch.follow(ranks, state, NO_BAR, stop, timeout)
+        launch.follow(ranks, state, Silent(), stop, timeout)
     return [process.returncode for process in ranks.values()]
 
 

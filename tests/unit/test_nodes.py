@@ -26,8 +26,8 @@ from retune.training.node import failure_of, parse_arguments
 from retune.training.nodes import choose_master, find_launcher, run_nodes, why
 from retune.training.slurm import JOB
 from retune.training.stopping import StopRequest
+from retune.training.watched_progress import Silent
 
-NO_BAR = SimpleNamespace(disable=True)
 FACTS = {"hardware": {"nodes": 2, "gpus_per_node": 4}}
 SETTINGS = FinetuneSettings(learning_rate=1e-5)
 # Nodes that last until the step says that they are to stop so often.
@@ -194,7 +194,7 @@ def run(job, command, tmp_path):
         with StopRequest() as stop:
             for number in signals:
                 os.kill(os.getpid(), number)
-            run_nodes(SETTINGS, *paths, state, FACTS, NO_BAR, stop)
+            run_nodes(SETTINGS, *paths, state, FACTS, Silent(), stop)
 
     run.state = state
     return run

@@ -19,7 +19,8 @@ NOT_CODE |= {"starter", "verifying", "training/verified_inputs"}
 NOT_CODE |= {
     f"training/{module}"
     for module in (
-        *("launch", "rank", "stopping", "heartbeat", "failures", "run_lock"),
+        *("launch", "rank", "stopping", "heartbeat", "failures"),
+        *("run_lock", "watched_progress"),
         *("nodes", "node", "control", "devices", "hostfile", "slurm"),
     )
 }

@@ -50,6 +50,7 @@ from retune.training.speed import summarize_speed
 from retune.training.stopping import StopRequest
 from retune.training.swap_folders import remove_swap_files
 from retune.training.verified_inputs import LARGE, NOT_READ
+from retune.training.watched_progress import BarAndLog
 from retune.verifying import read_verified, verify_folder
 
 log = logging.getLogger(__name__)
@@ -197,19 +198,20 @@ def run_ranks(
         RetuneError: With the error of the rank that failed first, or that hangs.
     """
     paths = base, tokens, plan, state
+    progress = BarAndLog(bar)
     hardware = facts["hardware"]
     end_earlier_nodes(state)
     launch.remove_leftovers(state)
     try:
         with StopRequest() as stop:
             if hardware["nodes"] > 1:
-                nodes.run_nodes(settings, *paths, facts, bar, stop)
+                nodes.run_nodes(settings, *paths, facts, progress, stop)
             else:
                 command = launch.rank_command(settings, *paths)
                 with launch.started(
                     command, hardware["accelerator"], facts["world_size"]
                 ) as ranks:
-                    launch.follow(ranks, state, bar, stop, settings.ddp_timeout)
+                    launch.follow(ranks, state, progress, stop, settings.ddp_timeout)
     finally:
         launch.remove_leftovers(state)
     done = newest_step(state)

@@ -127,6 +127,7 @@ class Checkpoints:
                 manifest = sealed_text({**self._manifest, FILES: files})
                 write_text(stage / MANIFEST, manifest)
                 self._replace(stage, self.state / f"step-{step:08d}")
+                log.info("step %d: saved", step)
         dist.barrier()
 
     def _replace(self, stage: Path, published: Path) -> None:

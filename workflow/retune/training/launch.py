@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from retune.errors import ended_at_once
 from retune.log_lines import log_lines, pass_on_output
@@ -30,9 +29,9 @@ from retune.training.failures import (
     read_failure,
 )
 from retune.training.heartbeat import Beat, furthest_behind, read_beats
-from retune.training.history import read_last_step
 from retune.training.rank import DUMP_STACK, IMPORTING, STEP_PID, stack_file
 from retune.training.stopping import PASSED_ON, StopRequest
+from retune.training.watched_progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -164,16 +163,16 @@ def free_port() -> int:
 
 
 def follow(
-    ranks: Ranks, state: Path, bar: Any, stop: StopRequest, timeout: int
+    ranks: Ranks, state: Path, progress: Progress, stop: StopRequest, timeout: int
 ) -> None:
-    """Wait for the ranks' end, moving the bar as they report their steps.
+    """Wait for the ranks' end, showing how far they are.
 
     They end when the last step is done, or when they were stopped and have saved.
 
     Args:
         ranks: What `started` yields.
         state: Where they write their history, beats and failures.
-        bar: A tqdm bar of optimizer steps.
+        progress: Shows it.
         stop: A first signal is passed on to the ranks; a second ends the wait.
         timeout: Seconds without a sign of life after which a rank counts as hung.
 
@@ -200,8 +199,7 @@ def follow(
             passed_on = all(beat.beats for beat in beats.values())
             if passed_on:
                 pass_on(stop.received[0], alive)
-        if not bar.disable:
-            show_progress(bar, read_last_step(state))
+        progress.show(state)
         time.sleep(POLL_S)
 
 
@@ -334,17 +332,6 @@ def kill(ranks: Ranks) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     for process in alive.values():
         process.wait()
-
-
-def show_progress(bar: Any, last: dict[str, Any] | None) -> None:
-    """Move the bar to the last step, with loss and speed beside it."""
-    if last is None:
-        return
-    speed = last["num_labels"] / last["seconds"]
-    bar.set_postfix_str(
-        f"loss {last['train_loss']:.3f}, {speed:,.0f} tokens/s", refresh=False
-    )
-    bar.update(last["step"] - bar.n)
 
 
 def remove_leftovers(state: Path) -> None:

@@ -141,7 +141,10 @@ def train(
             if last or done % settings.eval_steps == 0:
                 loss = validate(done)
                 record["validation_loss"] = facts["validation_loss"] = loss
-                log.info("step %d of %d: validation loss %.3f", done, total, loss)
+                shown = done, total, record["train_loss"] or math.nan, loss
+                log.info(
+                    "step %d of %d: training loss %.3f, validation loss %.3f", *shown
+                )
             history.write(**record)
 
             start = time.perf_counter()

@@ -23,17 +23,12 @@ from retune.training.nodes import TRAINING
 from retune.training.ops import build_ops
 from retune.training.stopping import StopRequest
 from retune.training.swap_folders import remove_swap_files
+from retune.training.watched_progress import Silent
 
 # By which variable a launcher tells its processes apart.
 NUMBER = {"srun": "SLURM_NODEID", "deepspeed": "RANK"}
 # How long to wait for the cause on another node, before telling of its result here.
 WAIT_FOR_CAUSE_S = 10.0
-
-
-class Silent:
-    """In place of a progress bar: the step shows it."""
-
-    disable = True
 
 
 def main() -> int:

@@ -21,15 +21,15 @@ from retune.settings import FinetuneSettings
 from retune.training import slurm
 from retune.training.control import Control
 from retune.training.failures import Failure, Fault, RankError, first_failure
-from retune.training.history import read_last_step
 from retune.training.hostfile import (
     HOSTFILE,
     deepspeed_command,
     named_hostfile,
     read_hosts,
 )
-from retune.training.launch import LAST_WORDS_S, POLL_S, free_port, show_progress
+from retune.training.launch import LAST_WORDS_S, POLL_S, free_port
 from retune.training.stopping import StopRequest
+from retune.training.watched_progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def run_nodes(
     plan: Path,
     state: Path,
     facts: dict[str, Any],
-    bar: Any,
+    progress: Progress,
     stop: StopRequest,
 ) -> None:
     """Run the ranks of all nodes until they have done the last step, or have saved.
@@ -132,7 +132,7 @@ def run_nodes(
         )
         output = pass_on_output(process, lines)
         try:
-            follow(process, state, control, bar, stop)
+            follow(process, state, control, progress, stop)
         finally:
             end(process, control)
             output.join(LAST_WORDS_S)
@@ -146,7 +146,7 @@ def follow(
     process: subprocess.Popen,
     state: Path,
     control: Control,
-    bar: Any,
+    progress: Progress,
     stop: StopRequest,
 ) -> None:
     """Wait until the nodes have ended, or should have."""
@@ -157,8 +157,7 @@ def follow(
             deadline = time.monotonic() + END_S
         if deadline and time.monotonic() > deadline:
             return
-        if not bar.disable:
-            show_progress(bar, read_last_step(state))
+        progress.show(state)
         time.sleep(POLL_S)
 
 

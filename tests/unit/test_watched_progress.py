@@ -1,0 +1,44 @@
+"""What a training's log says of its progress."""
+
+import io
+import json
+import logging
+
+import pytest
+from tqdm import tqdm
+
+from retune.training import watched_progress
+from retune.training.history import FILE
+from retune.training.watched_progress import BarAndLog
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is moved."""
+    now = [1000.0]
+    monkeypatch.setattr(watched_progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def train_to(state, step):
+    """Write a history that ends at a step."""
+    record = {"train_loss": 5.0, "num_labels": 900, "seconds": 0.3}
+    lines = [json.dumps({"step": n, **record}) for n in range(step + 1)]
+    (state / FILE).write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("is_drawn", [False, True])
+def test_a_line_a_minute_says_how_far_it_is(tmp_path, clock, caplog, is_drawn):
+    caplog.set_level(logging.INFO)
+    bar = tqdm(total=200, disable=not is_drawn, file=io.StringIO())
+    progress = BarAndLog(bar)
+    progress.show(tmp_path)  # before the first step
+    for seconds, step in ((10, 2), (30, 20), (90, 52), (91, 53), (120, 60)):
+        clock[0] = 1000 + seconds
+        train_to(tmp_path, step)
+        progress.show(tmp_path)
+        assert not is_drawn or bar.n == step
+    # 50 steps took 80 s, 148 are left.
+    assert caplog.messages == [
+        "step 52 of 200: loss 5.000, 3,000 tokens/s, about 0:03:57 left"
+    ]
