@@ -118,6 +118,21 @@ def test_the_ranks_are_told_apart_where_a_line_does_not_say(lines, stream):
     )
 
 
+@pytest.mark.parametrize("host", ["", "node-a.cluster: "])
+def test_what_nodes_have_named_stays_so_and_errors_pass(lines, stream, host):
+    node = io.StringIO()
+    of_node = LogLines(node)
+    for rank in ("rank 0", "rank 1"):
+        for line in (DEPRECATED, SOURCE, *TRACEBACK.splitlines()):
+            of_node.add(line, rank)
+    from_nodes = [host + line for line in node.getvalue().splitlines()]
+    assert len(from_nodes) == 2 + 2 * len(TRACEBACK.splitlines())
+    for line in 2 * from_nodes:
+        lines.add(line)
+    shown = stream.getvalue().splitlines()
+    assert shown == from_nodes + from_nodes[2:]
+
+
 def test_what_a_process_prints_is_passed_on_to_the_last_line(lines, stream):
     code = "import os, sys; print('a'); os.write(2, b'b\\nno end \\xff'); os.abort()"
     process = subprocess.Popen(

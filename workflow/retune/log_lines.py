@@ -29,6 +29,8 @@ LIKE_AN_ERROR = re.compile(
     r"error|exception|traceback|fatal|abort|fail|killed|core dumped|not finite|\bnan\b",
     re.IGNORECASE,
 )
+# What a node has put before a line of its ranks, and pdsh before that.
+NAMED = re.compile(r"((?:[\w.-]+: )?rank \d+) \| (.*)")
 SHOWN_CHARACTERS = 160
 
 
@@ -75,10 +77,12 @@ class LogLines(io.TextIOBase):
         """
         # Of a bar that is drawn again and again, its last state.
         line = line.rstrip("\r").rpartition("\r")[2].rstrip()
+        if not origin and (named := NAMED.match(line)):
+            origin, line = named.groups()
         with self._lock:
             if self._is_shown(line, origin):
-                named = origin and f"{origin} " not in line[:RECORD_STARTS_WITHIN]
-                self._stream.write(f"{origin} | {line}\n" if named else f"{line}\n")
+                says_it = not origin or f"{origin} " in line[:RECORD_STARTS_WITHIN]
+                self._stream.write(f"{line}\n" if says_it else f"{origin} | {line}\n")
                 self._stream.flush()
 
     def finish(self) -> None:
