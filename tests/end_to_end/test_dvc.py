@@ -172,6 +172,21 @@ def test_a_stale_step_stays_stale_when_something_else_moves(run):
     assert run.planned() == run.stale() == stale
 
 
+def test_what_is_put_back_by_hand_is_up_to_date_again(run):
+    texts, base = run.folder / "texts.jsonl", run.folder / "models/base"
+    before = texts.read_text()
+    texts.write_text(before + '{"text": "another"}\n')
+    assert "download" in run.planned()
+    texts.write_text(before)
+    base.rename(run.folder / "models/aside")
+    assert {"fetch", "tokenize", "baseline"} <= run.planned()
+    (run.folder / "models/aside").rename(base)
+    assert run.is_quiet()
+    run.change("tokenize", sequence_length=8)  # noticed, if Snakemake knows the old one
+    after = {"tokenize", "configure", "finetune", *AFTER_FINETUNE}
+    assert run.planned() == run.stale() == after
+
+
 def test_a_forced_step_runs_even_so(run):
     shown = run("snakemake", "--cores", "1", "--force", "prepare")
     assert steps_run(shown) == ["prepare"]

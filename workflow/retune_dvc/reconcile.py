@@ -128,7 +128,9 @@ def compare(look: Look) -> None:
     ]
     if changed_by_others:
         mark_stale(changed_by_others, look.workflow)
-    adopt([name for name in clean if name in moved], clean, look)
+    # What was not clean may have been marked stale; nothing of its own need have moved.
+    doubted = {name for name, memory in memories.items() if not memory.clean}
+    adopt([name for name in clean if name in moved | doubted], clean, look)
     keep(look, clean)
     if not runs_steps or len(clean) == len(stages):
         return
