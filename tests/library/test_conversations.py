@@ -40,6 +40,10 @@ ROWS = {
     "preferred_chats": ("preferences", {"chosen": CHAT, "rejected": CHAT}),
 }
 
+# Columns that are of the text.
+TOLD = {"messages", "conversations", "chosen", "instruction", "input", "output"}
+TOLD |= {"prompt", "completion", "question", "answer"}
+
 
 def write(path, row):
     if path.suffix == ".parquet":
@@ -79,6 +83,7 @@ def test_rows_of_a_conversation_are_called_that(folder, shape, ending):
         " dataset: texts.jsonl"
     )
     assert f"data_files='x{ending}'" in command
+    assert f"for c in {[name for name in row if name in TOLD]})" in command
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".json", ".parquet"])

@@ -119,6 +119,11 @@ def test_a_folder_or_a_glob_may_stand_for_the_dataset(folder, name):
     assert download_texts(name)[1] == wanted.get(name, texts)
 
 
+@pytest.mark.parametrize("name", ["no/such/", "./none", "~/none", "no*", "/none"])
+def test_a_path_that_is_not_there_is_named(folder, name):
+    assert refusal_of(name) == f"dataset.files.train: no file matches {name}"
+
+
 @pytest.mark.parametrize("name", ["text", "Salesforce/texts", "wikitexts", "a" * 300])
 def test_a_word_that_is_no_path_stays_no_short_name(name):
     with pytest.raises(RetuneError, match=f"{name}' is no known short name"):
