@@ -12,8 +12,6 @@ from retune_dvc.fingerprints import TIMESTAMP, stat_tree
 from retune_dvc.workflow import Workflow
 
 STALE_NS = 10**9
-# In 2001: what is older tells of no run, but was set here.
-NO_RUN_NS = 10**18
 
 
 def mark_up_to_date(
@@ -103,8 +101,7 @@ def time_made(paths: list[str]) -> int:
     files = [path for path in there if os.path.isfile(path)]
     for folder in filter(os.path.isdir, there):
         files += [path for path, *_ in stat_tree(folder)]
-    times = (get_time(path) for path in files)
-    return max((time for time in times if time > NO_RUN_NS), default=NO_RUN_NS)
+    return max(map(get_time, files), default=0)
 
 
 def get_time(path: str) -> int:
