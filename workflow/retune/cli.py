@@ -34,9 +34,10 @@ WITH_SETTINGS = "With --settings only; --params has it."
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
-    arguments = vars(build_parser().parse_args(argv))
-    command = arguments.pop("command")
+    arguments: dict[str, Any] = {}
     try:
+        arguments = vars(build_parser().parse_args(argv))
+        command = arguments.pop("command")
         if command in CODE:
             take_settings(command, arguments)
             run_step(command, arguments)
