@@ -75,7 +75,10 @@ def scores(bits_per_byte):
     )
 
 
-@pytest.fixture(params=[(usual, 8), (one_document, 1), (huge, 8)], ids=str)
+@pytest.fixture(
+    params=[(usual, 8), (one_document, 1), (huge, 8)],
+    ids=["usual", "one_document", "huge"],
+)
 def run(request, tmp_path):
     change, steps = request.param
     return change(FinishedRun(tmp_path).make(steps=steps).read())

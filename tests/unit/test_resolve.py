@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import yaml
 
+from retune import steps
 from retune.manual import ROOT
 from retune.params import read_params
 from retune.sources import file_hashes
@@ -161,9 +162,9 @@ def test_code_that_is_elsewhere_is_looked_at_each_time(folder):
 
 def test_a_step_s_hash_follows_its_own_code(folder, monkeypatch):
     before = resolve(read_params(SHORT), NO_FILES).code
-    files = resolving.code_files
+    files = steps.code_files
     monkeypatch.setattr(
-        resolving,
+        steps,
         "code_files",
         lambda step: files(step) + (["cli.py"] if step == "prepare" else []),
     )

@@ -1,10 +1,15 @@
 """The steps, and the modules whose code each one's result depends on.
 
-The rules of Snakemake (their inputs) and the stages of DVC (their deps) both read
-this list: a change of one of these files reruns the step under either tool. What
-only shows or checks things (cli, settings, progress) is left out on purpose.
+The rules of Snakemake and the stages of DVC both go by this list: a change of one of
+these files reruns the step under either tool. What only shows or checks things (cli,
+settings, progress) is left out on purpose.
 An entry with an ending is a file that the step reads, such as a template.
 """
+
+import hashlib
+from pathlib import Path
+
+LIBRARY = Path(__file__).parent
 
 CODE: dict[str, tuple[str, ...]] = {
     "download": (
@@ -192,3 +197,12 @@ CODE: dict[str, tuple[str, ...]] = {
 def code_files(step: str) -> list[str]:
     """Return the files of the library that a step's result depends on."""
     return [entry if "." in entry else f"{entry}.py" for entry in CODE[step]]
+
+
+def hash_code(step: str) -> str:
+    """Return what changes with the bytes of these files, whatever their dates say."""
+    digest = hashlib.sha256()
+    for file in sorted(code_files(step)):
+        code = (LIBRARY / file).read_bytes()
+        digest.update(f"{file} {hashlib.sha256(code).hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]

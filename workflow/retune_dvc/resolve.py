@@ -13,7 +13,6 @@ The stages of dvc.yaml depend on the first three, so what does not change them r
 nothing. A run of Snakemake's that is recorded writes them as it begins.
 """
 
-import hashlib
 import os
 import shlex
 from dataclasses import dataclass
@@ -22,13 +21,12 @@ from typing import Any
 
 import yaml
 
-import retune
 from retune.publishing import read_json, write_json, write_text
 from retune.settings import Params
 from retune.sources.file_hashes import list_with_md5
 from retune.sources.user_paths import user_path
 from retune.stages import RESOLVED_PARAMS, USER_FILES, Stage
-from retune.steps import CODE, code_files
+from retune.steps import CODE, LIBRARY, hash_code
 from retune_dvc.commands import call_dvc
 from retune_dvc.fingerprints import fingerprint, fingerprint_files
 
@@ -39,7 +37,6 @@ RESOLVE_STAGE = f"{STAGE_FILE}:resolve"
 RESOLVE_LOCK = "resolved/dvc.lock"
 # A fingerprint of what DVC last recorded of this folder.
 RECORDED = Path(".snakemake/retune_dvc/resolved.json")
-LIBRARY = Path(retune.__file__).parent
 HEAD = (
     "# Written by retune, from params.yaml; edit that. {what}\n"
     "# More: docs/dvc.md of retune.\n"
@@ -184,15 +181,6 @@ def names_every_file(params: Params) -> bool:
     return all(
         user_path(pattern).is_file() for files in splits.values() for pattern in files
     )
-
-
-def hash_code(step: str) -> str:
-    """Return a hash that changes with the code that a step depends on."""
-    digest = hashlib.sha256()
-    for file in sorted(code_files(step)):
-        code = (LIBRARY / file).read_bytes()
-        digest.update(f"{file} {hashlib.sha256(code).hexdigest()}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def look_up(params: dict[str, Any], name: str) -> Any:

@@ -8,6 +8,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from retune_workflow.setting_changes import describe_changes
 
 # The param of rules that lists files of the user's.
 FILES = "files"
+# And the hash of a step's code.
+CODE = "code"
 
 
 def read_planned_step(
@@ -49,6 +52,8 @@ def read_planned_step(
     if is_known:
         settings = list(changed_settings(job, used))
         inputs = list(changed_inputs(job))
+        if has_other_code(job) and not any(map(is_module, inputs)):
+            inputs.append("its code")
         files = changed_files(job)
         otherwise = ", ".join(reason.get_names())
     elif recorded:
@@ -128,13 +133,12 @@ def reads_all_settings(job: Any, used: Params) -> bool:
 
 def changed_settings(job: Any, used: Params) -> Iterator[str]:
     """Yield the settings that are not those with which a job's outputs were made."""
-    before = [read_value(text) for text in params_before(job)]
+    values = (read_value(text) for text in params_before(job))
+    before = [value for value in values if not is_no_setting(value)]
     for name, now in params_now(job, used).items():
         alike = [value for value in before if type(value) is type(now)]
         if isinstance(now, dict):
             alike.sort(key=lambda value: len(value.keys() & now.keys()))
-        if name == FILES:
-            continue
         if alike:
             before.remove(alike[-1])
             yield from describe_changes(name, alike[-1], now)
@@ -150,6 +154,18 @@ def changed_files(job: Any) -> FileChanges:
     texts = (read_value(text) for text in params_before(job))
     before = next((text for text in texts if is_list_of_files(text)), "")
     return compare_files(before, now)
+
+
+def has_other_code(job: Any) -> bool:
+    """Return whether the code of a job is not that with which it ran before."""
+    return repr(job.params.get(CODE)) in only_now(job)
+
+
+def is_no_setting(value: Any) -> bool:
+    """Return whether a param is a list of files, or the hash of code."""
+    return is_list_of_files(value) or (
+        isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None
+    )
 
 
 def is_list_of_files(value: Any) -> bool:
@@ -175,7 +191,7 @@ def params_now(job: Any, used: Params) -> dict[str, Any]:
     }
     found = {}
     for name, value in job.params.items():
-        if repr(value) not in changed:
+        if repr(value) not in changed or name in (FILES, CODE):
             continue
         now = read_value(repr(value))
         if isinstance(now, dict):
@@ -236,7 +252,13 @@ def sha256_of(path: Path) -> str:
     return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
+def is_module(path: str) -> bool:
+    """Return whether an input is a module of the library."""
+    return "workflow/retune/" in path
+
+
 def short(path: str) -> str:
     """Return a path as people call it: modules of the library without its folder."""
-    _, found, module = path.rpartition("workflow/retune/")
-    return f"retune/{module}" if found else path
+    return (
+        f"retune/{path.rpartition('workflow/retune/')[2]}" if is_module(path) else path
+    )

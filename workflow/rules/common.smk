@@ -6,13 +6,12 @@ from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 
-import retune
 from retune.errors import RetuneError
 from retune.params import read_params
 from retune.sources.file_hashes import list_with_md5
 from retune.sources.local_sources import find_local_sources
 from retune.starter import STARTED_BY
-from retune.steps import CODE, code_files
+from retune.steps import CODE, LIBRARY, code_files, hash_code
 from retune_dvc.run_cache import CACHED
 
 try:
@@ -20,8 +19,6 @@ try:
     LOCAL_SOURCES = find_local_sources(PARAMS)
 except RetuneError as error:
     stop(error)
-
-LIBRARY = Path(retune.__file__).parent
 
 # The name of each step in this workflow; one that uses it as a module may add a prefix.
 RULES = {step: workflow.modifier.modify_rulename(step) for step in CODE}
@@ -65,7 +62,11 @@ def user_files(section):
 
 
 def code(step):
-    """Return the files whose change reruns a step; DVC reads the same list."""
+    """Return the files whose change reruns a step; DVC goes by the same list.
+
+    Their bytes are among a rule's params, too, by `hash_code`: Snakemake looks at an
+    input only if that is newer than the result.
+    """
     return [os.path.relpath(LIBRARY / file) for file in code_files(step)]
 
 

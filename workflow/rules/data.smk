@@ -16,6 +16,7 @@ rule download:
     conda:
         "../../envs/data.yaml"
     params:
+        code=hash_code("download"),
         settings=section("dataset"),
         files=user_files("dataset"),
     message:
@@ -39,6 +40,7 @@ rule fetch:
     conda:
         "../../envs/train.yaml"
     params:
+        code=hash_code("fetch"),
         settings=section("model"),
         files=user_files("model"),
     message:
@@ -65,6 +67,7 @@ rule prepare:
     resources:
         **estimates(lambda input: data_request(Path(input.raw))),
     params:
+        code=hash_code("prepare"),
         settings=section("prepare"),
     message:
         "Validating, deduplicating and splitting the text"
@@ -91,6 +94,7 @@ rule tokenize:
     resources:
         **estimates(lambda input: data_request(Path(input.clean))),
     params:
+        code=hash_code("tokenize"),
         settings=section("tokenize"),
     message:
         "Turning the text into tokens"

@@ -21,6 +21,7 @@ rule baseline:
         **gpus("baseline", min(1, gpus_per_node())),
         **estimates(evaluation_request("base")),
     params:
+        code=hash_code("baseline"),
         settings=section("evaluate"),
         accelerator=PARAMS.hardware.accelerator,
     message:
@@ -56,6 +57,7 @@ rule evaluate:
         **gpus("evaluate", min(1, gpus_per_node())),
         **estimates(evaluation_request("consolidated")),
     params:
+        code=hash_code("evaluate"),
         settings=section("evaluate"),
         accelerator=PARAMS.hardware.accelerator,
     message:
@@ -136,6 +138,7 @@ rule report:
     conda:
         "../../envs/report.yaml"
     params:
+        code=hash_code("report"),
         # For the model card; whatever changes them reruns this step anyway.
         settings=lambda wildcards: json.dumps(PARAMS.model_dump(mode="json")),
         tuned=subpath(output.card, parent=True),

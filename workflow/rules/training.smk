@@ -16,6 +16,7 @@ rule configure:
     conda:
         "../../envs/train.yaml"
     params:
+        code=hash_code("configure"),
         settings=section("configure"),
         hardware=section("hardware"),
         folder=subpath(output.plan, parent=True),
@@ -51,6 +52,7 @@ rule finetune:
     resources:
         **finetune_resources(),
     params:
+        code=hash_code("finetune"),
         settings=section("finetune"),
         plan=subpath(input.plan, parent=True),
     message:
@@ -83,6 +85,7 @@ rule consolidate:
     resources:
         **estimates(lambda input: model_request(Path(input.base), [], "cpu")),
     params:
+        code=hash_code("consolidate"),
         settings=section("consolidate"),
     message:
         "Joining the checkpoint's shards into one model"
