@@ -14,6 +14,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PATIENCE_S = 400
 RATES = {1e-4, 2e-4}
+# The column of the table; another has the setting as it is resolved.
+RATE = "params.yaml:finetune.learning_rate"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def table(run):
 def names_of(run):
     """Return the experiments' names by learning rate."""
     return {
-        float(row["finetune.learning_rate"]): row["Experiment"]
+        float(row[RATE]): row["Experiment"]
         for row in table(run)
         if row["Experiment"]
     }
@@ -59,7 +61,7 @@ def names_of(run):
 
 def test_a_queue_with_two_workers_runs_every_experiment(swept):
     rows = [row for row in table(swept) if row["Experiment"]]
-    assert {float(row["finetune.learning_rate"]) for row in rows} == RATES
+    assert {float(row[RATE]) for row in rows} == RATES
     assert {row["State"] for row in rows} == {"Success"}
     scores = {row["test.tuned.bits_per_byte"] for row in rows}
     assert len(scores) == len(RATES)
