@@ -58,7 +58,7 @@ def begin_with_dvc():
 def check_resolved():
     """Stop if DVC would record another run than the one which it drives."""
     if not is_all_resolved(PARAMS, LOCAL_SOURCES, STEPS):
-        raise WorkflowError(
+        stop(
             "resolved/ is not what params.yaml, the files it names and the code say:"
             " run `dvc repro` without --single-item, or `python -m retune_dvc resolve`"
         )
@@ -92,15 +92,24 @@ def steps_of(jobs):
 
 @functools.cache
 def hold_outputs():
-    """Keep DVC's commands away from what this run reads and is going to write."""
+    """Keep DVC's commands away from what this run reads and is going to write.
+
+    Raises:
+        DoubtError: If one is at work on any of it.
+    """
     if RECORDER is None or workflow.touch:
         return
     if RECORDER.problem and not uses_dvc():
         logger.warning(f"not recorded with DVC: {RECORDER.problem}")
+    RECORDER.hold(steps_of(workflow.dag.needrun_jobs()))
+
+
+def hold_before_start():
+    """Hold outputs before anything starts, or stop."""
     try:
-        RECORDER.hold(steps_of(workflow.dag.needrun_jobs()))
+        hold_outputs()
     except DoubtError as doubt:
-        raise WorkflowError(f"{doubt}; wait for it, then run again") from None
+        stop(f"{doubt}; wait for it, then run again")
 
 
 def hold_without_hooks():
@@ -110,8 +119,8 @@ def hold_without_hooks():
     """
     try:
         hold_outputs()
-    except WorkflowError as error:
-        logger.warning(str(error))
+    except DoubtError as doubt:
+        logger.warning(str(doubt))
 
 
 def end_with_dvc():

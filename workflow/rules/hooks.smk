@@ -69,7 +69,7 @@ onstart:
         check_gpus()
         check_folders()
         watch_jobs()
-    hold_outputs()
+    hold_before_start()
     if workflow.is_main_process and not workflow.touch:
         logger.addHandler(JobEvents(warn_of_length, lambda jobid: None))
 
