@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from shlex import quote
 
-from snakemake.exceptions import WorkflowError
 
 from retune.errors import RetuneError
 from retune.params import read_params
