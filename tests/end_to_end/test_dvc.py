@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from retune.steps import CODE
-from versioned_run import VersionedRun, steps_run
+from versioned_run import VersionedRun, edit, steps_run
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,8 @@ def test_after_a_run_dvc_has_all_of_it(finished):
 
 def test_again_neither_tool_has_anything_to_do(run):
     assert run.planned() == set()
-    assert "up to date" in run("dvc", "repro")
+    # It looks at the user's files each time.
+    assert run("dvc", "repro").count("Running stage") == 1
     assert NOTHING in run.train()
 
 
@@ -152,6 +153,49 @@ def test_earlier_settings_bring_the_earlier_model_back(run_of_two, tool):
     assert run.is_quiet()
     assert run.page_is_of_results()
     run.git("diff", "--exit-code", "first", "--", "metrics", "results", "dvc.lock")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("tool", ["snakemake", "dvc"])
+def test_what_dvc_made_comes_back_as_well(run, tool):
+    run.change("finetune", max_steps=5)
+    run("dvc", "repro")
+    run.change("finetune", max_steps=4)
+    run("dvc", "repro")
+    run.change("finetune", max_steps=5)
+    if tool == "snakemake":
+        assert steps_run(run.train()) == []
+    else:
+        shown = run("dvc", "repro")
+        assert shown.count("Running stage") == 1
+        assert "'finetune' is cached - skipping run" in shown
+    assert run.is_quiet()
+
+
+@pytest.mark.long
+def test_a_renamed_file_of_the_user_is_followed_by_dvc(run):
+    (run.folder / "texts.jsonl").rename(run.folder / "letters.jsonl")
+    path = run.folder / "params.yaml"
+    path.write_text(path.read_text().replace("texts.jsonl", "letters.jsonl"))
+    assert "Running stage 'download'" in run("dvc", "repro", "download")
+
+
+def test_stages_of_the_user_s_own_are_left_alone(run):
+    edit(
+        run.folder / "dvc.yaml",
+        lambda stages: stages.update(
+            summary={
+                "cmd": "cp metrics/evaluation.json summary.json",
+                "deps": ["metrics/evaluation.json"],
+                "params": ["evaluate.max_new_tokens"],
+                "outs": ["summary.json"],
+            }
+        ),
+    )
+    run("dvc", "repro", "summary")
+    run.change("prepare", seed=7)
+    assert "prepare" in run.planned()
+    assert steps_run(run("snakemake", "--cores", "1", "prepare")) == ["prepare"]
 
 
 def test_what_reads_a_result_that_was_brought_back_is_stale(run_of_two):

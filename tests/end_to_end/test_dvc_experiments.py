@@ -53,9 +53,7 @@ def table(run):
 def names_of(run):
     """Return the experiments' names by learning rate."""
     return {
-        float(row[RATE]): row["Experiment"]
-        for row in table(run)
-        if row["Experiment"]
+        float(row[RATE]): row["Experiment"] for row in table(run) if row["Experiment"]
     }
 
 

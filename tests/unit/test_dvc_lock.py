@@ -1,7 +1,7 @@
 """What has changed since DVC recorded a step."""
 
 import pytest
-import yaml
+from dvc.utils.serialize import dump_yaml
 
 from retune.params import read_params
 from retune.stages import RESOLVED_PARAMS
@@ -28,6 +28,7 @@ def resolved_of(settings):
 
 
 def write_lock(tokens="a.dir", code=None):
+    """Write dvc.lock, by DVC's own writer."""
     resolved = resolved_of({})
     listed = "resolved/dataset_files.txt"
     stages = {
@@ -44,8 +45,7 @@ def write_lock(tokens="a.dir", code=None):
         },
         "baseline": {"params": {RESOLVED_PARAMS: {"hardware.accelerator": "cpu"}}},
     }
-    with open("dvc.lock", "w") as file:
-        yaml.safe_dump({"schema": "2.0", "stages": stages}, file)
+    dump_yaml("dvc.lock", {"schema": "2.0", "stages": stages})
 
 
 def changes(step="finetune", **settings):
@@ -85,6 +85,17 @@ def test_changed_files_of_the_user_are_named(recorded):
 def test_other_data_of_another_step_are_found():
     write_lock(tokens="b.dir")
     assert changes().inputs == ("data/tokens",)
+
+
+def test_files_of_the_user_are_told_without_names_once_their_list_is_another(recorded):
+    (recorded / "texts.jsonl").write_text('{"text": "other"}\n')
+    write_resolved(resolved_of({}))
+    assert changes("download").files == FileChanges(changed=("files of yours",))
+
+
+def test_a_number_as_dvc_writes_it_is_no_change(recorded):
+    assert "1e-08" in (recorded / "dvc.lock").read_text()
+    assert changes(finetune={"seed": 1}).settings == ("finetune.seed: 0 -> 1",)
 
 
 def test_a_step_that_was_never_recorded_has_nothing_to_compare(recorded):

@@ -1,6 +1,7 @@
 """The folder `resolved`: the same for the same run, however that is written."""
 
 import os
+import shlex
 import subprocess
 
 import pytest
@@ -134,30 +135,37 @@ def test_the_stage_that_comes_with_the_workflow_is_that_of_its_params(monkeypatc
     assert "always_changed" not in text
 
 
-@pytest.mark.parametrize(
-    ("files", "looks_each_time"),
-    [(["a.jsonl"], False), (["a.jsonl", "more/*.jsonl"], True), (["*"], True)],
-)
-def test_dvc_looks_each_time_for_what_it_cannot_see(
-    folder, monkeypatch, files, looks_each_time
-):
+@pytest.mark.parametrize("section", ["dataset", "model"])
+def test_dvc_looks_at_files_of_the_user_each_time(folder, monkeypatch, section):
+    """One that is renamed must not stop `dvc repro` before that knows of it."""
     (folder / "workflow").symlink_to(ROOT / "workflow")
     monkeypatch.setattr(resolving, "LIBRARY", folder / "workflow/retune")
     (folder / "a.jsonl").write_text("{}\n")
-    values = {**SHORT, "dataset": {"source": "local", "files": {"train": files}}}
-    stages = yaml.safe_load(
-        texts(values, {"dataset": ["a.jsonl"], "model": []})[STAGE_FILE]
-    )
-    stage = stages["stages"]["resolve"]
-    assert stage.get("always_changed", False) == looks_each_time
-    assert stage["deps"] == ["a.jsonl", "workflow/retune"]
+
+    def stage_of(sources):
+        return yaml.safe_load(texts(SHORT, sources)[STAGE_FILE])["stages"]["resolve"]
+
+    stage = stage_of(NO_FILES | {section: ["a.jsonl"]})
+    assert stage["always_changed"]
+    assert "deps" not in stage
+    assert stage_of(NO_FILES)["deps"] == ["workflow/retune"]
 
 
 def test_code_that_is_elsewhere_is_looked_at_each_time(folder):
     stage = yaml.safe_load(texts(SHORT)[STAGE_FILE])["stages"]["resolve"]
     assert stage["always_changed"]
     assert "deps" not in stage
-    assert stage["cmd"] == "python -m retune_dvc resolve"
+    library = shlex.quote(str(ROOT / "workflow"))
+    command = f"PYTHONPATH={library}:$PYTHONPATH python -m retune_dvc resolve"
+    assert stage["cmd"] == command
+
+
+def test_what_two_runs_differ_in_is_told(folder):
+    one = resolve(read_params(SHORT), NO_FILES)
+    other = resolve(read_params({**SHORT, "finetune": {"seed": 1}}), NO_FILES)
+    assert one.differs_in(one) == []
+    assert one.differs_in(other) == ["settings"]
+    assert one.differs_in(read_resolved()) == ["settings", "code"]
 
 
 def test_a_step_s_hash_follows_its_own_code(folder, monkeypatch):

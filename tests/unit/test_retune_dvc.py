@@ -167,6 +167,26 @@ def test_without_a_dvc_yaml_the_doubt_says_what_writes_one(folder):
         check_recordable(SETTINGS, STAGES, other)
 
 
+def test_settings_that_are_a_section_of_another_workflow_are_in_doubt(folder):
+    (folder / "params.yaml").write_text(yaml.safe_dump({"mine": 3, "retune": WRITTEN}))
+    with pytest.raises(DoubtError, match=r"params\.yaml here is not retune's alone"):
+        check_recordable(SETTINGS, STAGES, workflow())
+
+
+def test_stages_of_the_user_s_own_are_read(folder):
+    path = folder / "dvc.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["stages"] |= {
+        "texts": {"cmd": "true", "params": ["prepare.seed"], "outs": ["texts.jsonl"]},
+        "summary": {"cmd": "true", "deps": ["metrics/evaluation.json"]},
+        "each": {"foreach": [1, 2], "do": {"cmd": "true"}},
+    }
+    path.write_text(yaml.safe_dump(content))
+    stages = read_stages(path)
+    assert set(stages) == {*STAGES, "texts", "summary", "each"}
+    assert {name: stages[name] for name in STAGES} == STAGES
+
+
 def test_outputs_that_dvc_yaml_does_not_name_are_in_doubt(folder):
     outputs = workflow().outputs | {"report": ["models/tuned/README.md", "other.html"]}
     with pytest.raises(DoubtError, match=r"dvc\.yaml does not say what report writes"):

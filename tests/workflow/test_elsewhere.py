@@ -110,7 +110,7 @@ def test_a_directory_elsewhere_runs_to_the_end_there(run, checkout):
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_with_dvc_a_folder_elsewhere_is_versioned(run, checkout):
+def test_with_dvc_a_folder_elsewhere_is_versioned(run, checkout, tmp_path):
     command = ["snakemake", "--snakefile", str(checkout / "Snakefile"), "--cores", "1"]
     run.git("init", "--quiet")
     run("dvc", "init", "--quiet")
@@ -119,6 +119,9 @@ def test_with_dvc_a_folder_elsewhere_is_versioned(run, checkout):
     advice = line.split("`")[1]
     assert advice.startswith("python -m retune_dvc init --snakefile ")
     run("sh", "-c", advice)
+    assert "Running stage 'download'" in run.copy(tmp_path / "other")(
+        "dvc", "repro", "download"
+    )
     assert "recorded with DVC, from an earlier run: download" in run(*command)
     assert set(run.lock()) == set(CODE)
     run.commit("first run")

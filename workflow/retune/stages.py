@@ -65,7 +65,8 @@ def read_stage(entry: dict[str, Any]) -> Stage:
         params=tuple(
             name
             for files in entry.get("params", [])
-            for name in files.get(RESOLVED_PARAMS, [])
+            if isinstance(files, dict)
+            for name in files.get(RESOLVED_PARAMS) or []
         ),
         deps=tuple(path for path in deps if path not in USER_FILES),
         outs=tuple(o if isinstance(o, str) else next(iter(o)) for o in outs),

@@ -9,10 +9,14 @@ import shlex
 from pathlib import Path
 
 from retune.errors import RetuneError
+from retune.params import read_params
 from retune.publishing import write_text
+from retune.sources.local_sources import find_local_sources
 from retune.stages import STAGES
 from retune.steps import CODE
 from retune_dvc.commands import call_dvc
+from retune_dvc.memory import read_settings
+from retune_dvc.resolve import resolve, write_resolved
 
 # Snakemake's mark in a folder that it made is nobody's data.
 IGNORED_BY_DVC = (
@@ -32,7 +36,8 @@ def init(template: Path, snakefile: str | None, rules: str) -> str:
         rules: What the rules are called, `*` standing for the step.
 
     Raises:
-        RetuneError: If DVC does not look after this folder, or it has a dvc.yaml.
+        RetuneError: If DVC does not look after this folder, it has a dvc.yaml, or its
+            params.yaml is wrong.
     """
     if not Path(".dvc").is_dir():
         raise RetuneError("there is no .dvc folder here: run `git init` and `dvc init`")
@@ -40,12 +45,14 @@ def init(template: Path, snakefile: str | None, rules: str) -> str:
         raise RetuneError(f"there is a {STAGES} here already")
     if not template.exists():
         raise RetuneError(f"{template} is missing: retune has to be a whole checkout")
+    params = read_params(read_settings())
+    write_resolved(resolve(params, find_local_sources(params)))
     write_text(STAGES, adapt(template.read_text(encoding="utf-8"), snakefile, rules))
     add_lines(Path(".dvcignore"), IGNORED_BY_DVC)
     add_lines(Path(".gitignore"), IGNORED_BY_GIT)
     if not has_cache_type():
         call_dvc("config", "cache.type", CACHE_TYPE)
-    return f"{STAGES}, .dvcignore and .gitignore are written; commit them"
+    return f"{STAGES}, resolved/, .dvcignore and .gitignore are written; commit them"
 
 
 def adapt(text: str, snakefile: str | None, rules: str) -> str:

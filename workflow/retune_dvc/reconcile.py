@@ -32,7 +32,7 @@ from retune_dvc.resolve import (
     record_resolved,
     resolve,
 )
-from retune_dvc.run_cache import restore
+from retune_dvc.run_cache import restore, save_results
 from retune_dvc.workflow import Workflow
 
 # Snakemake's options with which it runs no step.
@@ -80,7 +80,13 @@ def reconcile(
         user_files: The user's files that `dataset` and `model` name.
         workflow: The steps as rules.
     """
-    stages = read_stages(STAGES if STAGES.exists() else workflow.stages)
+    stages = {
+        name: stage
+        for name, stage in read_stages(
+            STAGES if STAGES.exists() else workflow.stages
+        ).items()
+        if name in workflow.outputs  # the user may have stages of their own
+    }
     recalled = recall()
     memories = {name: recalled.get(name, Memory()) for name in stages}
     look = Look(used, stages, resolve(used, user_files), workflow, memories)
@@ -126,6 +132,7 @@ def compare(look: Look) -> None:
         and any(map(os.path.exists, look.workflow.outputs[name]))
         and fingerprint_files(stages[name].outs) != memories[name].made
     ]
+    save_results([name for name in clean if name in moved])
     if changed_by_others:
         mark_stale(changed_by_others, look.workflow)
     # What was not clean may have been marked stale; nothing of its own need have moved.
@@ -195,15 +202,6 @@ def record(names: list[str], look: Look, why: str) -> None:
     """Write steps as they are to dvc.lock, and say why."""
     call_dvc("commit", "--force", *names)
     look.messages.append(f"{why}: {', '.join(names)}")
-
-
-def is_all_resolved(
-    used: Params, user_files: dict[str, list[str]], workflow: Workflow
-) -> bool:
-    """Return whether `resolved/` is what a run with these settings goes by."""
-    stages = read_stages(STAGES if STAGES.exists() else workflow.stages)
-    look = Look(used, stages, resolve(used, user_files), workflow, {})
-    return all(is_resolved(name, look) for name in stages)
 
 
 def is_resolved(name: str, look: Look) -> bool:

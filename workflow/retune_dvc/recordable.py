@@ -7,6 +7,7 @@ from pathlib import Path
 
 import snakemake
 
+from retune.errors import RetuneError
 from retune.params import read_params
 from retune.settings import Params
 from retune.stages import STAGES, Stage
@@ -38,7 +39,7 @@ def check_recordable(
         raise DoubtError(f"Snakemake {snakemake.__version__} is not known to retune")
     if not SETTINGS.exists():
         raise DoubtError(f"there is no {SETTINGS} here, which DVC goes by")
-    if read_params(read_settings()) != used:
+    if read_written() != used:
         raise DoubtError(f"some settings are not those of {SETTINGS}")
     if not STAGES.exists():
         raise DoubtError(f"there is no {STAGES} here; {init_command(workflow)}")
@@ -49,6 +50,20 @@ def check_recordable(
             raise DoubtError(
                 f"{STAGES} does not say what {step} writes; {init_command(workflow)}"
             )
+
+
+def read_written() -> Params:
+    """Return the settings of params.yaml.
+
+    Raises:
+        DoubtError: If it holds anything else, as a workflow that uses this one may.
+    """
+    try:
+        return read_params(read_settings())
+    except DoubtError:
+        raise
+    except RetuneError:
+        raise DoubtError(f"{SETTINGS} here is not retune's alone") from None
 
 
 def is_out(path: str, stage: Stage) -> bool:

@@ -24,7 +24,6 @@ import yaml
 from retune.publishing import read_json, write_json, write_text
 from retune.settings import Params
 from retune.sources.file_hashes import list_with_md5
-from retune.sources.user_paths import user_path
 from retune.stages import RESOLVED_PARAMS, USER_FILES, Stage
 from retune.steps import CODE, LIBRARY, hash_code
 from retune_dvc.commands import call_dvc
@@ -75,6 +74,15 @@ class Resolved:
             STAGE_FILE: as_yaml("When resolved/ is made anew.", stages),
         }
 
+    def differs_in(self, other: "Resolved") -> list[str]:
+        """Return what of this another one has otherwise."""
+        kinds = {"settings": "params", "files of yours": "files", "code": "code"}
+        return [
+            kind
+            for kind, name in kinds.items()
+            if getattr(self, name) != getattr(other, name)
+        ]
+
     def read_by(self, name: str, stage: Stage) -> list[Any]:
         """Return all of this that one stage goes by."""
         return [
@@ -98,7 +106,7 @@ def resolve(params: Params, sources: dict[str, list[str]]) -> Resolved:
         params=params.model_dump(mode="json"),
         code={step: hash_code(step) for step in CODE},
         files={section: list_with_md5(paths) for section, paths in sources.items()},
-        stage=resolve_stage(params, sources),
+        stage=resolve_stage(sources),
     )
 
 
@@ -147,40 +155,27 @@ def recorded_state(resolved: Resolved) -> str:
     return fingerprint([resolved.texts(), read_text(RESOLVE_LOCK), params])
 
 
-def resolve_stage(params: Params, sources: dict[str, list[str]]) -> dict[str, Any]:
+def resolve_stage(sources: dict[str, list[str]]) -> dict[str, Any]:
     """Return DVC's stage that makes `resolved/`."""
-    files = [path for paths in sources.values() for path in paths]
-    command = "python -m retune_dvc resolve"
+    # An experiment of DVC's runs with the code of its own folder.
     is_here = LIBRARY.is_relative_to(Path.cwd())
-    if is_here:
-        # An experiment of DVC's runs with the code of its own folder.
-        files.append(os.path.relpath(LIBRARY))
-        library = shlex.quote(os.path.relpath(LIBRARY.parent))
-        command = f"PYTHONPATH={library}:$PYTHONPATH {command}"
-    deps = [path.replace("${", DVC_DOLLAR) for path in files]
+    library = os.path.relpath(LIBRARY) if is_here else str(LIBRARY)
+    command = (
+        f"PYTHONPATH={shlex.quote(os.path.dirname(library))}:$PYTHONPATH"
+        " python -m retune_dvc resolve"
+    ).replace("${", DVC_DOLLAR)
+    # DVC would fail at a file that is gone, and cannot know of one that has come to a
+    # folder: the stage looks at the user's files itself, each time. So it does at code
+    # that is elsewhere.
+    sees_all = is_here and not any(sources.values())
+    when = {"deps": [library]} if sees_all else {"always_changed": True}
     return {
         "wdir": "..",
-        "cmd": command.replace("${", DVC_DOLLAR),
-        # What DVC cannot see by itself, the stage has to look for each time: code that
-        # is elsewhere, where the machines that share this folder may differ, too.
-        **({} if is_here and names_every_file(params) else {"always_changed": True}),
+        "cmd": command,
+        **when,
         "params": [{"params.yaml": None}],
-        **({"deps": deps} if deps else {}),
         "outs": [{path: {"cache": False, "persist": True}} for path in RESOLVED_FILES],
     }
-
-
-def names_every_file(params: Params) -> bool:
-    """Return whether the settings name each file of the user's, and no folder of them.
-
-    A glob or a folder may come to stand for a file that is not there yet.
-    """
-    if params.model.source == "local":
-        return False
-    splits = params.dataset.files or {}
-    return all(
-        user_path(pattern).is_file() for files in splits.values() for pattern in files
-    )
 
 
 def look_up(params: dict[str, Any], name: str) -> Any:

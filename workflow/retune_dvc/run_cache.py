@@ -1,6 +1,8 @@
 """Brings outputs back that an earlier run made from the same inputs and settings."""
 
 import logging
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,32 @@ def restore(names: list[str], stages: dict[str, Stage]) -> dict[str, bool]:
     except DvcException as error:
         raise DoubtError(f"DVC's cache: {error}") from error
     return settled
+
+
+def save_results(names: Iterable[str]) -> None:
+    """Have DVC's cache know the results that DVC itself has run, to bring them back.
+
+    `dvc repro` saves none of a stage that leaves files to git, as `plan` and the
+    training's history are; `dvc commit` does. What cannot be saved is left out.
+
+    Args:
+        names: The steps; one whose outputs are not those of dvc.lock is left out.
+    """
+    from dvc.exceptions import DvcException
+
+    with open_repo() as repo:
+        for name in names:
+            # Whether DVC runs it now, it was never recorded, or is no stage here.
+            with suppress(DvcException, OSError):
+                stage = repo.stage.load_one(name=name)
+                if is_recorded(stage):
+                    repo.stage_cache.save(stage)
+
+
+def is_recorded(stage: Any) -> bool:
+    """Return whether dvc.lock has all of a stage, and its outputs are those."""
+    known = all(item.hash_info for item in [*stage.deps, *stage.outs])
+    return known and not any(out.status() for out in stage.outs)
 
 
 def would_restore(step: str) -> bool:

@@ -1,6 +1,7 @@
 """What has changed since DVC recorded a step whose result Snakemake did not make."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from retune_workflow.setting_changes import describe_changes
 
 # A larger file is not read for a dry run.
 LARGEST_READ = 10**6
+SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,24 @@ def changed_settings(entry: dict[str, Any], resolved: Resolved) -> Iterator[str]
     """Yield the settings that are not as recorded."""
     recorded = entry.get("params", {}).get(RESOLVED_PARAMS, {})
     for name, before in recorded.items():
-        now = look_up(resolved.params, name)
+        before = as_numbers(before)
+        now = as_numbers(look_up(resolved.params, name))
         if before != now:
             yield from describe_changes(name, before, now)
+
+
+def as_numbers(value: Any) -> Any:
+    """Return a value in which a text such as `1e-08` is the number that it means.
+
+    So DVC writes it, by YAML 1.2; the reader of YAML 1.1 takes it for a text.
+    """
+    if isinstance(value, dict):
+        return {key: as_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_numbers(item) for item in value]
+    if isinstance(value, str) and SCIENTIFIC.fullmatch(value):
+        return float(value)
+    return value
 
 
 def changed_code(step: str, entry: dict[str, Any], resolved: Resolved) -> Iterator[str]:
@@ -76,7 +93,9 @@ def changed_files(entry: dict[str, Any], resolved: Resolved) -> FileChanges:
         path = dep["path"]
         if path in USER_FILES and md5_of(texts[path].encode()) != dep.get("md5"):
             section = USER_FILES[path]
-            return compare_files(written.files[section], resolved.files[section])
+            files = compare_files(written.files[section], resolved.files[section])
+            # Written since then, the list of that time is gone.
+            return files if files != FileChanges() else FileChanges(("files of yours",))
     return FileChanges()
 
 

@@ -170,7 +170,9 @@ def is_no_setting(value: Any) -> bool:
 
 def is_list_of_files(value: Any) -> bool:
     """Return whether a param is a list of files with their MD5; it may be empty."""
-    return isinstance(value, str) and (not value or value[32:34] == "  ")
+    return isinstance(value, str) and (
+        not value or value.removeprefix("\\")[32:34] == "  "
+    )
 
 
 def params_before(job: Any) -> list[str]:

@@ -8,9 +8,11 @@ from snakemake.logging import logger
 from retune_dvc.commands import NESTED, DoubtError
 from retune_dvc.events import JobEvents
 from retune_dvc.marks import make_replaceable
-from retune_dvc.reconcile import is_all_resolved, reconcile
+from retune_dvc.reconcile import reconcile
 from retune_dvc.record import Recorder
 from retune_dvc.recordable import uses_dvc
+from retune_dvc.resolve import RESOLVE_STAGE, read_resolved, resolve
+from retune_dvc.run_cache import save_results
 from retune_dvc.workflow import Workflow
 
 
@@ -41,6 +43,7 @@ def begin_with_dvc():
     # DVC sets DVC_STAGE for what it drives, and records that itself.
     if "DVC_STAGE" in os.environ:
         check_resolved()
+        save_results(STEPS.outputs)
         return None
     if not STEPS.stages.exists():
         logger.warning(f"not recorded with DVC: {STEPS.stages} is missing")
@@ -57,10 +60,12 @@ def begin_with_dvc():
 
 def check_resolved():
     """Stop if DVC would record another run than the one which it drives."""
-    if not is_all_resolved(PARAMS, LOCAL_SOURCES, STEPS):
+    others = read_resolved().differs_in(resolve(PARAMS, LOCAL_SOURCES))
+    if others:
         stop(
-            "resolved/ is not what params.yaml, the files it names and the code say:"
-            " run `dvc repro` without --single-item, or `python -m retune_dvc resolve`"
+            f"resolved/ has other {' and '.join(others)} than this run, and DVC would"
+            " record those: run `dvc repro` without --single-item, or first"
+            f" `dvc repro {RESOLVE_STAGE}`"
         )
 
 
