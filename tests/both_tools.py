@@ -38,7 +38,8 @@ def stale(folder: Path, environment: dict[str, str]) -> set[str]:
     if RESOLVE_STAGE in status:
         command("dvc", folder, environment, "repro", "--quiet", RESOLVE_STAGE)
         status = read_status(folder)
-    return set(with_what_follows(status, stages)) & set(stages)
+    # Its stage `resolve` is another file's; the user's files are looked at each time.
+    return set(with_what_follows(status.keys() & stages.keys(), stages))
 
 
 def read_status(folder: Path) -> dict[str, Any]:

@@ -63,8 +63,17 @@ def describe_step(step: PlannedStep) -> str:
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def count_steps(planned: int, up_to_date: int) -> str:
-    """Return how many steps would run, and how many need not."""
+def count_steps(planned: int, up_to_date: int, may_come_back: bool = False) -> str:
+    """Return how many steps would run, and how many need not, a line or two.
+
+    Args:
+        planned: The steps that would run.
+        up_to_date: Those that need not.
+        may_come_back: Whether DVC's cache may have the results of any.
+    """
     steps = "1 step" if planned == 1 else f"{planned} steps"
     kept = f"; {up_to_date} {'is' if up_to_date == 1 else 'are'} up to date"
-    return f"{steps} would run{kept if up_to_date else ''}."
+    line = f"{steps} would run{kept if up_to_date else ''}."
+    if may_come_back:
+        line += "\nWhat ran exactly so before is brought back from DVC's cache."
+    return line

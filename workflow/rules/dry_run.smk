@@ -2,6 +2,7 @@
 # --printshellcmds, or another logger than ours, Snakemake says it in its own way.
 import functools
 
+from retune_dvc.memory import LOCK
 from retune_dvc.resolve import resolve
 from retune_workflow.dry_run import ShowSteps, count_steps, describe_step
 from retune_workflow.snakemake_dag import read_planned_step
@@ -43,7 +44,8 @@ def last_line():
     """Return how many steps would run."""
     steps = [job for job in workflow.dag.jobs if not job.rule.norun]
     planned = [job for job in steps if workflow.dag.needrun(job)]
-    return count_steps(len(planned), len(steps) - len(planned))
+    may_come_back = bool(RECORDER) and not RECORDER.problem and LOCK.exists()
+    return count_steps(len(planned), len(steps) - len(planned), may_come_back)
 
 
 if workflow.is_main_process:

@@ -1,9 +1,12 @@
 """The end of the main job on the terminal: base against tuned in a small table."""
 
+from textwrap import wrap
 from typing import Any
 
+from retune.reporting.answer import find_answer
 from retune.reporting.evaluation_rows import HEADER, evaluation_rows, floor_rows
 
+WIDTH = 80
 WIDTHS = (17, 12, 12, 12, 20)
 
 
@@ -20,7 +23,9 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
         f"On {documents} test documents; the tuned model predicts"
         f" {100 * test['win_rate']:.1f} % of them better."
     )
-    return [*map(aligned, [HEADER, *evaluation_rows(test), *floors]), caption]
+    rows = [HEADER, *evaluation_rows(test), *floors]
+    beaten = find_answer(test).floors
+    return [*map(aligned, rows), caption, *wrap(beaten, WIDTH)]
 
 
 def aligned(row: tuple[str, ...]) -> str:

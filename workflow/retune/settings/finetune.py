@@ -33,7 +33,7 @@ class FinetuneSettings(Settings):
     max_steps: int | None = Field(
         None,
         ge=1,
-        description="Stop after this many optimizer steps, whatever `epochs`.",
+        description="At most this many optimizer steps; `epochs` may end before.",
     )
     learning_rate: Rate | Auto = Field(
         "auto",
