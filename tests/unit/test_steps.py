@@ -14,7 +14,7 @@ from retune_dvc.resolve import RESOLVED_CODE
 LIBRARY = Path(retune.__file__).parent
 # What only checks, shows or carries values: it cannot change a step's result.
 NOT_CODE = {"params", "errors", "progress", "log_lines", "cli", "steps", "__init__"}
-NOT_CODE |= {"starter", "verifying", "training/verified_inputs"}
+NOT_CODE |= {"starter", "terminal", "verifying", "training/verified_inputs"}
 # What starts the ranks, watches and stops them, here or on other machines.
 NOT_CODE |= {
     f"training/{module}"

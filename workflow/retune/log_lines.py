@@ -4,6 +4,7 @@ How often a line was repeated is said at the end. Errors are always shown: what 
 the first line of one, up to the next record of the log, passes as it is.
 """
 
+import errno
 import io
 import re
 import subprocess
@@ -13,6 +14,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from typing import TextIO
+
+from retune.terminal import leave_closed_terminal
 
 # A record of a log: 17:22:35 INFO, [2026-11-26 17:23:53,386] [WARNING],
 # [rank0]:[W1126 17:23:53.123 file.cpp:1]; a process may be named after its time.
@@ -82,8 +85,7 @@ class LogLines(io.TextIOBase):
         with self._lock:
             if self._is_shown(line, origin):
                 says_it = not origin or f"{origin} " in line[:RECORD_STARTS_WITHIN]
-                self._stream.write(f"{line}\n" if says_it else f"{origin} | {line}\n")
-                self._stream.flush()
+                self._put(line if says_it else f"{origin} | {line}")
 
     def finish(self) -> None:
         """Say how often lines were repeated."""
@@ -94,9 +96,17 @@ class LogLines(io.TextIOBase):
                 if count > 1 and key:
                     shown = self._first[key][:SHOWN_CHARACTERS]
                     times = "once more" if count == 2 else f"{count - 1} more times"
-                    self._stream.write(f"printed {times}: {shown}\n")
+                    self._put(f"printed {times}: {shown}")
             self._seen.clear()
+
+    def _put(self, line: str) -> None:
+        try:
+            self._stream.write(f"{line}\n")
             self._stream.flush()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            leave_closed_terminal()
 
     def _is_shown(self, line: str, origin: str) -> bool:
         is_record = bool(TIME.search(line[:RECORD_STARTS_WITHIN]))

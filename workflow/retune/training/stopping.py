@@ -7,11 +7,13 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 
 from retune.starter import GONE
+from retune.terminal import is_heard, leave_closed_terminal
 
 log = logging.getLogger("retune")
 
-# A user, a terminal's Ctrl-C, and SLURM's --signal=USR1@90 before the time limit.
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# A user, a terminal's Ctrl-C, SLURM's --signal=USR1@90 before the time limit, and a
+# terminal that is closed.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 # With this the step passes a request on to its ranks. A number of its own: SLURM and
 # systemd signal every process of a job, so a rank may hear of one request twice, and
 # must not take that for a second one.
@@ -37,7 +39,7 @@ class StopRequest:
 
     def listen(self) -> None:
         """Listen from now on; only the main thread may call this."""
-        for number in (*SIGNALS, PASSED_ON, GONE):
+        for number in filter(is_heard, (*SIGNALS, PASSED_ON, GONE)):
             self._earlier[number] = signal.signal(number, self._hear)
 
     def __enter__(self) -> "StopRequest":
@@ -65,10 +67,12 @@ class StopRequest:
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if number == PASSED_ON:
             self.requested = True
-        elif number == GONE:
-            # However it was asked before, this is no second request.
+        elif number in (GONE, signal.SIGHUP):
+            leave_closed_terminal()
+            # However it was asked before, this is no second request: of one terminal
+            # that is closed both the kernel and the shell tell.
             if not self.requested:
-                self.ask(signal.SIGTERM)
+                self.ask(signal.SIGTERM if number == GONE else signal.SIGHUP)
         else:
             self.ask(signal.Signals(number))
 
