@@ -124,10 +124,11 @@ def test_settings_come_from_one_place(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (None, " cannot be read: No such file or directory"),
-        (b"\xff", " is no text in UTF-8"),
-        (b"a: [", " is no YAML: while parsing"),
-        (b"- a", " holds no settings"),
+        (None, "error: --params: there is no file "),
+        (b"a: \xff", "line 1, column 4: the byte 0xff is no UTF-8"),
+        (b"a: [b", "line 1, column 4: in what begins with [ a comma or"),
+        (b"- a", "line 1, column 1: the file is a list"),
+        (PARAMS.encode() + b"model: gpt2", "model: is written twice, on lines 3 and 6"),
         (
             PARAMS.replace("epochs", "epoch").encode(),
             "unknown key; did you mean epochs?",

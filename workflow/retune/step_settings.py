@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import ValidationError
 
 from retune import settings
 from retune.errors import RetuneError
 from retune.params import describe_problems, read_params
+from retune.params_file import read_params_file
 from retune.settings import HardwareSettings, Params, Settings
 from retune.step_arguments import Argument, describe_step
 
@@ -35,30 +35,21 @@ def take_settings(step: str, arguments: dict[str, Any]) -> None:
         return
     if twice := [a.option for a in others if arguments[a.name] is not None]:
         raise RetuneError(f"{' and '.join(twice)}: --params {path} says it already")
-    params = read_params_file(path)
+    params = read_settings_file(path)
     for argument in wanted:
         arguments[argument.name] = settings_of(argument, params)
 
 
-def read_params_file(path: Path) -> Params:
+def read_settings_file(path: Path) -> Params:
     """Return the checked settings of a file.
 
     Raises:
         RetuneError: If it cannot be read, or is wrong.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RetuneError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise RetuneError(f"{path} is no text in UTF-8") from None
-    except yaml.YAMLError as error:
-        raise RetuneError(
-            f"{path} is no YAML: {' '.join(str(error).split())}"
-        ) from None
-    if not isinstance(values, dict):
-        raise RetuneError(f"{path} holds no settings: it must map sections to settings")
-    return read_params(values)
+        return read_params(read_params_file(path))
+    except FileNotFoundError:
+        raise RetuneError(f"--params: there is no file {path}") from None
 
 
 def settings_of(argument: Argument, params: Params) -> Any:
