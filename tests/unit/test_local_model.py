@@ -1,6 +1,7 @@
 """A folder that is no model as it is read here is called what it is."""
 
 import json
+import os
 
 import pytest
 
@@ -52,6 +53,20 @@ def test_a_folder_may_stand_for_the_model(folder, name):
         "config.json",
         "model.safetensors",
     ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+@pytest.mark.parametrize("is_here_readable", [True, False])
+def test_a_folder_that_may_not_be_read_is_told(folder, is_here_readable):
+    (folder / "mine").mkdir(mode=0o700)
+    if is_here_readable:
+        os.chown(folder, 65534, -1)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(RetuneError, match="mine cannot be read: Permission denied"):
+            files_of("./mine")
+    finally:
+        os.seteuid(0)
 
 
 def test_a_short_name_is_no_folder(folder):

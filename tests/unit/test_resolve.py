@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from retune import steps
+from retune.errors import RetuneError
 from retune.manual import ROOT
 from retune.params import read_params
 from retune.sources import file_hashes
@@ -117,6 +118,32 @@ def test_a_file_is_read_once_and_again_when_it_may_be_another(folder, monkeypatc
     os.utime("b", ns=(times.st_atime_ns, times.st_mtime_ns))
     assert file_hashes.list_with_md5(["a", "b"]) != first
     assert sorted(read) == ["a", "b", "b"]
+
+
+def test_all_files_that_cannot_be_read_are_told_also_those_seen_before(folder):
+    for name in ("a", "b", "c"):
+        (folder / name).write_text("one")
+    paths = ["a", "b", "c", "d"]
+    file_hashes.list_with_md5(paths[:3])
+    (folder / "b").unlink()
+    (folder / "b").symlink_to("b")
+    (folder / "d").mkdir()
+    with pytest.raises(RetuneError) as raised:
+        file_hashes.list_with_md5(paths)
+    assert str(raised.value).splitlines() == [
+        "b cannot be read: Too many levels of symbolic links",
+        "d cannot be read: Is a directory",
+    ]
+    (folder / "b").unlink()
+    (folder / "b").write_text("two")
+    assert len(file_hashes.list_with_md5(paths[:3]).splitlines()) == 3
+
+
+def test_a_disk_that_fails_while_files_are_read_is_told(folder):
+    # Its bytes cannot be read, though it opens.
+    with pytest.raises(RetuneError) as raised:
+        file_hashes.list_with_md5(["/proc/self/mem"])
+    assert str(raised.value) == "/proc/self/mem cannot be read: Input/output error"
 
 
 def test_a_damaged_memory_of_files_is_no_memory(folder):

@@ -100,7 +100,7 @@ def resolve(params: Params, sources: dict[str, list[str]]) -> Resolved:
         sources: The user's files that `dataset` and `model` name.
 
     Raises:
-        OSError: If one of these files cannot be read.
+        RetuneError: If some of these files cannot be read.
     """
     return Resolved(
         params=params.model_dump(mode="json"),

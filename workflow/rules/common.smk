@@ -16,6 +16,7 @@ from retune_dvc.run_cache import CACHED
 try:
     PARAMS = read_params(config)
     LOCAL_SOURCES = find_local_sources(PARAMS)
+    USER_FILES = {name: list_with_md5(paths) for name, paths in LOCAL_SOURCES.items()}
 except RetuneError as error:
     stop(error)
 
@@ -57,7 +58,7 @@ def user_files(section):
     A step sees by its params that they have changed, not by inputs: Snakemake goes by
     the age of these, so a file that was copied with its old date would go unnoticed.
     """
-    return lambda wildcards: list_with_md5(LOCAL_SOURCES[section])
+    return lambda wildcards: USER_FILES[section]
 
 
 def code(step):

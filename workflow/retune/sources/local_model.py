@@ -19,9 +19,12 @@ def problem_of_folder(folder: Path) -> str | None:
 
     None: nothing speaks against it so far; the step `fetch` looks into the files.
     """
-    if not folder.is_dir():
-        return "is a file, and not a folder" if folder.exists() else "is not there"
-    names = sorted(path.name for path in folder.iterdir())
+    try:
+        if not folder.is_dir():
+            return "is a file, and not a folder" if folder.exists() else "is not there"
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
     if any(name in names for name in WEIGHTS):
         return None if "config.json" in names else "lacks config.json"
     if "adapter_config.json" in names:
