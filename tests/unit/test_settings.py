@@ -76,7 +76,9 @@ def test_problems_across_sections_are_named_together():
         ("prepare", {"validation_share": 0.6, "test_share": 0.5}, "nothing to train"),
         ("configure", {"zero_stage": 0, "precision": "bf16"}, "one Adam step too many"),
         ("finetune", {"epochs": float("inf")}, "finite number"),
-        ("finetune", None, "mapping of keys"),
+        ("finetune", [], "mapping of keys"),
+        ("dataset", None, "is missing"),
+        ("model", None, "is missing"),
         ("dataset", {"source": "builtin", "document_start": "("}, "no regular"),
         ("model", {"source": "hub", "name": "a/b", "revision": "v1"}, "40 hex digits"),
         ("configure", {"offload_param": "cpu", "zero_stage": 2}, "zero_stage: 3"),
@@ -94,6 +96,13 @@ def test_impossible_combinations_say_what_would_be_right(section, values, messag
     assert len(lines) == 1
     assert section in lines[0]
     assert message in lines[0]
+
+
+def test_a_section_that_says_nothing_has_its_defaults():
+    names = set(Params.model_fields) - MINIMAL.keys()
+    assert read_params({**MINIMAL, **dict.fromkeys(names)}) == read_params(MINIMAL)
+    (problem,) = problems_of({**MINIMAL, "trian": None})
+    assert "trian: unknown key" in problem
 
 
 def test_several_nodes_are_possible():
@@ -185,7 +194,7 @@ def test_keys_that_do_not_go_together_hide_no_rule_between_sections():
 
 def test_a_wrong_key_of_a_section_hides_no_rule_that_does_not_read_it():
     sections = {
-        "hardware": None,
+        "hardware": [],
         "configure": {"pipeline_stages": 2, "precision": "fp16"},
         "finetune": {"lora": {"r": 8}, "learning_rate": "fast"},
     }

@@ -4,6 +4,8 @@ Types, defaults, bounds and descriptions live here and nowhere else; the JSON
 schema and the tables of config/README.md are generated from them (manual.py).
 """
 
+from typing import Any
+
 from pydantic import model_validator
 
 from retune.settings.across import (
@@ -67,6 +69,18 @@ class Params(Settings):
     finetune: FinetuneSettings = FinetuneSettings()
     consolidate: ConsolidateSettings = ConsolidateSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_what_says_nothing(cls, values: Any) -> Any:
+        """Let a section whose keys are all commented out be as one not written."""
+        if not isinstance(values, dict):
+            return values
+        return {
+            name: section
+            for name, section in values.items()
+            if section is not None or name not in cls.model_fields
+        }
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> "Params":
