@@ -3,7 +3,7 @@
 import pytest
 
 from retune.errors import RetuneError
-from retune.params_file import check_params_files, read_params_file
+from retune.params_file import check_params_files, name_settings, read_params_file
 
 
 @pytest.fixture
@@ -240,3 +240,16 @@ def test_all_broken_files_are_told_by_their_names_in_this_folder(tmp_path, monke
     assert "own.yaml, line 1, column 1: the file is a list" in str(caught.value)
     assert "\nother.yaml, line 1, column 4: a tab" in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_wrong_key_is_blamed_on_all_that_the_settings_are_made_of(
+    tmp_path, monkeypatch, write
+):
+    monkeypatch.chdir(tmp_path)
+    own, others = write("a: b\n"), [tmp_path / "o1.yaml", tmp_path / "o2.yaml"]
+    assert name_settings(own, [], []) == "params.yaml"
+    assert name_settings(own, [own], []) == "params.yaml"
+    assert name_settings(own, others, []) == "params.yaml with o1.yaml, o2.yaml"
+    assert name_settings(own, [], ["a"]) == "params.yaml with --config"
+    own.unlink()
+    assert name_settings(own, others, ["a"]) == "o1.yaml with o2.yaml, --config"

@@ -11,11 +11,12 @@ from retune.errors import RetuneError
 from retune.settings import Params, PartOfSection, Settings, problems_across
 
 
-def read_params(values: dict[str, Any]) -> Params:
+def read_params(values: dict[str, Any], name: str = "params.yaml") -> Params:
     """Return the checked settings.
 
     Args:
         values: What params.yaml holds.
+        name: What messages call the file, or the files, where these stand.
 
     Raises:
         RetuneError: Naming every wrong key, its value and what would be right.
@@ -28,7 +29,7 @@ def read_params(values: dict[str, Any]) -> Params:
     across = problems_across(right_parts(values))
     lines += [line for line in across if line not in lines]
     count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
-    raise RetuneError("\n  ".join([f"params.yaml: {count}", *lines]))
+    raise RetuneError("\n  ".join([f"{name}: {count}", *lines]))
 
 
 def right_parts(values: dict[str, Any]) -> dict[str, Settings | PartOfSection]:

@@ -1,7 +1,7 @@
 """Reads a settings file, and says at which line and column it is broken."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,7 @@ def check_params_files(own: Path, others: Sequence[Path]) -> None:
         others: Those that the command line names.
     """
     problems = []
-    for path in dict.fromkeys(
-        [*([own] if own.exists() or not others else []), *others]
-    ):
+    for path in settings_files(own, others):
         try:
             read_params_file(path, shortest_name(path))
         except FileNotFoundError:
@@ -80,6 +78,26 @@ def check_params_files(own: Path, others: Sequence[Path]) -> None:
             problems.append(str(error))
     if problems:
         raise RetuneError("\n".join(problems))
+
+
+def settings_files(own: Path, others: Sequence[Path]) -> list[Path]:
+    """Return the files of a run, each once; the later ones count more."""
+    first = [own] if own.exists() or not others else []
+    return list(dict.fromkeys([*first, *others]))
+
+
+def name_settings(own: Path, others: Sequence[Path], options: Iterable[str]) -> str:
+    """Return what messages call all that the settings of a run are made of.
+
+    Args:
+        own: The workflow's file; it need not exist if there are others.
+        others: Those that the command line names.
+        options: Names of settings that the command line holds itself.
+    """
+    first, *more = map(shortest_name, settings_files(own, others))
+    if any(options):
+        more.append("--config")
+    return f"{first} with {', '.join(more)}" if more else first
 
 
 def shortest_name(path: Path) -> str:

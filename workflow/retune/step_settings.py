@@ -47,7 +47,7 @@ def read_settings_file(path: Path) -> Params:
         RetuneError: If it cannot be read, or is wrong.
     """
     try:
-        return read_params(read_params_file(path))
+        return read_params(read_params_file(path), str(path))
     except FileNotFoundError:
         raise RetuneError(f"--params: there is no file {path}") from None
 

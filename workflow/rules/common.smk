@@ -14,7 +14,7 @@ from retune.steps import CODE, LIBRARY, code_files, hash_code
 from retune_dvc.run_cache import CACHED
 
 try:
-    PARAMS = read_params(config)
+    PARAMS = read_params(config, SETTINGS_NAME)
     LOCAL_SOURCES = find_local_sources(PARAMS)
     USER_FILES = {name: list_with_md5(paths) for name, paths in LOCAL_SOURCES.items()}
 except RetuneError as error:

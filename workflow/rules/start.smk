@@ -5,7 +5,7 @@ from pathlib import Path
 from snakemake.logging import logger
 
 from retune.errors import RetuneError
-from retune.params_file import check_params_files
+from retune.params_file import check_params_files, name_settings
 from retune_start.folders import writing_problem
 
 
@@ -23,8 +23,11 @@ if workflow.is_main_process and (problem := writing_problem([], [], [".snakemake
     stop(problem)
 
 # A workflow that uses this one as a module may bring settings of its own.
+SETTINGS_NAME = "config of the module"
 if not workflow.modifier.skip_configfile:
+    SETTINGS_FILES = Path("params.yaml"), workflow.overwrite_configfiles
     try:
-        check_params_files(Path("params.yaml"), workflow.overwrite_configfiles)
+        check_params_files(*SETTINGS_FILES)
     except RetuneError as error:
         stop(error)
+    SETTINGS_NAME = name_settings(*SETTINGS_FILES, workflow.config_settings.config)
