@@ -131,7 +131,7 @@ def test_settings_come_from_one_place(tmp_path, capsys):
         (PARAMS.encode() + b"model: gpt2", "model: is written twice, on lines 3 and 6"),
         (
             PARAMS.replace("epochs", "epoch").encode(),
-            "/mine.yaml: 1 problem\n  finetune.epoch: unknown key; did you mean epochs?",
+            "/mine.yaml: 1 problem\n  finetune.epoch: unknown key; did you mean epochs",
         ),
     ],
 )

@@ -1,12 +1,15 @@
 """The schema and the manual's tables say what the settings models say."""
 
 import json
+from contextlib import nullcontext
 
 import jsonschema
 import pytest
 import yaml
 
+from retune.errors import RetuneError
 from retune.manual import MANUAL, ROOT, SCHEMA, insert_tables, render_schema
+from retune.params import read_params
 from retune.settings import Params
 
 REMEDY = "run: python -m retune.manual"
@@ -49,6 +52,26 @@ def test_every_setting_has_a_description():
         section = section.get("anyOf", [None, section])[1]
         for key, setting in section["properties"].items():
             assert setting.get("description"), f"{name}.{key}"
+
+
+@pytest.mark.parametrize(
+    ("short", "is_right"),
+    [
+        ({"dataset": ["a.txt", "b/"]}, True),
+        ({"dataset": {"files": "x/"}}, True),
+        ({"dataset": {"text_column": "x"}}, False),
+        ({"evaluate": {"prompts": "Red"}}, True),
+        ({"evaluate": {"prompts": 5}}, False),
+        ({"finetune": None}, True),
+        ({"dataset": None}, False),
+    ],
+)
+def test_editors_accept_what_is_written_in_short_and_the_run_does(short, is_right):
+    values = {"dataset": "builtin", "model": "builtin", **short}
+    schema = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    assert schema.is_valid(values) == is_right
+    with nullcontext() if is_right else pytest.raises(RetuneError):
+        read_params(values)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,77 @@ def test_a_section_that_says_nothing_has_its_defaults():
     assert "trian: unknown key" in problem
 
 
+@pytest.mark.parametrize(
+    ("section", "short", "long"),
+    [
+        ("evaluate", {"prompts": "Red"}, {"prompts": ["Red"]}),
+        ("evaluate", {"prompts": "auto"}, {}),
+        (
+            "finetune",
+            {"lora": {"target_modules": "q_proj"}},
+            {"lora": {"target_modules": ["q_proj"]}},
+        ),
+        ("finetune", {"lora": {"target_modules": "all-linear"}}, {"lora": {}}),
+        (
+            "dataset",
+            ["a.txt", "b/"],
+            {"source": "local", "files": {"train": ["a.txt", "b/"]}},
+        ),
+        ("dataset", {"files": "x/"}, {"source": "local", "files": {"train": ["x/"]}}),
+    ],
+)
+def test_one_text_may_stand_for_a_list_and_a_list_for_a_local_dataset(
+    section, short, long
+):
+    read = read_params({**MINIMAL, section: short})
+    assert read == read_params({**MINIMAL, section: long})
+    assert Params.model_validate_json(read.model_dump_json()) == read
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "told"),
+    [
+        (
+            "evaluate",
+            {"prompts": 5},
+            "evaluate.prompts: 5 should be a text, a list of these, or 'auto'",
+        ),
+        (
+            "evaluate",
+            {"prompts": ["a", 5]},
+            "evaluate.prompts: ['a', 5] should be a text, a list of these, or 'auto'",
+        ),
+        (
+            "finetune",
+            {"lora": {"target_modules": 5}},
+            "finetune.lora.target_modules: 5 should be the end of a layer's name, a"
+            " list of these, or 'all-linear'",
+        ),
+        (
+            "dataset",
+            {"files": {"trian": "a.txt"}},
+            "dataset.files.trian: unknown key; did you mean train?",
+        ),
+        (
+            "dataset",
+            {"files": {"other": "a.txt"}},
+            "dataset.files.other: unknown key; there are: train, validation, test",
+        ),
+        (
+            "dataset",
+            {"files": ["a.txt", 5]},
+            "dataset.files.train.1: 5 should be a valid string",
+        ),
+        ("dataset", [], "dataset: source: local needs files, with at least train: [F"),
+    ],
+)
+def test_a_wrong_list_is_one_problem_with_the_key_as_it_is_written(
+    section, values, told
+):
+    (problem,) = problems_of({**MINIMAL, section: values})
+    assert problem.strip().startswith(told)
+
+
 def test_several_nodes_are_possible():
     params = read_params({**MINIMAL, "hardware": {"nodes": 2, "gpus_per_node": 4}})
     assert (params.hardware.nodes, params.hardware.gpus_per_node) == (2, 4)

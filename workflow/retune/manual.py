@@ -35,6 +35,11 @@ def build_schema() -> dict[str, Any]:
             "description": sections[name].pop("description"),
             "anyOf": [{"type": "string"}, sections[name]],
         }
+    short, long = sections["dataset"]["anyOf"]
+    sections["dataset"]["anyOf"].append({"type": "array", "items": short})
+    long["anyOf"] = [{"required": [key]} for key in (*long.pop("required"), "files")]
+    for name in sections.keys() - set(schema["required"]):  # it may say nothing
+        sections[name]["type"] = ["object", "null"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,

@@ -77,7 +77,11 @@ def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[st
         path = [part for part in problem["loc"] if not is_union_branch(part)]
         key = ".".join(str(part) for part in path)
         prefix = f"{key}: " if key else ""
-        if problem["type"] in ("extra_forbidden", "invalid_key"):
+        if path[-1:] == ["[key]"]:  # of a mapping whose keys are listed
+            known = re.findall(r"'(\w+)'", problem["ctx"]["expected"])
+            name = ".".join(map(str, path[:-1]))
+            lines.append(f"{name}: unknown key{suggest_among(path[-2], known)}")
+        elif problem["type"] in ("extra_forbidden", "invalid_key"):
             lines.append(f"{prefix}unknown key{suggest(path, model)}")
         elif problem["type"] == "missing":
             lines.append(f"{prefix}is missing")
@@ -114,7 +118,7 @@ def position(line: str, model: type[BaseModel]) -> int:
 def is_union_branch(part: Any) -> bool:
     """Pydantic names the branch of a union that failed; users know only the key."""
     return part in ("int", "float", "str") or str(part).startswith(
-        ("literal[", "constrained-")
+        ("literal[", "constrained-", "list[", "dict[")
     )
 
 
@@ -125,8 +129,12 @@ def suggest(path: list[Any], model: type[BaseModel]) -> str:
         if field is None or not isinstance(field.annotation, type):
             return ""
         model = field.annotation
-    known = list(model.model_fields)
-    close = get_close_matches(str(path[-1]), known, n=1)
+    return suggest_among(path[-1], list(model.model_fields))
+
+
+def suggest_among(key: object, known: list[str]) -> str:
+    """Return `; did you mean X?` if a key is like one that exists, else all these."""
+    close = get_close_matches(str(key), known, n=1)
     return (
         f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"
     )

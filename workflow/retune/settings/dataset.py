@@ -55,8 +55,9 @@ FilesBySplit = Annotated[
 class DatasetSettings(Settings):
     """Where the text comes from.
 
-    A short name (`builtin`, `wikitext`), a file (`my.jsonl`), a folder (`texts/`) or a
-    glob (`texts/*.txt`) may stand for the whole section.
+    A short name (`builtin`, `wikitext`), a file (`my.jsonl`), a folder (`texts/`), a
+    glob (`texts/*.txt`) or a list of these may stand for the whole section, and where
+    there are `files` they are local without `source`.
     """
 
     source: Literal["builtin", "hub", "local"] = Field(
@@ -99,6 +100,10 @@ class DatasetSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _expand_short_form(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return {"source": "local", "files": value}
+        if isinstance(value, dict) and "files" in value and "source" not in value:
+            return {"source": "local", **value}
         if not isinstance(value, str):
             return value
         if value in DATASET_PRESETS:

@@ -1,8 +1,10 @@
 """The section `evaluate`."""
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
-from retune.settings.section import Auto, Count, Length, Settings
+from retune.settings.section import Auto, Count, Length, Settings, list_or_word
 
 
 class EvaluateSettings(Settings):
@@ -24,7 +26,7 @@ class EvaluateSettings(Settings):
     seed: int = Field(
         0, ge=0, le=2**32 - 1, description="Seed of the bootstrap and of the samples."
     )
-    prompts: list[str] | Auto = Field(
+    prompts: Annotated[list[str] | Auto, list_or_word("auto", "a text")] = Field(
         "auto",
         description="Texts the samples continue; `auto`: the first words of three test"
         " documents, which the model card then shows.",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from retune.settings.section import Auto, Settings, Share
+from retune.settings.section import Auto, Settings, Share, list_or_word
 
 Rate = Annotated[float, Field(gt=0)]
 
@@ -19,7 +19,10 @@ class LoraSettings(Settings):
     lora_dropout: float = Field(
         0.0, ge=0, lt=1, description="Dropout of the adapters' input."
     )
-    target_modules: list[str] | Literal["all-linear"] = Field(
+    target_modules: Annotated[
+        list[str] | Literal["all-linear"],
+        list_or_word("all-linear", "the end of a layer's name"),
+    ] = Field(
         "all-linear",
         description="Layers that get adapters, by the end of their names (`q_proj`);"
         " `all-linear`: all but the output head and, in a mixture, the experts.",

@@ -2,12 +2,31 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
 Length = Annotated[int, Field(ge=8)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def list_or_word(word: str, one: str) -> BeforeValidator:
+    """Return a validator of a list of texts, or one word that says how to find it.
+
+    Args:
+        word: That word.
+        one: What an entry of the list is.
+    """
+
+    def as_list(value: Any) -> Any:
+        if isinstance(value, str):
+            return value if value == word else [value]
+        if isinstance(value, list) and all(isinstance(one, str) for one in value):
+            return value
+        raise ValueError(f"{value!r} should be {one}, a list of these, or {word!r}")
+
+    written = list[str] | Literal[word] | str  # type: ignore[valid-type]
+    return BeforeValidator(as_list, json_schema_input_type=written)
 
 
 class Settings(BaseModel):
