@@ -106,6 +106,51 @@ BROKEN = {
         "line 1, column 10: in what begins with { a comma or the closing } is missing",
         "dataset: {source: hub, name: x}\nmodel: gpt2\n",
     ),
+    "a bracket at the end of the file": (
+        "dataset: {\n",
+        "line 1, column 10: in what begins with { a comma or the closing } is missing",
+        "dataset: {}\n",
+    ),
+    "an inner bracket at the end of the file": (
+        "a: [b, [c",
+        "line 1, column 8: in what begins with [ a comma or the closing ] is missing",
+        "a: [b, [c]]",
+    ),
+    "two commas": (
+        "a: [b,,c]\n",
+        "line 1, column 7: nothing stands before this comma",
+        "a: [b,c]\n",
+    ),
+    "a regular expression that begins with a bracket": (
+        "dataset:\n  document_start: [0-9]+\n",
+        "line 2, column 19: a value that begins with [ has to stand in quotes",
+        "dataset:\n  document_start: '[0-9]+'\n",
+    ),
+    "a glob that begins with a bracket": (
+        "dataset: {a,b}.txt\nmodel: gpt2\n",
+        "line 1, column 10: a value that begins with { has to stand in quotes",
+        "dataset: '{a,b}.txt'\nmodel: gpt2\n",
+    ),
+    "text after a reference": (
+        "a: &x 1\nb: *x y\n",
+        "line 2, column 4: a value that begins with * has to stand in quotes",
+        "a: &x 1\nb: '*x y'\n",
+    ),
+    "a reference to nothing": (
+        "model: gpt2\nfinetune:\n  <<: *base\n  seed: 1\n",
+        "line 3, column 7: no value above is marked &base; mark it, or put *base into",
+        "x: &base {a: 1}\nfinetune:\n  <<: *base\n  seed: 1\n",
+    ),
+    "a no-break space": (
+        "dataset:\u00a0a\n# b\nmodel: gpt2\n",
+        "line 1, column 9: the space U+00A0 after the colon; write an ordinary one",
+        "dataset: a\nmodel: gpt2\n",
+    ),
+    "a wide space in the last line": (
+        "model: gpt2\ndataset:\u3000a\n",
+        "line 2, column 9: the space U+3000 after the colon; write an ordinary one",
+        "model: gpt2\ndataset: a\n",
+    ),
     "a pattern without quotes": (
         "dataset: *.jsonl\n",
         "line 1, column 10: a value that begins with * has to stand in quotes",
@@ -211,6 +256,15 @@ def test_keys_that_yaml_reads_as_no_word_are_told(write, refused):
 
 def test_json_is_read_also_with_tabs(write):
     assert read_params_file(write('{\n\t"dataset": "a"\n}\n')) == {"dataset": "a"}
+    text = '{\n\t"a": "\\ud83d\\ude00\\t"\n}\n'
+    assert read_params_file(write(text)) == {"a": "\U0001f600\t"}
+
+
+def test_keys_written_twice_are_told_in_json_with_tabs(refused):
+    assert refused('{\n\t"a": {"b": 1,\n\t"b": 2}\n}\n').splitlines() == [
+        "params.yaml: 1 problem",
+        "  a.b: is written twice, on lines 2 and 3; keep one of them",
+    ]
 
 
 def test_anchors_may_be_merged_and_overwritten(write):

@@ -40,13 +40,13 @@ def read_params_file(path: Path, name: str | None = None) -> dict[str, Any]:
     """
     name = name or str(path)
     text = read_text(path, name)
+    of_json = read_json_object(text)
+    if of_json is not None:  # YAML has all of it but tabs, which no text there holds
+        text = text.replace("\t", " ")
     try:
         root = yaml.compose(text, Loader=SettingsLoader)
         values = yaml.load(text, Loader=SettingsLoader)
     except yaml.YAMLError as error:
-        # YAML has all of JSON but tabs.
-        if (values := read_json_object(text)) is not None:
-            return values
         raise broken(name, text, explain_yaml_error(error, text)) from None
     if root is None:
         raise RetuneError(f"{name}: holds no settings; {SHORTEST}")
@@ -55,7 +55,7 @@ def read_params_file(path: Path, name: str | None = None) -> dict[str, Any]:
     if lines := list(key_problems(root)):
         count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
         raise RetuneError("\n  ".join([f"{name}: {count}", *lines]))
-    return values
+    return values if of_json is None else of_json
 
 
 def check_params_files(own: Path, others: Sequence[Path]) -> None:

@@ -2,11 +2,18 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import yaml
 
 CONFLICT = re.compile(r"(<{7}|={7}|>{7})( |$)")
+BRACKETS = {"{": "}", "[": "]"}
+OPENING = (yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken)
+CLOSING = (yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+# Characters that look like a space: of a web page, of a word processor.
+OTHER_SPACES = "\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000\ufeff"
+OTHER_SPACE_AFTER_KEY = re.compile(rf"\s*(?:- )?[\w.-]+:([{OTHER_SPACES}])")
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ def explain_yaml_error(error: yaml.YAMLError, text: str) -> Problem:
     end = Place.of(error.problem_mark)
     begin = Place.of(error.context_mark) if error.context_mark else end
     stop = Stop(begin, end, lines)
+    if problem := other_space(stop):
+        return problem
     for pattern, explain in EXPLANATIONS:
         if re.search(pattern, said):
             return explain(stop)
@@ -132,12 +141,12 @@ def unfinished_key(stop: Stop) -> Problem:
 
 
 def text_after_value(stop: Stop) -> Problem:
-    """Explain what follows on a closing quote."""
-    opening = last_quote("\n".join(stop.lines), stop.end)
-    if opening and opening.line < stop.end.line:
-        return Problem(
-            opening, f"this quote is closed only on line {stop.end.line + 1}"
-        )
+    """Explain what follows on a closing quote or bracket."""
+    begun = values_before(stop).ended
+    if begun and sign_at(begun, stop) in "[{*":
+        return needs_quotes(begun, stop)
+    if begun and begun.line < stop.end.line:
+        return Problem(begun, f"this quote is closed only on line {stop.end.line + 1}")
     return Problem(
         stop.end,
         "text after a closing quote; put all of the value into quotes, and double a"
@@ -145,19 +154,43 @@ def text_after_value(stop: Stop) -> Problem:
     )
 
 
-def last_quote(text: str, end: Place) -> Place | None:
-    """Return where the last text in quotes before a place begins."""
-    opening = None
-    try:
-        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+@dataclass
+class Values:
+    """Where values in quotes or brackets, or references, begin before a place.
+
+    Attributes:
+        ended: Of the last that has ended.
+        brackets: Of those in brackets that are not closed, the innermost last.
+    """
+
+    ended: Place | None = None
+    brackets: list[Place] = field(default_factory=list)
+
+
+def values_before(stop: Stop) -> Values:
+    """Return the values before the place where the parser stopped."""
+    values = Values()
+    # What is wrong there the parser has said already.
+    with suppress(yaml.YAMLError):
+        for token in yaml.scan("\n".join(stop.lines), Loader=yaml.SafeLoader):
             place = Place.of(token.start_mark)
-            if (place.line, place.column) >= (end.line, end.column):
+            if (place.line, place.column) >= (stop.end.line, stop.end.column):
                 break
-            if isinstance(token, yaml.ScalarToken) and token.style in ("'", '"'):
-                opening = place
-    except yaml.YAMLError:
-        return opening
-    return opening
+            if isinstance(token, OPENING):
+                values.brackets.append(place)
+            elif isinstance(token, CLOSING) and values.brackets:
+                values.ended = values.brackets.pop()
+            elif isinstance(token, yaml.AliasToken) or (
+                isinstance(token, yaml.ScalarToken) and token.style in ("'", '"')
+            ):
+                values.ended = place
+    return values
+
+
+def sign_at(place: Place, stop: Stop) -> str:
+    """Return the character at a place, none at the end of a line."""
+    line = stop.lines[place.line] if place.line < len(stop.lines) else ""
+    return line[place.column : place.column + 1]
 
 
 def indentation(stop: Stop) -> Problem:
@@ -170,21 +203,48 @@ def indentation(stop: Stop) -> Problem:
     )
 
 
-def needs_quotes(stop: Stop) -> Problem:
+def needs_quotes(place: Place, stop: Stop) -> Problem:
     """Explain a character that means something in YAML."""
-    place = stop.begin
-    sign = stop.lines[place.line][place.column : place.column + 1]
+    sign = sign_at(place, stop)
     return Problem(place, f"a value that begins with {sign} has to stand in quotes")
+
+
+def sign_without_quotes(stop: Stop) -> Problem:
+    """Explain a character that means something in YAML, where a value begins."""
+    return needs_quotes(stop.begin, stop)
+
+
+def unknown_anchor(stop: Stop) -> Problem:
+    """Explain a reference to what is not there."""
+    found = re.match(r"\*([\w-]+)", stop.line[stop.end.column :])
+    name = found[1] if found else ""
+    return Problem(
+        stop.end,
+        f"no value above is marked &{name}; mark it, or put *{name} into quotes if it"
+        " is text",
+    )
 
 
 def bracket(stop: Stop) -> Problem:
     """Explain a bracket that is not closed in time."""
-    sign = stop.lines[stop.begin.line][stop.begin.column : stop.begin.column + 1]
-    closing = {"{": "}", "[": "]"}.get(sign, sign)
+    place = ([stop.begin] + values_before(stop).brackets)[-1]
+    sign = sign_at(place, stop)
+    closing = BRACKETS.get(sign, sign)
     return Problem(
-        stop.begin,
+        place,
         f"in what begins with {sign} a comma or the closing {closing} is missing",
     )
+
+
+def other_space(stop: Stop) -> Problem | None:
+    """Explain what looks like a space after a key's colon, and is none to YAML."""
+    for number in (line_above(stop), stop.begin.line, stop.end.line):
+        line = stop.lines[number] if number in range(len(stop.lines)) else ""
+        if found := OTHER_SPACE_AFTER_KEY.match(line):
+            code = f"U+{ord(found[1]):04X}"
+            what = f"the space {code} after the colon; write an ordinary one"
+            return Problem(Place(number, found.start(1)), what)
+    return None
 
 
 # In what the parser says, first what it was doing; the first that matches counts.
@@ -206,9 +266,13 @@ EXPLANATIONS: tuple[tuple[str, Callable[[Stop], Problem]], ...] = (
         r"sequence entries are not allowed",
         at_end("a list begins on the line after its key, or is written [a, b]"),
     ),
+    (
+        r"expected the node content, but found ','",
+        at_end("nothing stands before this comma"),
+    ),
     (r"while parsing a flow", bracket),
-    (r"an alias|an anchor|undefined alias|character '[@`%&*|>!]'", needs_quotes),
-    (r"constructor for the tag|tag", needs_quotes),
+    (r"undefined alias", unknown_anchor),
+    (r"an alias|an anchor|character '[@`%&*|>!]'|tag", sign_without_quotes),
     (r"single document", at_end("a second document; a settings file has one, no ---")),
     (r"unhashable key", at_begin("a key is a word, nothing in brackets")),
 )
