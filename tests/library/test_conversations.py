@@ -79,8 +79,8 @@ def test_rows_of_a_conversation_are_called_that(folder, shape, ending):
         f" {', '.join(row)}"
     )
     assert sentence == (
-        f"these are {kind}, which are not supported yet; this makes a text of each, which"
-        " does not say who speaks, for"
+        f"these are {kind}, which are not supported yet; this makes a text of each,"
+        " which does not say who speaks, for"
         " dataset: texts.jsonl"
     )
     assert f"data_files='x{ending}'" in command

@@ -49,8 +49,8 @@ def describe_conversations(
     )
     in_quotes = re.sub(r'([$`"])', r"\\\1", code)
     return (
-        f"these are {kind}, which are not supported yet; this makes a text of each, which"
-        " does not say who speaks, for"
+        f"these are {kind}, which are not supported yet; this makes a text of each,"
+        " which does not say who speaks, for"
         f' dataset: texts.jsonl\n  python -c "{in_quotes}"'
     )
 
