@@ -4,6 +4,7 @@ import pytest
 
 from finished_run import evaluation
 from retune.reporting.answer import find_answer, tell_floors
+from retune.reporting.evaluation_figures import change_title
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,38 @@ def test_the_answer_is_as_sure_as_the_interval(bits, verdict, says):
     answer = find_answer(evaluation(bits)["test"])
     assert answer.verdict == verdict
     assert says in answer.change
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned", "says"),
+    [
+        (2.3041, 2.2941, "lowered bits per byte on 7 test documents from 2.30 to 2.29"),
+        (2.3041, 2.3039, "documents from 2.3041 to 2.3039;"),
+        (2.3039, 2.3041, "raised bits per byte on 7 test documents from 2.3039 to 2.3"),
+        (2.3, 2.3 - 4e-6, "documents from 2.300000 to 2.299996;"),
+    ],
+)
+def test_a_small_change_is_told_with_the_digits_that_differ(base, tuned, says):
+    test = evaluation(0)["test"]
+    test["base"]["bits_per_byte"], test["tuned"]["bits_per_byte"] = base, tuned
+    test["bits_per_byte_change_low"] = test["bits_per_byte_change_high"] = tuned - base
+    assert says in find_answer(test).change
+    assert says.partition("documents ")[2].rstrip(";") in change_title(test)
+
+
+@pytest.mark.parametrize(
+    ("documents", "told"), [(7, "7 test documents"), (1, "1 test document")]
+)
+def test_no_change_is_called_that_and_no_luck(documents, told):
+    test = evaluation(0)["test"]
+    test["tuned"]["documents"] = documents
+    test["bits_per_byte_change_low"] = test["bits_per_byte_change_high"] = 0.0
+    answer = find_answer(test)
+    assert (answer.verdict, answer.word) == ("unsure", "No change")
+    assert answer.change == (
+        f"Bits per byte on {told} did not change: 3.00 before and after."
+    )
+    assert change_title(test) == "No change in bits per byte: 3.00"
 
 
 def test_one_document_makes_nothing_sure():

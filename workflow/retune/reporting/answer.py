@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from retune.reporting.quantities import counted, percent
+from retune.reporting.quantities import counted, percent, told_apart
 
 FLOORS = ("unigram", "uniform")
 
@@ -36,17 +36,39 @@ def find_answer(test: dict[str, Any]) -> Answer:
     words = {
         "better": "Better than the base model",
         "worse": "Worse than the base model",
-        "unsure": "No sure change",
+        "unsure": "No change" if is_unchanged(test) else "No sure change",
     }
-    base, tuned = (test[name]["bits_per_byte"] for name in ("base", "tuned"))
+    tuned = test["tuned"]["bits_per_byte"]
+    missed = missed_floors(tuned, test["floors"])
+    is_poor = verdict == "better" and bool(missed)
+    return Answer(
+        "unsure" if is_poor else verdict,
+        words[verdict] + (", but worse than a floor" if is_poor else ""),
+        tell_change(test, verdict),
+        tell_floors(tuned, test["floors"]),
+    )
+
+
+def is_unchanged(test: dict[str, Any]) -> bool:
+    """Return whether both models have the very same bits per byte."""
+    return test["base"]["bits_per_byte"] == test["tuned"]["bits_per_byte"]
+
+
+def tell_change(test: dict[str, Any], verdict: str) -> str:
+    """Return base against tuned, a sentence."""
     count = test["tuned"]["documents"]
     documents = counted(count, "test document")
+    base, tuned = (test[name]["bits_per_byte"] for name in ("base", "tuned"))
+    if is_unchanged(test):
+        return (
+            f"Bits per byte on {documents} did not change: {base:.2f} before and after."
+        )
+    before, after = told_apart(base, tuned)
     told = {
-        "better": f"Tuning lowered bits per byte on {documents} from {base:.2f} to"
-        f" {tuned:.2f}",
-        "worse": f"Tuning raised bits per byte on {documents} from {base:.2f} to"
-        f" {tuned:.2f}",
-        "unsure": f"Bits per byte on {documents} went from {base:.2f} to {tuned:.2f},"
+        "better": f"Tuning lowered bits per byte on {documents} from {before} to"
+        f" {after}",
+        "worse": f"Tuning raised bits per byte on {documents} from {before} to {after}",
+        "unsure": f"Bits per byte on {documents} went from {before} to {after},"
         + (
             " too few documents to be sure of a change"
             if count < 2
@@ -54,15 +76,8 @@ def find_answer(test: dict[str, Any]) -> Answer:
         ),
     }
     share = "all" if test["win_rate"] == 1 else percent(test["win_rate"])
-    won = f"; {share} of them became easier to predict"
-    missed = missed_floors(tuned, test["floors"])
-    is_poor = verdict == "better" and bool(missed)
-    return Answer(
-        "unsure" if is_poor else verdict,
-        words[verdict] + (", but worse than a floor" if is_poor else ""),
-        told[verdict] + (won if count > 1 else "") + ".",
-        tell_floors(tuned, test["floors"]),
-    )
+    won = f"; {share} of them became easier to predict" if count > 1 else ""
+    return f"{told[verdict]}{won}."
 
 
 def verdict_of(test: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from retune.reporting.figure_style import (
     minus,
     short,
 )
-from retune.reporting.quantities import counted, number
+from retune.reporting.quantities import counted, number, told_apart
 from retune.reporting.run_results import RunResults, bits_per_byte_of_test
 
 # More points than this only blacken a figure and swell its file.
@@ -65,9 +65,10 @@ def bars_of(test: dict[str, Any]) -> list[Bar]:
 
 def change_title(test: dict[str, Any]) -> str:
     """Return whether tuning helped, as sure as the interval is."""
-    values = (
-        f"{test['base']['bits_per_byte']:.2f} to {test['tuned']['bits_per_byte']:.2f}"
-    )
+    base, tuned = (test[name]["bits_per_byte"] for name in ("base", "tuned"))
+    if base == tuned:
+        return f"No change in bits per byte: {base:.2f}"
+    values = " to ".join(told_apart(base, tuned))
     if test["tuned"]["documents"] < 2:
         return f"Too few documents for a sure change in bits per byte: {values}"
     return {

@@ -11,6 +11,14 @@ def number(value: float | None) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def told_apart(first: float, second: float) -> tuple[str, str]:
+    """Return two different numbers with two decimals, or as many as they differ in."""
+    decimals = 2
+    while f"{first:.{decimals}f}" == f"{second:.{decimals}f}":
+        decimals += 1
+    return f"{first:.{decimals}f}", f"{second:.{decimals}f}"
+
+
 def percent(share: float) -> str:
     """Return such as `12.5 %`; what would round to nothing is `< 0.1 %`."""
     if 0 < share < 0.0005:
