@@ -185,11 +185,27 @@ def test_links_in_a_folder_are_followed_once(folder):
     assert download_texts("texts")[1] == ["there", "there"]
 
 
-def test_a_link_to_nothing_in_a_folder_is_refused(folder):
+@pytest.mark.parametrize("name", ["texts", "texts/*", "texts/**"])
+def test_texts_that_are_links_to_nothing_are_refused_all_at_once(folder, name):
     (folder / "texts").mkdir()
     (folder / "texts/x.txt").write_text("text")
-    (folder / "texts/y.txt").symlink_to("nowhere")
-    assert refusal_of("texts") == "dataset.files: texts/y.txt is a link to nothing"
+    for link in ("y.txt", "z.JSONL.gz"):
+        (folder / "texts" / link).symlink_to("nowhere")
+    assert refusal_of(name) == (
+        "dataset.files.train: texts/y.txt is a link to nothing\n"
+        "dataset.files.train: texts/z.JSONL.gz is a link to nothing"
+    )
+
+
+@pytest.mark.parametrize("name", ["texts", "texts/*"])
+def test_other_links_to_nothing_are_left_out(folder, name):
+    (folder / "texts").mkdir()
+    (folder / "texts/x.txt").write_text("text")
+    for link in ("latest", "notes.md"):
+        (folder / "texts" / link).symlink_to("nowhere")
+    done, texts = download_texts(name)
+    assert texts == ["text"]
+    assert done.endswith("; no text and left out: texts/latest, texts/notes.md")
 
 
 @pytest.mark.parametrize(

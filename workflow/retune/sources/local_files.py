@@ -52,6 +52,21 @@ class LocalFiles:
     left_out: list[Path]
 
 
+@dataclass(frozen=True)
+class NamedFiles:
+    """What one name stands for.
+
+    Attributes:
+        texts: The files to read.
+        left_out: Those in a folder of a name that is no text's.
+        problems: Why the name cannot be read, in words for the user.
+    """
+
+    texts: list[Path]
+    left_out: list[Path]
+    problems: list[str]
+
+
 def find_files(settings: DatasetSettings) -> LocalFiles:
     """Return the files of each split, those of a folder or a glob sorted by name.
 
@@ -63,25 +78,10 @@ def find_files(settings: DatasetSettings) -> LocalFiles:
     problems = []
     for split in SPLITS:
         for name in (settings.files or {}).get(split, []):
-            path = user_path(name)
-            files = files_below(path) if path.is_dir() else files_of(path)
-            texts = [file for file in files if format_of(file)]
-            others = [file for file in files if not format_of(file)]
-            if path.is_dir() and not texts:
-                problems.append(
-                    f"dataset.files.{split}: {name} holds no file that ends in"
-                    f" {ALLOWED}"
-                )
-            elif not files:
-                problems.append(f"dataset.files.{split}: no file matches {name}")
-            elif path.is_dir():
-                left_out += others
-            else:
-                problems += [
-                    f"dataset.files.{split}: {file} should end in {ALLOWED}"
-                    for file in others
-                ]
-            splits.setdefault(split, []).extend(texts)
+            found = files_named(name)
+            splits.setdefault(split, []).extend(found.texts)
+            left_out += found.left_out
+            problems += [f"dataset.files.{split}: {what}" for what in found.problems]
     if problems:
         raise RetuneError("\n".join(problems))
     return LocalFiles(
@@ -90,36 +90,53 @@ def find_files(settings: DatasetSettings) -> LocalFiles:
     )
 
 
-def files_of(path: Path) -> list[Path]:
-    """Return the file of this very name, or else the files that match it as a glob."""
-    if path.is_file():
-        return [path]
-    matches = (Path(match) for match in sorted(glob(str(path), recursive=True)))
-    return [match for match in matches if match.is_file()]
+def files_named(name: str) -> NamedFiles:
+    """Return the file of this very name, all in a folder of it, or else of a glob."""
+    path = user_path(name)
+    matches = [path]
+    if not path.exists():
+        matches = [Path(match) for match in glob(str(path), recursive=True)]
+    folders = [path] if path.is_dir() else []
+    files = {match for match in matches if not match.is_dir()}
+    below, problems = files_below(folders)
+    found = sorted(files | below)
+    broken = [file for file in found if not file.exists()]
+    texts = [file for file in found if format_of(file) and file.is_file()]
+    others = [file for file in found if not format_of(file)]
+    wrong = [file for file in others if file in files and file.is_file()]
+    problems += [f"{file} is a link to nothing" for file in broken if format_of(file)]
+    problems += [f"{file} should end in {ALLOWED}" for file in wrong]
+    if not texts and not problems:
+        problems = [
+            f"{name} holds no file that ends in {ALLOWED}"
+            if folders
+            else f"no file matches {name}"
+        ]
+    return NamedFiles(texts, others, problems)
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Return all files in a folder and its folders, but for hidden ones, sorted.
+def files_below(folders: list[Path]) -> tuple[set[Path], list[str]]:
+    """Return all that folders and theirs hold, but for hidden files, and what fails.
 
     Links are followed; a folder that several of them lead to is read once.
     """
+    problems: list[str] = []
 
-    def refuse(error: OSError) -> None:
-        raise RetuneError(f"dataset.files: {error.filename}: {error.strerror}")
+    def note(error: OSError) -> None:
+        problems.append(f"{error.filename}: {error.strerror}")
 
-    found: list[Path] = []
+    found: set[Path] = set()
     seen: set[str] = set()
-    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        real = os.path.realpath(place)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        found += [Path(place, name) for name in names if not name.startswith(".")]
-    if broken := sorted(path for path in found if not path.exists()):
-        raise RetuneError(f"dataset.files: {broken[0]} is a link to nothing")
-    return sorted(path for path in found if path.is_file())
+    for folder in folders:
+        for place, below, names in os.walk(folder, onerror=note, followlinks=True):
+            real = os.path.realpath(place)
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            if real in seen:
+                below.clear()
+                continue
+            seen.add(real)
+            found |= {Path(place, name) for name in names if name[0] != "."}
+    return found, problems
 
 
 def read_file(settings: DatasetSettings, path: Path) -> Iterator[Row]:
