@@ -174,6 +174,38 @@ def test_what_a_glob_finds_beside_texts_is_refused(folder):
     assert refusal_of("*").startswith("dataset.files.train: README.md should end in ")
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("books/*", ["a", "c", "d"]),
+        ("books/b*", ["c", "d"]),
+        ("books/*/", ["c", "d"]),
+        ("bo*", ["a", "c", "d"]),
+        ("books/**", ["a", "c", "d"]),
+        ("books/b1/**/*", ["c", "d"]),
+        ("books/*.txt", ["a"]),
+    ],
+)
+def test_a_folder_that_a_glob_matches_counts_with_all_below_it(folder, name, wanted):
+    for place in ("books/a.txt", "books/b1/c.txt", "books/b1/x/d.txt"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text((folder / place).stem)
+    (folder / "books/images").mkdir()
+    done, texts = download_texts(name)
+    assert texts == wanted
+    assert "left out" not in done
+
+
+def test_what_a_folder_of_a_glob_holds_beside_texts_is_told(folder):
+    (folder / "books/b1").mkdir(parents=True)
+    (folder / "books/b1/a.pdf").touch()
+    assert refusal_of("books/b*").startswith(
+        "dataset.files.train: books/b* holds no file that ends in .jsonl"
+    )
+    (folder / "books/a.txt").write_text("text")
+    assert download_texts("books/*")[0].endswith("left out: books/b1/a.pdf")
+
+
 def test_links_in_a_folder_are_followed_once(folder):
     (folder / "elsewhere").mkdir()
     (folder / "elsewhere/x.txt").write_text("there")

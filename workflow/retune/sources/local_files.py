@@ -45,7 +45,7 @@ class LocalFiles:
 
     Attributes:
         splits: Those of each split.
-        left_out: Those in a folder of a name that is no text's.
+        left_out: Those in a folder that are no texts by their names.
     """
 
     splits: dict[Split, list[Path]]
@@ -58,7 +58,7 @@ class NamedFiles:
 
     Attributes:
         texts: The files to read.
-        left_out: Those in a folder of a name that is no text's.
+        left_out: Those in a folder that are no texts by their names.
         problems: Why the name cannot be read, in words for the user.
     """
 
@@ -91,12 +91,16 @@ def find_files(settings: DatasetSettings) -> LocalFiles:
 
 
 def files_named(name: str) -> NamedFiles:
-    """Return the file of this very name, all in a folder of it, or else of a glob."""
+    """Return the file of this very name, all in a folder of it, or else of a glob.
+
+    A folder that a glob matches counts with all that is below it.
+    """
     path = user_path(name)
     matches = [path]
     if not path.exists():
-        matches = [Path(match) for match in glob(str(path), recursive=True)]
-    folders = [path] if path.is_dir() else []
+        pattern = f"{path}/" if name.endswith("/") else str(path)
+        matches = [Path(match) for match in glob(pattern, recursive=True)]
+    folders = sorted(match for match in matches if match.is_dir())
     files = {match for match in matches if not match.is_dir()}
     below, problems = files_below(folders)
     found = sorted(files | below)
