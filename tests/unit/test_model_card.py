@@ -9,7 +9,9 @@ import yaml
 
 from finished_run import FinishedRun
 from retune.reporting.escaping import to_html, to_markdown
+from retune.reporting.figures import plan_figures
 from retune.reporting.model_card import write_card
+from retune.reporting.page import render_page
 from retune.training.provenance import Provenance
 
 HUB = {
@@ -103,6 +105,29 @@ def test_the_users_own_files_are_named_with_their_checksums(run):
     assert f"| sha256 of held_out.txt (test) | {'b' * 64} |" in table
     assert f"| sha256 of model.safetensors (mine) | {'c' * 64} |" in table
     assert "somebody" not in table
+
+
+def test_card_and_page_say_nothing_of_the_folders_of_a_machine(run):
+    train = ["letters/*.txt", "/home/somebody/x.txt", "../somebody/y", "~/somebody/z/"]
+    results = replace(
+        run.read(
+            dataset={"source": "local", "files": {"train": train}},
+            model={"source": "local", "folder": "/home/somebody/mine/"},
+            hardware={"nvme_path": "/mnt/somebody/fast"},
+        ),
+        raw={"sources": {}},
+        base={"sources": []},
+    )
+    card = write_card(results, PROVENANCE)
+    page = render_page(results, PROVENANCE, plan_figures(results))
+    for text, start in ((card, "<pre><code>"), (page, '<pre class="settings">')):
+        assert "somebody" not in text
+        (shown,) = re.findall(rf"{start}\s*(dataset:.*?)<", text, re.DOTALL)
+        settings = yaml.safe_load(html.unescape(shown))
+        files = settings["dataset"]["files"]["train"]
+        assert files == ["letters/*.txt", "x.txt", "y", "z"]
+        assert settings["model"]["folder"] == "mine"
+        assert settings["hardware"]["nvme_path"] == "fast"
 
 
 def entry(path, sha256):

@@ -189,6 +189,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "reporting/bars",
         "reporting/page",
         "reporting/provenance_rows",
+        "reporting/public_paths",
         "publishing",
     ),
 }

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from retune.reporting.public_paths import public_settings
 from retune.reporting.quantities import counted, duration, parameters, percent
 from retune.reporting.run_results import RunResults
 from retune.settings import (
@@ -273,8 +274,11 @@ def title_of(run: RunResults) -> str:
 
 
 def settings_text(settings: Params) -> str:
-    """Return all settings of a run as they would stand in params.yaml."""
-    return as_yaml(settings.model_dump(mode="json"))
+    """Return all settings of a run as they would stand in params.yaml.
+
+    Of paths outside the project, their last names alone.
+    """
+    return as_yaml(public_settings(settings).model_dump(mode="json"))
 
 
 def as_yaml(value: Any) -> str:

@@ -1,11 +1,11 @@
 """What a result came from, as rows of plain text."""
 
 from collections.abc import Sequence
-from pathlib import PurePath
 from typing import Any
 
 from retune.reporting.evaluation_rows import Row
 from retune.reporting.fact_rows import title_of_base
+from retune.reporting.public_paths import public_name
 from retune.reporting.quantities import counted
 from retune.reporting.run_results import RunResults
 from retune.training.provenance import Provenance
@@ -62,12 +62,6 @@ def file_rows(files: Sequence[dict[str, Any]], where: str, manifest: str) -> lis
     if more := len(files) - len(rows):
         rows.append((f"{counted(more, 'more file')}{where}", f"see {manifest}"))
     return rows
-
-
-def public_name(path: str) -> str:
-    """Return a path within the project, or a name: a card says nothing of a machine."""
-    is_inside = not PurePath(path).is_absolute() and ".." not in PurePath(path).parts
-    return path if is_inside else PurePath(path).name
 
 
 def machine_rows(provenance: Provenance) -> list[Row]:
