@@ -329,7 +329,14 @@ def test_what_json_is_does_not_depend_on_its_ending(folder, name, content):
         ('[{"text": "a"},\n{"text": }]', "line 2 is not JSON: Expecting value"),
         ('[{"text": "a"},\n{"text": "b"}', "line 2 is not JSON: the end of the file"),
         ('[{"text": "a"}\n{"text": "b"}]', "line 2 is not JSON: '{' where ',' or ']'"),
-        ('[{"text": "a"},\n]', "line 2 is not JSON: Expecting value"),
+        ('[{"text": "a"},\n]', "line 1 is not JSON: a comma before the closing ]"),
+        ('[{"text": "a"}\n,]', "line 2 is not JSON: a comma before the closing ]"),
+        ('[{"text": "a"},\n,]', "line 2 is not JSON: Expecting value"),
+        ('[{"text": "a"},\n{\n"text":\n}]', "line 4 is not JSON: Expecting value"),
+        (
+            '{"text": "a"}\n{"text": }',
+            "line 2 is not JSON: Expecting value at column 10",
+        ),
         ('[{"text": "a"},\n5]', "line 2 is not a JSON object"),
         ('[{"text": "a"},\n{"text": "b', "line 2 is not JSON: Unterminated string"),
         ('[{"text": "a"}]\n[{"text": "b"}]', "line 2 goes on after its array"),
@@ -349,6 +356,30 @@ def test_a_wrong_array_is_refused_with_its_line(
     monkeypatch.setattr(json_rows, "CHARACTERS_AT_ONCE", at_once)
     (folder / "x.json").write_bytes(content.encode(errors="surrogateescape"))
     assert message in refusal_of("x.json")
+
+
+@pytest.mark.parametrize("start", ['[{"text": "a"},', '{"text": "a"}'])
+def test_a_number_of_too_many_digits_is_refused_with_its_line(folder, start):
+    (folder / "x.json").write_text(f'{start}\n{{"text": "b", "n": {"1" * 5000}}}')
+    assert "x.json, line 2 is not JSON: Exceeds the limit" in refusal_of("x.json")
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (",\n]", "line 20002 is not JSON: a comma before the closing ]"),
+        (',\n{"text":\n}]', "line 20004 is not JSON: Expecting value"),
+        (",\n{'text': 5}]", "line 20003 is not JSON: Expecting property name"),
+    ],
+)
+def test_a_mistake_far_into_an_array_has_the_line_of_the_file_alone(
+    folder, end, message
+):
+    rows = ",\n".join(json.dumps({"text": f"{number:060}"}) for number in range(20_000))
+    (folder / "x.json").write_text(f"[\n\n{rows}{end}")
+    refusal = refusal_of("x.json")
+    assert refusal.startswith(f"dataset.files: x.json, {message}")
+    assert refusal.count("line") == 1
 
 
 def test_an_array_is_not_read_on_behind_a_mistake(folder, monkeypatch):

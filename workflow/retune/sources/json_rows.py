@@ -60,10 +60,16 @@ def objects_of_lines(file: SourceFile) -> Iterator[tuple[int, Pairs]]:
         place = f"line {number}"
         try:
             record = json.loads(line, object_pairs_hook=Pairs)
-        except ValueError as error:
-            is_cut_off = getattr(error, "pos", 0) >= len(line.rstrip())
-            hint = " (each object needs a line, or all an array)" if is_cut_off else ""
-            raise file.problem(f"is not JSON: {error}{hint}", place) from None
+        except json.JSONDecodeError as error:
+            is_cut_off = error.pos >= len(line.rstrip())
+            hint = (
+                "(each object needs a line, or all an array)"
+                if is_cut_off
+                else f"at column {error.pos + 1}"
+            )
+            raise file.problem(f"is not JSON: {error.msg} {hint}", place) from None
+        except ValueError as error:  # a number of too many digits
+            raise file.problem(f"is not JSON: {error}", place) from None
         except RecursionError:
             raise file.problem("is nested too deeply", place) from None
         yield number, checked_object(record, file, place)
@@ -78,12 +84,14 @@ def objects_of_array(file: SourceFile) -> Iterator[tuple[int, Pairs]]:
         if window.next_character() == "]":
             return
         while True:
-            window.next_character()
             number = window.line
             place = f"line {number}"
             try:
                 record = window.take_value()
-            except ValueError as error:
+            except json.JSONDecodeError as error:
+                place = f"line {window.line_of(error)}"
+                raise file.problem(f"is not JSON: {error.msg}", place) from None
+            except ValueError as error:  # a number of too many digits
                 raise file.problem(f"is not JSON: {error}", place) from None
             except RecursionError:
                 raise file.problem("is nested too deeply", place) from None
@@ -97,7 +105,12 @@ def objects_of_array(file: SourceFile) -> Iterator[tuple[int, Pairs]]:
                 raise file.problem(
                     f"is not JSON: {found} where ',' or ']' should be", place
                 )
+            comma_line = window.line
             window.skip()
+            if window.next_character() == "]":
+                raise file.problem(
+                    "is not JSON: a comma before the closing ]", f"line {comma_line}"
+                )
         window.skip()
         if window.next_character():
             raise file.problem("goes on after its array", f"line {window.line}")
@@ -152,6 +165,10 @@ class Window:
             else:
                 self._skip_to(end)
                 return value
+
+    def line_of(self, error: json.JSONDecodeError) -> int:
+        """Return the line of the whole text in which a value ceased to be JSON."""
+        return self.line + self._text.count("\n", self._at, error.pos)
 
     def _may_be_cut_off(self, error: json.JSONDecodeError) -> bool:
         """Return whether an error may come of what has not been read yet."""
