@@ -106,12 +106,44 @@ def test_a_folder_of_pickles_is_refused_with_what_converts_it(refusal_of, names)
     assert command.startswith("  (cd mine && python -c ")
 
 
-@pytest.mark.parametrize("name", ["model.ckpt", "weights.pt", "consolidated.00.pth"])
+@pytest.mark.parametrize(
+    "name", ["model.ckpt", "weights.pt", "consolidated.00.pth", "PYTORCH_MODEL.BIN"]
+)
 def test_a_folder_of_other_pickles_names_what_writes_safetensors(refusal_of, name):
     assert refusal_of("config.json", name) == (
         f"model.folder: mine holds its weights in {name}, a pickle, which is never"
         " loaded: save the model with save_pretrained of Transformers, which writes"
         " safetensors"
+    )
+
+
+@pytest.mark.parametrize(
+    "others", [[], ["optimizer.pt"], ["pytorch_model.bin"], ["adapter_config.json"]]
+)
+def test_shards_without_their_index_are_refused_as_that(refusal_of, others):
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    assert refusal_of("config.json", *shards, *others) == (
+        "model.folder: mine holds model-00001-of-00002.safetensors and no"
+        " model.safetensors.index.json, which says what is in which of its files: copy"
+        " it from where these come from"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "instead"),
+    [
+        ([], ""),
+        (["tokenizer.json", "optimizer.pt", "rng_state_0.pth"], ""),
+        (["training_args.bin", "Scheduler.PT"], ""),
+        (["tf_model.h5"], ", but tf_model.h5, which is not read"),
+        (["flax_model.msgpack"], ", but flax_model.msgpack, which is not read"),
+        (["MODEL.safetensors"], ", but MODEL.safetensors, which is not read"),
+    ],
+)
+def test_a_folder_without_weights_is_refused(refusal_of, names, instead):
+    assert refusal_of("config.json", *names) == (
+        "model.folder: mine holds no weights: neither model.safetensors nor"
+        f" model.safetensors.index.json{instead}"
     )
 
 

@@ -31,9 +31,8 @@ from retune.settings import ModelSettings
 from retune.sources.hub import Repository, bring, list_files
 from retune.sources.model_facts import find_model_facts
 from retune.sources.user_paths import user_path
+from retune.sources.weight_files import INDEX, WEIGHTS, find_pickles
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 CONFIGS = ("config.json", "generation_config.json", "tokenizer_config.json")
 TOKENIZER = (
     "tokenizer.json",
@@ -174,9 +173,7 @@ def check_names(settings: ModelSettings, there: Collection[str]) -> None:
     if "config.json" not in there:
         lacking.append("config.json")
     if WEIGHTS not in there and INDEX not in there:
-        pickles = sorted(
-            name for name in there if name.endswith((".bin", ".pt", ".pth"))
-        )
+        pickles = find_pickles(there)
         instead = f" (pickles such as {pickles[0]} are never loaded)" if pickles else ""
         lacking.append(f"safetensors weights: {WEIGHTS} or {INDEX}{instead}")
     if not any(name in there for name in VOCABULARIES):

@@ -58,6 +58,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "tokens/text_batches",
         "counting",
         "sources/hub_client",
+        "sources/weight_files",
         "publishing",
     ),
     "prepare": (

@@ -4,8 +4,14 @@ import json
 from pathlib import Path
 from shlex import quote
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+from retune.sources.weight_files import (
+    INDEX,
+    WEIGHTS,
+    find_other_formats,
+    find_pickles,
+    find_shards,
+)
+
 CONVERT = (
     "import glob, torch; from safetensors.torch import save_file; save_file({name:"
     " tensor.clone() for file in glob.glob('pytorch_model*.bin') for name, tensor in"
@@ -25,8 +31,13 @@ def problem_of_folder(folder: Path) -> str | None:
         names = sorted(path.name for path in folder.iterdir())
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    if any(name in names for name in WEIGHTS):
+    if WEIGHTS in names or INDEX in names:
         return None if "config.json" in names else "lacks config.json"
+    if shards := find_shards(names):
+        return (
+            f"holds {shards[0]} and no {INDEX}, which says what is in which of its"
+            " files: copy it from where these come from"
+        )
     if "adapter_config.json" in names:
         return describe_adapter(folder / "adapter_config.json")
     if ggufs := [name for name in names if name.lower().endswith(".gguf")]:
@@ -36,9 +47,11 @@ def problem_of_folder(folder: Path) -> str | None:
         )
     if "config.json" not in names:
         return "is no model folder: it has no config.json"
-    if pickles := [name for name in names if name.endswith(PICKLES)]:
+    if pickles := find_pickles(names):
         return describe_pickles(folder, pickles)
-    return None
+    others = find_other_formats(names)
+    instead = f", but {others[0]}, which is not read" if others else ""
+    return f"holds no weights: neither {WEIGHTS} nor {INDEX}{instead}"
 
 
 def describe_adapter(config: Path) -> str:
