@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retune.counting import counted
 from retune.errors import RetuneError
 from retune.publishing import published_folder, sha256, write_manifest
+from retune.quantities import counted
 from retune.settings import SPLITS, DatasetSettings, Split
 from retune.sources.local_files import find_files, read_file
 from retune.sources.rows import Row

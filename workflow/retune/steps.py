@@ -27,10 +27,10 @@ CODE: dict[str, tuple[str, ...]] = {
         "sources/compressed",
         "sources/json_rows",
         "sources/text_formats",
-        "counting",
         "sources/columns",
         "sources/conversations",
         "sources/hub_client",
+        "quantities",
         "publishing",
     ),
     "fetch": (
@@ -56,9 +56,9 @@ CODE: dict[str, tuple[str, ...]] = {
         "models/finite",
         "models/packing_check",
         "tokens/text_batches",
-        "counting",
         "sources/hub_client",
         "sources/weight_files",
+        "quantities",
         "publishing",
     ),
     "prepare": (
@@ -66,7 +66,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "text/document_checks",
         "text/splits",
         "text/overlap",
-        "counting",
+        "quantities",
         "publishing",
     ),
     "tokenize": (
@@ -173,7 +173,6 @@ CODE: dict[str, tuple[str, ...]] = {
         "reporting/run_results",
         "reporting/evaluation_rows",
         "reporting/fact_rows",
-        "reporting/quantities",
         "reporting/escaping",
         "reporting/figures",
         "reporting/training_figures",
@@ -191,6 +190,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "reporting/page",
         "reporting/provenance_rows",
         "reporting/public_paths",
+        "quantities",
         "publishing",
     ),
 }

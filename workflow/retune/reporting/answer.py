@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from retune.reporting.quantities import counted, percent, told_apart
+from retune.quantities import counted, percent, told_apart
 
 FLOORS = ("unigram", "uniform")
 

@@ -2,9 +2,9 @@
 
 from matplotlib.figure import Figure
 
+from retune.quantities import counted, percent
 from retune.reporting.bars import Bar, draw_bars
 from retune.reporting.figure_style import BASE, KEPT, VALIDATION, Drawing, minus
-from retune.reporting.quantities import counted, percent
 from retune.reporting.run_results import RunResults
 
 UNKNOWN = "not looked for"

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from retune.quantities import counted, number, told_apart
 from retune.reporting.answer import verdict_of
 from retune.reporting.bars import Bar, draw_bars
 from retune.reporting.evaluation_rows import interval
@@ -21,7 +22,6 @@ from retune.reporting.figure_style import (
     minus,
     short,
 )
-from retune.reporting.quantities import counted, number, told_apart
 from retune.reporting.run_results import RunResults, bits_per_byte_of_test
 
 # More points than this only blacken a figure and swell its file.

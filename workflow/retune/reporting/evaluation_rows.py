@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from retune.reporting.quantities import number, relative_change
+from retune.quantities import number, relative_change
 
 Row = tuple[str, ...]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
+from retune.quantities import counted, duration, parameters, percent
 from retune.reporting.public_paths import public_settings
-from retune.reporting.quantities import counted, duration, parameters, percent
 from retune.reporting.run_results import RunResults
 from retune.settings import (
     SPLITS,

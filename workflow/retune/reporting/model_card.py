@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from retune.quantities import parameters
 from retune.reporting.escaping import to_html, to_markdown
 from retune.reporting.evaluation_rows import HEADER, Row, evaluation_rows, floor_rows
 from retune.reporting.fact_rows import (
@@ -18,7 +19,6 @@ from retune.reporting.fact_rows import (
     training_rows,
 )
 from retune.reporting.provenance_rows import machine_rows, provenance_rows
-from retune.reporting.quantities import parameters
 from retune.reporting.run_results import RunResults
 from retune.reporting.tables import FLOOR_HEADER, SPLIT_HEADER
 from retune.training.provenance import Provenance

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from retune.quantities import counted, duration, parameters
 from retune.reporting.answer import find_answer
 from retune.reporting.escaping import visible
 from retune.reporting.fact_rows import (
@@ -20,7 +21,6 @@ from retune.reporting.fact_rows import (
     title_of_dataset,
 )
 from retune.reporting.figure_style import Drawing, minus, render_narrow, render_wide
-from retune.reporting.quantities import counted, duration, parameters
 from retune.reporting.run_results import RunResults
 from retune.reporting.tables import tables_of
 from retune.training.provenance import Provenance

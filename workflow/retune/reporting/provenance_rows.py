@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from retune.quantities import counted
 from retune.reporting.evaluation_rows import Row
 from retune.reporting.fact_rows import title_of_base
 from retune.reporting.public_paths import public_name
-from retune.reporting.quantities import counted
 from retune.reporting.run_results import RunResults
 from retune.training.provenance import Provenance
 

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from retune.quantities import counted
 from retune.reporting.figure_style import (
     INK,
     TUNED,
@@ -12,7 +13,6 @@ from retune.reporting.figure_style import (
     label_ends,
     short,
 )
-from retune.reporting.quantities import counted
 from retune.reporting.run_results import RunResults
 
 # Share of the steps that the smoothed training loss is a mean of.

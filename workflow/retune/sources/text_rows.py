@@ -4,7 +4,7 @@ import csv
 import sys
 from collections.abc import Iterator
 
-from retune.counting import counted
+from retune.quantities import counted
 from retune.settings import DatasetSettings
 from retune.sources.columns import check_columns
 from retune.sources.rows import Row, SourceFile

@@ -12,8 +12,8 @@ import math
 
 import polars as pl
 
-from retune.counting import counted
 from retune.errors import RetuneError
+from retune.quantities import counted
 
 # With fewer groups than this they are always counted off.
 FEW_GROUPS = 128

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers, and numbers of things, as people read them."""
 
 
 def number(value: float | None) -> str:
