@@ -178,18 +178,25 @@ def run_here(tmp_path):
     tiny_facts().write(base)
     write_manifest(base)
 
-    def run_it(blocks):
+    def run_it(blocks, **hardware):
         numbers = {"sequence_length": 128, "splits": {"train": {"blocks": blocks}}}
         write_sealed(tmp_path / "tokens.json", numbers)
         return run(
             ConfigureSettings(),
-            HardwareSettings(),
+            HardwareSettings(**hardware),
             base,
             tmp_path / "tokens.json",
             tmp_path / "plan",
         )
 
     return run_it
+
+
+def test_one_rank_is_not_told_as_ranks(run_here, tmp_path):
+    assert "on 1 CPU rank: batch" in run_here(160, gpus_per_node=1)
+    (plan,) = (tmp_path / "plan").glob("*.md")
+    assert " on 1 x 1 rank, cpu." in plan.read_text()
+    assert "M parameters" not in plan.read_text()
 
 
 def test_run_writes_config_plan_and_reasons(run_here, tmp_path):

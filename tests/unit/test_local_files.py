@@ -144,7 +144,7 @@ def test_a_folder_gives_all_its_texts_in_order_but_hidden_ones(folder):
         (folder / "texts" / name).write_bytes(content)
     done, texts = download_texts("texts")
     assert texts == ["one", "two", "one\ntwo\n", "one", "two"]
-    assert done.endswith("MB of parquet; 1 .txt file, one document each")
+    assert done.endswith("kB of parquet; 1 .txt file, one document each")
 
 
 def test_what_a_folder_holds_beside_texts_is_told(folder, caplog):
@@ -273,7 +273,7 @@ def test_without_txt_files_nothing_is_said_of_them(folder):
     (folder / "x.jsonl").write_bytes(CONTENTS[".jsonl"])
     done, _ = download_texts("x.jsonl")
     assert done.startswith("train 2 documents, ")
-    assert done.endswith("MB of parquet")
+    assert done.endswith("kB of parquet")
 
 
 def test_lines_of_txt_on_the_hub_are_documents_and_no_setting_makes_them_others():

@@ -166,7 +166,7 @@ def test_text_for_another_tokenizer_stops_the_run(tmp_path, clean, english):
 def test_a_few_lost_characters_are_told_everywhere(tmp_path, clean, english, caplog):
     write_texts(clean, train=[*ENGLISH, "a☃"], validation=ENGLISH, test=ENGLISH)
     line, _ = tokenize(tmp_path, clean, english)
-    assert line.endswith("; 1 characters lost")
+    assert line.endswith("; 1 character lost")
     metrics = read_json(tmp_path / "metrics.json")["splits"]
     assert [metrics[split]["lost_characters"] for split in metrics] == [1, 0, 0]
     assert "cannot represent 1 of train's 389 characters (0.26 %): '☃' (1)" in (

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from retune.artifacts.model_facts import ModelFacts
 from retune.publishing import write_sealed
+from retune.quantities import counted
 from retune.scoring.document_scores import (
     NOT_READ,
     SPLITS,
@@ -59,6 +60,5 @@ def run(
     write_scores(documents, scores)
     write_sealed(metrics, {"protocol": asdict(protocol), **sums}, [documents])
     test = sums["test"]
-    return (
-        f"bits per byte {test['bits_per_byte']:.2f} on {test['documents']:,} documents"
-    )
+    documents_scored = counted(test["documents"], "document")
+    return f"bits per byte {test['bits_per_byte']:.2f} on {documents_scored}"

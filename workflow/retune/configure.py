@@ -22,6 +22,7 @@ from retune.model_states import (
     planned_states_bytes,
 )
 from retune.publishing import write_json, write_sealed, write_text
+from retune.quantities import counted, parameters
 from retune.settings import (
     ConfigureSettings,
     HardwareSettings,
@@ -424,8 +425,8 @@ def describe(facts: dict[str, Any], decisions: list[Decision]) -> str:
     warnings = "".join(f"**{warning}**\n\n" for warning in facts["warnings"])
     return (
         "# Plan\n\n"
-        f"{facts['num_parameters'] / 1e6:,.1f} M parameters on {hardware['nodes']} x"
-        f" {hardware['gpus_per_node']} ranks, {device}."
+        f"{parameters(facts['num_parameters'])} on {hardware['nodes']} x"
+        f" {counted(hardware['gpus_per_node'], 'rank')}, {device}."
         f" Each optimizer step sees {facts['tokens_per_step']:,} tokens"
         f" ({facts['global_batch_size']} sequences of {facts['sequence_length']});"
         f" an epoch is {facts['train_blocks'] / facts['global_batch_size']:,.1f} steps."
@@ -440,10 +441,11 @@ def describe(facts: dict[str, Any], decisions: list[Decision]) -> str:
 def summarize(values: dict[str, Any], hardware: Hardware) -> str:
     """Return the plan in one line."""
     stages = values["pipeline_stages"]
+    device = "GPU" if hardware.accelerator == "cuda" else "CPU"
+    ranks = counted(hardware.world_size, f"{device} rank")
     return (
         (f"pipeline of {stages} stages, " if stages > 1 else "")
-        + f"ZeRO-{values['zero_stage']}, {values['precision']} on {hardware.world_size}"
-        f" {'GPU' if hardware.accelerator == 'cuda' else 'CPU'} ranks: batch"
+        + f"ZeRO-{values['zero_stage']}, {values['precision']} on {ranks}: batch"
         f" {values['global_batch_size']} = {values['micro_batch_size']} x"
         f" {values['gradient_accumulation_steps']} x {hardware.world_size // stages}"
     )

@@ -21,6 +21,7 @@ from retune.publishing import (
     write_json,
     write_manifest,
 )
+from retune.quantities import counted, size
 from retune.settings import ConsolidateSettings
 from retune.training.adapters import merge_adapters
 from retune.training.checkpoint_files import WEIGHTS
@@ -99,7 +100,7 @@ def publish(
     num_bytes = sum(map(size_of, facts.values()))
     rounding = describe_rounding(base_weights, live, facts)
     return (
-        f"{len(facts)} tensors, {num_bytes / 1e6:,.1f} MB, all equal to the live"
+        f"{counted(len(facts), 'tensor')}, {size(num_bytes)}, all equal to the live"
         f" weights{rounding}{', adapters merged' if lora else ''}"
     )
 

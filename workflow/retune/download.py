@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from retune.errors import RetuneError
 from retune.publishing import published_folder, sha256, write_manifest
-from retune.quantities import counted
+from retune.quantities import counted, size
 from retune.settings import SPLITS, DatasetSettings, Split
 from retune.sources.local_files import find_files, read_file
 from retune.sources.rows import Row
@@ -66,8 +66,8 @@ def describe_splits(folder: Path) -> str:
     rows = [pq.read_metadata(file).num_rows for file in files]
     counts = [f"{file.stem} {n:,}" for file, n in zip(files, rows, strict=True)]
     noun = "document" if sum(rows) == 1 else "documents"
-    size = sum(file.stat().st_size for file in files)
-    return f"{', '.join(counts)} {noun}, {size / 1e6:.2f} MB of parquet"
+    num_bytes = sum(file.stat().st_size for file in files)
+    return f"{', '.join(counts)} {noun}, {size(num_bytes)} of parquet"
 
 
 def describe_files(settings: DatasetSettings) -> list[str]:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.publishing import write_json, write_sealed
+from retune.quantities import change_line
 from retune.scoring.bootstrap import bits_per_byte_change, win_rate
 from retune.scoring.document_scores import (
     NOT_READ,
@@ -131,12 +132,11 @@ def run(
         {"protocol": asdict(protocol), "validation": validation, "test": test},
         [documents, samples],
     )
-    return (
-        f"bits per byte {test['base']['bits_per_byte']:.2f} ->"
-        f" {test['tuned']['bits_per_byte']:.2f} ({test['bits_per_byte_change']:+.2f},"
-        f" 95 % {test['bits_per_byte_change_low']:+.2f}"
-        f" to {test['bits_per_byte_change_high']:+.2f})"
+    change = change_line(
+        *(test[model]["bits_per_byte"] for model in ("base", "tuned")),
+        *(test[f"bits_per_byte_change_{end}"] for end in ("low", "high")),
     )
+    return f"bits per byte {change}"
 
 
 def check_same_documents(

@@ -27,6 +27,7 @@ from retune.models.packing_check import problems_of_packing
 from retune.models.safetensors_headers import read_headers
 from retune.models.skeleton import build_skeleton
 from retune.publishing import file_entries, published_folder, read_json, write_manifest
+from retune.quantities import parameters, size
 from retune.settings import ModelSettings
 from retune.sources.hub import Repository, bring, list_files
 from retune.sources.model_facts import find_model_facts
@@ -77,9 +78,9 @@ def run(settings: ModelSettings, base: Path) -> str:
         facts = find_model_facts(stage, settings.split_special_tokens)
         facts.write(stage)
         write_manifest(stage, **origin)
-        size = sum(path.stat().st_size for path in stage.glob("*.safetensors"))
-    title, millions = title_of(settings)[1], facts.num_parameters / 1e6
-    return f"{title}: {millions:,.1f} M parameters, {size / 1e6:,.0f} MB"
+        num_bytes = sum(path.stat().st_size for path in stage.glob("*.safetensors"))
+    title, count = title_of(settings)[1], parameters(facts.num_parameters)
+    return f"{title}: {count}, {size(num_bytes)}"
 
 
 def origin_of(settings: ModelSettings, folder: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from retune.publishing import (
     write_sealed,
     write_text,
 )
+from retune.quantities import counted
 from retune.settings import FinetuneSettings
 from retune.starter import starter
 from retune.training import launch, nodes, slurm
@@ -139,7 +140,7 @@ def run(
         remove_run(run_state)
         remove_swap_files(config, run_state.name)
     return (
-        f"{summary['steps']} steps, validation loss"
+        f"{counted(summary['steps'], 'step')}, validation loss"
         f" {records[0]['validation_loss']:.3f} -> {summary['validation_loss']:.3f},"
         f" {summary['tokens_per_second']:,.0f} tokens/s"
         + (f", MFU {summary['mfu']:.0%}" if summary["mfu"] else "")
@@ -161,7 +162,8 @@ def verify_inputs(base: Path, tokens: Path, plan: Path) -> dict[str, Any]:
 def describe_resume(started: dict[str, Any], facts: dict[str, Any]) -> str:
     """Return where the run was resumed and, if it was another number, on what ranks."""
     saved_on, now = started["saved_on"], facts["world_size"]
-    ranks = "" if saved_on == now else f", saved on {saved_on} ranks, now on {now}"
+    moved = f", saved on {counted(saved_on, 'rank')}, now on {now}"
+    ranks = "" if saved_on == now else moved
     return f" (resumed at step {started['step']}{ranks})"
 
 

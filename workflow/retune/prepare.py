@@ -11,6 +11,7 @@ import polars as pl
 
 from retune.errors import RetuneError
 from retune.publishing import published_folder, write_manifest, write_sealed
+from retune.quantities import counted
 from retune.settings import HELD_OUT, SPLITS, PrepareSettings
 from retune.text.document_checks import (
     check_clean,
@@ -91,9 +92,10 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
     write_sealed(metrics, figures)
     counts = figures["documents"]
     return (
-        f"{len(documents):,} documents: "
+        f"{counted(len(documents), 'document')}: "
         + ", ".join(f"{counts[name]:,} {name}" for name in SPLITS)
-        + f"; {len(rejected):,} rejected, {figures['duplicates_removed']:,} duplicates"
+        + f"; {len(rejected):,} rejected, "
+        + counted(figures["duplicates_removed"], "duplicate")
         + describe_lost_train(in_others)
         + f", {sum(overlapping.values()):,} overlapping with train"
     )

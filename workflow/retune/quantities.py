@@ -19,6 +19,25 @@ def told_apart(first: float, second: float) -> tuple[str, str]:
     return f"{first:.{decimals}f}", f"{second:.{decimals}f}"
 
 
+def change_line(before: float, after: float, low: float, high: float) -> str:
+    """Return such as `3.38 -> 2.30 (-1.08, 95 % -1.11 to -1.05)`.
+
+    Args:
+        before: What was measured first.
+        after: And then.
+        low: Lower end of the change's interval.
+        high: Upper end.
+    """
+    if before == after:
+        return f"{before:.2f}, unchanged"
+    first, second = told_apart(before, after)
+    decimals = len(second.partition(".")[2])
+    change, low_end, high_end = (
+        f"{value:+.{decimals}f}" for value in (after - before, low, high)
+    )
+    return f"{first} -> {second} ({change}, 95 % {low_end} to {high_end})"
+
+
 def percent(share: float) -> str:
     """Return such as `12.5 %`; what would round to nothing is `< 0.1 %`."""
     if 0 < share < 0.0005:
@@ -53,3 +72,12 @@ def parameters(count: int) -> str:
     if count < 100_000:
         return f"{count:,} parameters"
     return f"{count / 1e6:,.1f} M parameters"
+
+
+def size(num_bytes: int) -> str:
+    """Return such as `3.1 kB`, `0.61 MB`, `10.5 MB` or `13.5 GB`."""
+    if num_bytes < 100_000:
+        return f"{num_bytes / 1e3:.1f} kB"
+    if num_bytes < 1e9:
+        return f"{num_bytes / 1e6:.{1 if num_bytes >= 1e6 else 2}f} MB"
+    return f"{num_bytes / 1e9:,.1f} GB"

@@ -76,12 +76,14 @@ CODE: dict[str, tuple[str, ...]] = {
         "tokens/tokenizer",
         "tokens/lengths",
         "tokens/text_batches",
+        "quantities",
         "publishing",
     ),
     "configure": (
         "configure",
         "model_states",
         "artifacts/model_facts",
+        "quantities",
         "publishing",
     ),
     "finetune": (
@@ -118,6 +120,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "models/skeleton",
         "models/finite",
         "models/packing_check",
+        "quantities",
         "publishing",
     ),
     "consolidate": (
@@ -135,6 +138,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "models/safetensors_headers",
         "models/skeleton",
         "models/finite",
+        "quantities",
         "publishing",
     ),
     "baseline": (
@@ -149,6 +153,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "tokens/tokenizer",
         "tokens/lengths",
         "tokens/text_batches",
+        "quantities",
         "publishing",
     ),
     "evaluate": (
@@ -166,6 +171,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "tokens/lengths",
         "tokens/text_batches",
         "scoring/prompts",
+        "quantities",
         "publishing",
     ),
     "report": (

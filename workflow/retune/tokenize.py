@@ -20,6 +20,7 @@ from retune.publishing import (
     write_manifest,
     write_sealed,
 )
+from retune.quantities import counted
 from retune.settings import SPLITS, TokenizeSettings
 from retune.tokens.lengths import resolve_length
 from retune.tokens.text_batches import batches_of
@@ -126,9 +127,10 @@ def run(
     train = splits["train"]
     lost = sum(count.lost.total() for count in counts.values())
     return (
-        f"{train['tokens']:,} training tokens of {train['bytes_per_token']:.2f} bytes:"
-        f" {train['blocks']:,} blocks of {length}"
-        + (f"; {lost:,} characters lost" if lost else "")
+        f"{counted(train['tokens'], 'training token')} of"
+        f" {train['bytes_per_token']:.2f} bytes:"
+        f" {counted(train['blocks'], 'block')} of {length}"
+        + (f"; {counted(lost, 'character')} lost" if lost else "")
     )
 
 

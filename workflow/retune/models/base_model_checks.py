@@ -151,7 +151,7 @@ def problems_of_values(
     not_finite = []
     groups = list(groups)
     total = sum(tensors[name].num_bytes for group in groups for name in group.stored)
-    with progress_bar("fetch", total, "bytes") as bar:
+    with progress_bar("fetch", total, "B", unit_scale=True) as bar:
         for group in groups:
             by_weight.setdefault(group.weights[0], []).append(group.stored[0])
             for name in group.stored:

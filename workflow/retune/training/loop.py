@@ -13,6 +13,7 @@ import torch
 
 from retune.errors import RetuneError
 from retune.publishing import read_json
+from retune.quantities import counted
 from retune.settings import FinetuneSettings
 from retune.training.batches import ShareOfData, StepData
 from retune.training.checkpoint_files import check_disk, checkpoint_bytes
@@ -233,7 +234,7 @@ def tell_skipped(
     )
     if skipped > settings.max_skipped_steps:
         raise RetuneError(
-            f"loss or gradients were not finite in {skipped} steps"
+            f"loss or gradients were not finite in {counted(skipped, 'step')}"
             f" (finetune.max_skipped_steps: {settings.max_skipped_steps}), lately in"
             f" {where}: lower finetune.learning_rate, or look at those documents"
         )
