@@ -35,7 +35,7 @@ def as_nobody(folder):
 
 
 def problem():
-    return writing_problem(OUTPUTS, ["logs/data.log"], [".snakemake", "state"])
+    return writing_problem(OUTPUTS, ["logs/data.log"], ["state"], [".snakemake"])
 
 
 def test_what_is_there_and_what_is_not_may_be_writable(as_nobody):
@@ -51,6 +51,15 @@ def test_a_mode_that_forbids_writing_is_told(folder, as_nobody, name):
     )
     Path(name).chmod(0o755)
     assert problem() is None
+
+
+def test_what_other_runs_have_left_need_not_be_writable(folder, as_nobody):
+    Path("state/old").mkdir(parents=True)
+    Path("state/old").chmod(0o555)
+    assert problem() is None
+    Path("state").chmod(0o555)
+    assert problem().startswith("state cannot be written: its mode is dr-xr-xr-x")
+    Path("state").chmod(0o755)
 
 
 def test_the_folder_of_the_run_is_called_by_its_whole_name(folder, as_nobody):
@@ -96,7 +105,7 @@ def test_a_file_where_a_folder_is_needed_is_told(folder):
 def test_a_read_only_file_system_is_told(folder):
     look = (
         "from retune_start.folders import writing_problem;"
-        "print(writing_problem(['models/base'], [], []))"
+        "print(writing_problem(['models/base'], [], [], []))"
     )
     script = (
         "mount --bind models models && mount -o remount,bind,ro models"

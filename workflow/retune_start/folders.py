@@ -8,17 +8,21 @@ from pathlib import Path
 
 
 def writing_problem(
-    outputs: Iterable[str], logs: Iterable[str], folders: Iterable[str]
+    outputs: Iterable[str],
+    logs: Iterable[str],
+    folders: Iterable[str],
+    trees: Iterable[str],
 ) -> str | None:
     """Return what cannot be written and why, None if all of it can.
 
     Args:
         outputs: Files and folders that are replaced as a whole.
         logs: Files that are written where they are.
-        folders: In which, and in whose own folders, files come and go.
+        folders: In which folders come and go; those of other runs are left alone.
+        trees: In which, and in whose own folders, files come and go.
     """
     places: dict[str, list[str]] = {}
-    for place, is_folder in sorted(set(places_to_write(outputs, logs, folders))):
+    for place, is_folder in sorted(set(places_to_write(outputs, logs, folders, trees))):
         if reason := why_not_writable(place, is_folder):
             name = str(Path.cwd()) if place == Path() else str(place)
             places.setdefault(reason, []).append(name)
@@ -30,7 +34,10 @@ def writing_problem(
 
 
 def places_to_write(
-    outputs: Iterable[str], logs: Iterable[str], folders: Iterable[str]
+    outputs: Iterable[str],
+    logs: Iterable[str],
+    folders: Iterable[str],
+    trees: Iterable[str],
 ) -> Iterator[tuple[Path, bool]]:
     """Yield what is there and has to be writable, and whether it must be a folder."""
     for output in map(Path, outputs):
@@ -40,6 +47,8 @@ def places_to_write(
     for log in map(Path, logs):
         yield (log, False) if os.path.lexists(log) else (nearest(log.parent), True)
     for folder in map(Path, folders):
+        yield nearest(folder), True
+    for folder in map(Path, trees):
         yield nearest(folder), True
         if folder.is_dir() and os.access(folder, os.R_OK, effective_ids=True):
             yield from ((entry, True) for entry in folder.iterdir() if entry.is_dir())

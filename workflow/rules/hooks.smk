@@ -48,9 +48,8 @@ def check_folders():
     logs = [path for job in jobs for path in job.log]
     logs += [job.benchmark for job in jobs if job.benchmark]
     folders = ["state"] if "finetune" in steps_of(jobs) else []
-    if RECORDER and not RECORDER.problem:
-        folders.append(".dvc/tmp")
-    if problem := writing_problem(outputs, logs, folders):
+    trees = [".dvc/tmp"] if RECORDER and not RECORDER.problem else []
+    if problem := writing_problem(outputs, logs, folders, trees):
         stop(problem)
 
 

@@ -19,7 +19,9 @@ def stop(problem):
 
 
 # Snakemake's own folder; the others are looked at when it is known what will run.
-if workflow.is_main_process and (problem := writing_problem([], [], [".snakemake"])):
+if workflow.is_main_process and (
+    problem := writing_problem([], [], [], [".snakemake"])
+):
     stop(problem)
 
 # A workflow that uses this one as a module may bring settings of its own.
