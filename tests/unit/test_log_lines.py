@@ -1,6 +1,7 @@
 """A log shows a warning once, and every error."""
 
 import io
+import json
 import subprocess
 import sys
 
@@ -82,6 +83,25 @@ def test_lines_that_differ_are_all_shown(lines, stream, text):
     for number in (3, 4):
         lines.add(text.format(number), "rank 0")
     assert len(stream.getvalue().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": {"x": 1}, "b": {"x": 1}}, [[1, 2], [1, 2]], {"a": [1], "b": [1]}]
+)
+def test_a_block_stays_whole_each_time_it_is_printed(lines, stream, value):
+    block = json.dumps(value, indent=2)
+    for line in 2 * block.splitlines():
+        lines.add(line)
+    lines.finish()
+    assert stream.getvalue() == f"{block}\n{block}\n"
+
+
+def test_a_block_under_a_repeated_warning_lacks_no_line(lines, stream):
+    block = ["settings:", "  x: 1", "  x: 1"]
+    for line in (DEPRECATED, SOURCE, DEPRECATED, SOURCE, *block):
+        lines.add(line, "rank 0")
+    shown = [line.removeprefix("rank 0 | ") for line in stream.getvalue().splitlines()]
+    assert shown == [DEPRECATED, SOURCE, *block]
 
 
 TRACEBACK = """\

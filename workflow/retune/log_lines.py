@@ -1,6 +1,7 @@
 """A step's log: what several ranks or a library print again and again is shown once.
 
-How often a line was repeated is said at the end. Errors are always shown: what follows
+How often a line was repeated is said at the end. Indented lines and lone brackets are
+always shown: without them a block would say something else. So are errors: what follows
 the first line of one, up to the next record of the log, passes as it is.
 """
 
@@ -24,6 +25,8 @@ RECORD_STARTS_WITHIN = 30
 # /path/of/module.py:83: FutureWarning: text
 PYTHON_WARNING = re.compile(r"\S.*:\d+: \w*Warning: ")
 WARNING = re.compile(r"\bWARNING\b|\[W\d{4} |^W\d{4} |Warning: ")
+# A line that means something only among its neighbours: indented, or a lone bracket.
+IN_BLOCK = re.compile(r"\s|\W+$")
 RANK = re.compile(r"\brank ?\d+\b( \|)?")
 ERROR = re.compile(
     r"\bERROR\b|\bCRITICAL\b|^error: |^Traceback |^Fatal Python error|(^|\[)E\d{4} "
@@ -121,6 +124,8 @@ class LogLines(io.TextIOBase):
         if line.startswith("  ") and origin in self._warned:
             return self._warned.pop(origin)
         self._warned.pop(origin, None)
+        if IN_BLOCK.match(line):
+            return True
         if not is_warning and LIKE_AN_ERROR.search(line):
             return True
         key = RANK.sub("", TIME.sub("", line)).strip()
