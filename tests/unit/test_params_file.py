@@ -4,6 +4,7 @@ import pytest
 
 from retune.errors import RetuneError
 from retune.params_file import check_params_files, name_settings, read_params_file
+from retune.text.encodings import UTF_16
 
 
 @pytest.fixture
@@ -226,9 +227,9 @@ def test_an_empty_file_is_told_what_will_do(write, refused):
 
 
 def test_utf_16_is_called_that(write, refused):
-    assert refused("dataset: a\n".encode("utf-16")) == (
-        "params.yaml: is UTF-16; save it as UTF-8"
-    )
+    for mark, encoding in zip(UTF_16, ("utf-16-le", "utf-16-be"), strict=True):
+        content = mark + "dataset: a\n".encode(encoding)
+        assert refused(content) == "params.yaml: is UTF-16; save it as UTF-8"
     assert read_params_file(write("dataset: a\n".encode("utf-8-sig")))
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from retune.errors import RetuneError
+from retune.text.encodings import UTF_16
 from retune.yaml_problems import Place, Problem, explain_yaml_error
 
-ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 SHORTEST = "two lines will do:\n    dataset: builtin\n    model: builtin"
 
 
@@ -114,8 +114,8 @@ def read_text(path: Path, name: str) -> str:
         raise
     except OSError as error:
         raise RetuneError(f"{name}: {error.strerror}") from None
-    if encoding := ENCODINGS.get(content[:2]):
-        raise RetuneError(f"{name}: is {encoding}; save it as UTF-8")
+    if content.startswith(UTF_16):
+        raise RetuneError(f"{name}: is UTF-16; save it as UTF-8")
     try:
         return content.decode()
     except UnicodeDecodeError as error:

@@ -31,6 +31,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "sources/conversations",
         "sources/hub_client",
         "quantities",
+        "text/encodings",
         "publishing",
     ),
     "fetch": (

@@ -6,9 +6,8 @@ from typing import TextIO
 
 from retune.sources.compressed import opener
 from retune.sources.rows import SourceFile
+from retune.text.encodings import UTF_16
 
-# How a file begins that some editors and spreadsheets write.
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 MOST_CHARACTERS = 2**30  # of one text: what a column of Arrow holds, and some room
 
 
