@@ -7,6 +7,7 @@ themselves, `snakemake -n train` and `dvc status --json`, are the real ones.
 import json
 import multiprocessing
 import os
+import runpy
 import sys
 import tempfile
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import Any
 from planned_steps import read_reasons
 from retune.manual import ROOT
 from retune.stages import read_stages, with_what_follows
-from retune_dvc.resolve import RESOLVE_STAGE
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["snakemake.cli", "dvc.cli", "dvc.commands.status"])
@@ -30,16 +30,14 @@ def planned(folder: Path, environment: dict[str, str], *options: str) -> set[str
 def stale(folder: Path, environment: dict[str, str]) -> set[str]:
     """Return the steps that DVC finds stale, and what follows them.
 
-    What settings, code and files of the user's make stale it knows once its stage
-    `resolve` has run, as it does first in each `dvc repro`.
+    What settings, code and files of the user's make stale it knows once the command of
+    its stage `resolve` has run, as it does first in each `dvc repro`.
     """
     stages = read_stages(folder / "dvc.yaml")
-    status = read_status(folder)
-    if RESOLVE_STAGE in status:
-        command("dvc", folder, environment, "repro", "--quiet", RESOLVE_STAGE)
-        status = read_status(folder)
-    # Its stage `resolve` is another file's; the user's files are looked at each time.
-    return set(with_what_follows(status.keys() & stages.keys(), stages))
+    command("retune_dvc", folder, environment, "resolve")
+    # The stage `resolve` is another file's; the user's files are looked at each time.
+    status = read_status(folder).keys() & stages.keys()
+    return set(with_what_follows(status, stages))
 
 
 def read_status(folder: Path) -> dict[str, Any]:
@@ -78,10 +76,14 @@ def run(
     sys.argv = [tool, *words]
     # As for the real command: the library comes from the folder, installed or not.
     sys.path.sort(key=is_ours)
-    for name in [n for n in sys.modules if n.split(".")[0] == "retune"]:
+    ours = "retune", "retune_dvc"
+    for name in [n for n in sys.modules if n.split(".")[0] in ours]:
         del sys.modules[name]
     if tool == "snakemake":
         from snakemake.cli import main
+    elif tool == "retune_dvc":
+        sys.path.insert(0, str(folder / "workflow"))
+        runpy.run_module("retune_dvc", run_name="__main__")
     else:
         from dvc.cli import main
     sys.exit(main(list(words)))

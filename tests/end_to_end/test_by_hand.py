@@ -17,7 +17,8 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_examples_run_one_after_the_other(tmp_path):
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(SMALL | {"dataset": "a.txt"}))
+    dataset = {"files": "a.txt", "source": "local", "txt_documents": "line"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(SMALL | {"dataset": dataset}))
     texts = [f"{text}, number {i} of them" for i, text in enumerate(make_texts(300))]
     (tmp_path / "a.txt").write_text("\n".join(texts))
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow")}

@@ -16,7 +16,6 @@ from retune.manual import ROOT
 from retune.settings import Params
 from retune.stages import read_stages
 from retune.steps import CODE
-from versioned_run import edit
 
 AFTER_CONFIGURE = {"finetune", "consolidate", "evaluate", "report"}
 AFTER_TOKENIZE = {"configure", *AFTER_CONFIGURE}
@@ -62,7 +61,6 @@ def reruns_of(leaf: str) -> set[str]:
 def settings_of(source: str) -> dict[str, Any]:
     """Return params.yaml for one kind of source."""
     sections = {section: {} for section in Params.model_fields}
-    sections["hardware"] = {"accelerator": "cpu"}  # DVC wants to see it
     return {**sections, "finetune": {"learning_rate": 1e-4}, **SOURCES[source]}
 
 
@@ -120,19 +118,17 @@ class Finished:
         for name in ("a-model", "another/name"):
             (self.folder / name).mkdir(parents=True)
             (self.folder / name / "config.json").write_text("{}\n")
-        if values["dataset"]["source"] == "local":
-            edit(self.folder / "dvc.yaml", self.add_files)
         self.write(values)
         workspace.looks_finished()
         self.run("git", "init", "--quiet")
+        self.run(sys.executable, "-m", "retune_dvc", "resolve")
         self.run(sys.executable, "-m", "dvc", "commit", "--force")
 
-    def add_files(self, stages):
-        stages["download"]["deps"].append("a.jsonl")
-        stages["fetch"]["deps"].append("a-model/config.json")
-
     def run(self, *command):
-        subprocess.run(command, cwd=self.folder, check=True, capture_output=True)
+        environment = {**os.environ, "PYTHONPATH": str(self.folder / "workflow")}
+        subprocess.run(
+            command, cwd=self.folder, env=environment, check=True, capture_output=True
+        )
 
     def write(self, values, **options):
         text = yaml.safe_dump(values, sort_keys=False, **options)
@@ -146,7 +142,9 @@ class Finished:
 
     def reruns(self):
         """Return what Snakemake would run, and what DVC finds stale."""
-        return planned(self.folder, self.environment), stale(self.folder)
+        return planned(self.folder, self.environment), stale(
+            self.folder, self.environment
+        )
 
     def reset(self):
         self.write(self._values)

@@ -4,7 +4,7 @@ import pytest
 
 from retune.manual import ROOT
 from retune.stages import read_stages, with_what_comes_before, with_what_follows
-from retune.steps import CODE
+from retune.steps import CODE, code_files
 
 STAGES = read_stages(ROOT / "dvc.yaml")
 
@@ -26,7 +26,7 @@ def rules(finished):
 @pytest.mark.parametrize("step", CODE)
 def test_a_stage_reads_and_writes_what_its_rule_does(rules, step):
     inputs, outputs = rules[step]
-    code = {f"workflow/retune/{module}.py" for module in CODE[step]}
+    code = {f"workflow/retune/{file}" for file in code_files(step)}
     assert {*STAGES[step].deps, *code} == inputs
     folders = {out for out in STAGES[step].outs if out not in outputs}
     assert set(STAGES[step].outs) - folders <= outputs
