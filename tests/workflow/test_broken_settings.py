@@ -53,6 +53,13 @@ def test_a_key_twice_in_a_configfile_is_told(workspace):
     ]
 
 
+def test_a_file_of_the_users_that_cannot_be_read_is_told(workspace):
+    (workspace.folder / "a.txt").symlink_to("/proc/self/mem")
+    (workspace.folder / "params.yaml").write_text("dataset: a.txt\nmodel: builtin\n")
+    told = ["a.txt cannot be read: Input/output error"]
+    assert said(workspace.snakemake("--dry-run")) == told
+
+
 def test_a_target_that_is_taken_for_a_configfile_is_told(workspace):
     result = workspace.snakemake("--dry-run", "--configfile", "params.yaml", "train")
     assert said(result) == [
@@ -66,7 +73,7 @@ def test_another_configfile_goes_before_params_and_may_stand_alone(workspace):
     other.write_text("finetune: {epochs: -1}\n")
     told = "finetune.epochs: -1 should be greater than 0"
     result = workspace.snakemake("--dry-run", "--configfile", "other.yaml")
-    assert told in result.stderr
+    assert f"params.yaml with other.yaml: 1 problem\n  {told}" in result.stderr
     own.rename(other)
     result = workspace.snakemake("--dry-run", "--configfile", "other.yaml")
     assert result.returncode == 0, result.stderr
