@@ -32,7 +32,8 @@ def named(workspace):
         (workspace.folder / name).write_text(lines(f"the text of {name}"))
     model = workspace.folder / "my {model} [1]"
     model.mkdir()
-    (model / "config.json").write_text("{}\n")
+    for file in ("config.json", "model.safetensors"):
+        (model / file).write_text("{}\n")
     edit(
         workspace,
         dataset={

@@ -117,7 +117,8 @@ class Finished:
             (self.folder / name).write_text('{"text": "one document"}\n')
         for name in ("a-model", "another/name"):
             (self.folder / name).mkdir(parents=True)
-            (self.folder / name / "config.json").write_text("{}\n")
+            for file in ("config.json", "model.safetensors"):
+                (self.folder / name / file).write_text("{}\n")
         self.write(values)
         workspace.looks_finished()
         self.run("git", "init", "--quiet")
