@@ -62,7 +62,7 @@ def saved_step(state):
 
 @pytest.mark.parametrize(
     "command",
-    [("snakemake", "--cores", "1", "finetune"), ("dvc", "repro", "-s", "finetune")],
+    [("snakemake", "--cores", "1", "finetune"), ("dvc", "repro", "finetune")],
     ids=["snakemake", "dvc"],
 )
 def test_a_training_saves_and_the_next_run_goes_on_from_there(training, command):

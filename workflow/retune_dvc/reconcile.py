@@ -134,10 +134,12 @@ def compare(look: Look) -> None:
     ]
     save_results([name for name in clean if name in moved])
     if changed_by_others:
-        mark_stale(changed_by_others, look.workflow)
-    # What was not clean may have been marked stale; nothing of its own need have moved.
-    doubted = {name for name, memory in memories.items() if not memory.clean}
-    adopt([name for name in clean if name in moved | doubted], clean, look)
+        forget(changed_by_others, look)
+    # What was marked stale Snakemake does not know; nothing of its own need have moved.
+    unknown = [
+        n for n in clean if fingerprint_files(stages[n].outs) != memories[n].made
+    ]
+    adopt([name for name in clean if name in {*moved, *unknown}], clean, look)
     keep(look, clean)
     if not runs_steps or len(clean) == len(stages):
         return
@@ -179,7 +181,14 @@ def adopt(names: list[str], up_to_date: list[str], look: Look) -> None:
         if name not in up_to_date and any(stage.reads(stages[n]) for n in timed)
     ]
     if readers:
-        mark_stale(readers, look.workflow)
+        forget(readers, look)
+
+
+def forget(names: list[str], look: Look) -> None:
+    """Make Snakemake forget how it made these steps' outputs."""
+    mark_stale(names, look.workflow)
+    for name in names:
+        look.memories[name].made = ""
 
 
 def keep(look: Look, clean: list[str], to_ask: Iterable[str] = ()) -> None:
