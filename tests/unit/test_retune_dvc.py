@@ -63,7 +63,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def look():
-    return Look(SETTINGS, STAGES, resolve(SETTINGS, NO_FILES), workflow(), {})
+    return Look(STAGES, resolve(SETTINGS, NO_FILES), workflow(), {})
 
 
 JANUARY, MARCH, MAY = (s * 10**9 for s in (1_767_225_600, 1_772_323_200, 1_777_593_600))

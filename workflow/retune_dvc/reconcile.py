@@ -52,7 +52,6 @@ class Look:
     """What was found when a run began; the `Recorder` goes on with it.
 
     Attributes:
-        used: The settings of this run.
         stages: From dvc.yaml, in the order of the run.
         resolved: What the stages of DVC go by in this run.
         workflow: The steps as rules.
@@ -61,7 +60,6 @@ class Look:
         messages: What the user should know.
     """
 
-    used: Params
     stages: dict[str, Stage]
     resolved: Resolved
     workflow: Workflow
@@ -89,7 +87,7 @@ def reconcile(
     }
     recalled = recall()
     memories = {name: recalled.get(name, Memory()) for name in stages}
-    look = Look(used, stages, resolve(used, user_files), workflow, memories)
+    look = Look(stages, resolve(used, user_files), workflow, memories)
     try:
         check_recordable(used, stages, workflow)
     except DoubtError as doubt:
