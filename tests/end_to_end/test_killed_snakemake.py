@@ -61,12 +61,17 @@ def saved_step(state):
 
 
 @pytest.mark.parametrize(
-    "command",
-    [("snakemake", "--cores", "1", "finetune"), ("dvc", "repro", "finetune")],
-    ids=["snakemake", "dvc"],
+    ("command", "shell"),
+    [
+        (("snakemake", "--cores", "1", "finetune"), "/bin/sh"),
+        (("dvc", "repro", "finetune"), "/bin/sh"),
+        (("dvc", "repro", "finetune"), "/bin/bash"),
+    ],
+    ids=["snakemake", "dvc-sh", "dvc-bash"],
 )
-def test_a_training_saves_and_the_next_run_goes_on_from_there(training, command):
-    process = training.start(*command)
+def test_a_training_saves_and_the_next_run_goes_on(training, command, shell):
+    # DVC starts Snakemake by this shell, which may or may not stay between the two.
+    process = training.start(*command, SHELL=shell)
     state = wait_for_step(process, training, 20)
     below = tree_of(process)
     kill(process)
