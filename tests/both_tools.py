@@ -18,7 +18,13 @@ from retune.manual import ROOT
 from retune.stages import read_stages, with_what_follows
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["snakemake.cli", "dvc.cli", "dvc.commands.status"])
+# What the commands import by and by as well.
+CONTEXT.set_forkserver_preload(
+    [
+        *["snakemake.cli", "snakemake.report", "smart_open", "jinja2"],
+        *["dvc.cli", "dvc.commands.status", "dvc.repo", "dvc.stage.cache"],
+    ]
+)
 
 
 def planned(folder: Path, environment: dict[str, str], *options: str) -> set[str]:

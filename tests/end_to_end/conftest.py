@@ -1,5 +1,8 @@
 """One small real run under git and DVC, which the tests copy."""
 
+from contextlib import suppress
+
+import psutil
 import pytest
 
 from versioned_run import SMALL, VersionedRun, make_small_run
@@ -19,3 +22,13 @@ def finished(tmp_path_factory) -> VersionedRun:
 def run(finished, tmp_path) -> VersionedRun:
     """A copy of it."""
     return finished.copy(tmp_path / "job")
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on(tmp_path):
+    """Kill what a failed test has left running in its folder."""
+    yield
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cwd().startswith(f"{tmp_path}/"):
+                process.kill()

@@ -37,8 +37,11 @@ def tree_of(process):
 
 
 def all_end(processes):
-    """Return whether these processes end soon."""
-    return not psutil.wait_procs(processes, timeout=SOON_S)[1]
+    """Return whether these processes end soon; those that do not are killed."""
+    alive = psutil.wait_procs(processes, timeout=SOON_S)[1]
+    for process in alive:
+        process.kill()
+    return not alive
 
 
 def wait_for_step(process, run, step):
