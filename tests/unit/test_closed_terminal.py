@@ -49,7 +49,11 @@ def exit_code_without_terminal(*command):
     if pid == 0:
         os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
         os.execv(command[0], command)
-    assert b"ready" in os.read(terminal, 100)
+    # All of the line: one that is cut off would be an error where it is printed.
+    shown = b""
+    while not shown.endswith(b"\n"):
+        shown += os.read(terminal, 100)
+    assert shown.startswith(b"ready")
     os.close(terminal)
     killer = threading.Timer(SOON_S, os.kill, (pid, signal.SIGKILL))
     killer.start()
