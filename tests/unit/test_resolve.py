@@ -182,9 +182,7 @@ def test_code_that_is_elsewhere_is_looked_at_each_time(folder):
     stage = yaml.safe_load(texts(SHORT)[STAGE_FILE])["stages"]["resolve"]
     assert stage["always_changed"]
     assert "deps" not in stage
-    library = shlex.quote(str(ROOT / "workflow"))
-    command = f"PYTHONPATH={library}:$PYTHONPATH python -m retune_dvc resolve"
-    assert stage["cmd"] == command
+    assert stage["cmd"].endswith(shlex.quote(str(ROOT / "workflow")))
 
 
 def test_what_two_runs_differ_in_is_told(folder):

@@ -63,7 +63,7 @@ def adapt(text: str, snakefile: str | None, rules: str) -> str:
             # Experiments run in folders of their own, from where it has to be found.
             path = os.path.abspath(snakefile)
         quoted = shlex.quote(path).replace("${", "\\${")
-        text = text.replace("snakemake \\${", f"snakemake --snakefile {quoted} \\${{")
+        text = text.replace("--cores all", f"--snakefile {quoted} --cores all")
     for step in CODE:
         name = shlex.quote(rules.replace("*", step))
         text = text.replace(

@@ -160,9 +160,10 @@ def resolve_stage(sources: dict[str, list[str]]) -> dict[str, Any]:
     # An experiment of DVC's runs with the code of its own folder.
     is_here = LIBRARY.is_relative_to(Path.cwd())
     library = os.path.relpath(LIBRARY) if is_here else str(LIBRARY)
+    # The user's own shell, which DVC starts, may be none that reads such a line.
     command = (
-        f"PYTHONPATH={shlex.quote(os.path.dirname(library))}:$PYTHONPATH"
-        " python -m retune_dvc resolve"
+        """sh -c 'PYTHONPATH="$0:$PYTHONPATH" python -m retune_dvc resolve' """
+        + shlex.quote(os.path.dirname(library))
     ).replace("${", DVC_DOLLAR)
     # DVC would fail at a file that is gone, and cannot know of one that has come to a
     # folder: the stage looks at the user's files itself, each time. So it does at code
