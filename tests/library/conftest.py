@@ -1,6 +1,8 @@
-"""A loopback hub and a process that talks to it, shared by the tests of one file."""
+"""What the tests of several files share: a loopback hub, and an evaluation."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -21,3 +23,19 @@ def worker(
     folder = tmp_path_factory.mktemp("worker")
     with Worker(hub.environment(str(folder / "home")), folder) as process:
         yield process
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with what `evaluate` reads, which no test may change."""
+    from evaluation_case import make_inputs  # loads torch
+
+    root = tmp_path_factory.mktemp("evaluation")
+    make_inputs(root)
+    return root
+
+
+@pytest.fixture
+def run_folder(inputs: Path, tmp_path: Path) -> Path:
+    """Return a copy of it that a test may change."""
+    return copytree(inputs, tmp_path / "run")

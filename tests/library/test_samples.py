@@ -1,0 +1,81 @@
+"""The samples of `evaluate`: how both models go on from the prompts."""
+
+import pytest
+from transformers import AutoTokenizer
+
+from evaluation_case import (
+    SETTINGS,
+    TEST_TEXTS,
+    run_evaluate,
+    strict_json,
+)
+from retune.errors import RetuneError
+from retune.publishing import (
+    read_json,
+    write_json,
+)
+
+
+def test_samples_stand_side_by_side_with_their_settings(run_folder):
+    run_evaluate(run_folder)
+    samples = strict_json(run_folder / "results/evaluate/samples.json")
+    assert samples["settings"]["max_new_tokens"] == 6
+    assert samples["settings"]["seed"] == 0
+    assert samples["settings"]["sampled"]["temperature"] == 0.8
+    assert [sample["prompt"] for sample in samples["samples"]] == ["Return the", ""]
+    first = samples["samples"][0]
+    assert set(first) == {"prompt", "base", "tuned", "base_sampled", "tuned_sampled"}
+    assert first["base"]
+    assert first["base"] != first["base_sampled"]
+    # Scaling the logits leaves the likeliest token what it was, and changes the draw.
+    assert first["tuned"] == first["base"]
+    assert first["tuned_sampled"] != first["base_sampled"]
+
+
+def test_the_seed_decides_the_draws_and_not_the_likeliest_words(run_folder):
+    texts = []
+    for seed in (0, 1):
+        run_evaluate(run_folder, SETTINGS.model_copy(update={"seed": seed}))
+        path = run_folder / "results/evaluate/samples.json"
+        texts.append(read_json(path)["samples"][0])
+    assert texts[0]["base"] == texts[1]["base"]
+    assert texts[0]["base_sampled"] != texts[1]["base_sampled"]
+
+
+def test_a_generation_config_of_the_model_does_not_change_the_samples(run_folder):
+    run_evaluate(run_folder)
+    path = run_folder / "results/evaluate/samples.json"
+    before = path.read_bytes()
+    for model in ("base", "consolidated"):
+        own = run_folder / "models" / model / "generation_config.json"
+        sampled = {"do_sample": True, "temperature": 5.0, "top_k": 1, "num_beams": 3}
+        write_json(own, {**read_json(own), **sampled, "repetition_penalty": 9.0})
+    run_evaluate(run_folder)
+    assert path.read_bytes() == before
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(run_folder):
+    settings = SETTINGS.model_copy(update={"max_new_tokens": 40})
+    with pytest.raises(
+        RetuneError, match=r"evaluate.prompts: 'Return the' .* holds 16"
+    ):
+        run_evaluate(run_folder, settings)
+
+
+def test_prompts_are_by_default_beginnings_of_test_documents_that_fit(run_folder):
+    run_evaluate(run_folder, SETTINGS.model_copy(update={"prompts": "auto"}))
+    samples = read_json(run_folder / "results/evaluate/samples.json")["samples"]
+    prompts = [sample["prompt"] for sample in samples]
+    assert len(prompts) == len(TEST_TEXTS)
+    for prompt in prompts:
+        text = next(text for text in TEST_TEXTS if text.startswith(prompt))
+        assert text[len(prompt)].isspace()
+    # The model's context is 16, of which 6 are to be written and 1 is the prefix.
+    tokenizer = AutoTokenizer.from_pretrained(run_folder / "models/base")
+    assert all(1 <= len(tokenizer(prompt)["input_ids"]) <= 9 for prompt in prompts)
+
+
+def test_without_prompts_there_are_no_samples(run_folder):
+    run_evaluate(run_folder, SETTINGS.model_copy(update={"prompts": []}))
+    samples = read_json(run_folder / "results/evaluate/samples.json")
+    assert samples["samples"] == []
