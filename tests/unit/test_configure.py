@@ -4,20 +4,16 @@ import json
 
 import pytest
 
-from retune.configure import (
-    Hardware,
-    check_cpu_memory,
-    decide,
-    deepspeed_config,
-    resolve_hardware,
-    run,
-)
+from retune.configure import check_cpu_memory, run
 from retune.errors import RetuneError
 from retune.model_states import (
     adds_up_in_fp32,
     model_states_bytes,
     planned_states_bytes,
 )
+from retune.planning.deepspeed_config import deepspeed_config
+from retune.planning.hardware import Hardware, resolve_hardware
+from retune.planning.strategy import decide
 from retune.publishing import read_json, write_manifest, write_sealed
 from retune.settings import ConfigureSettings, HardwareSettings
 from tiny_facts import tiny_facts

@@ -2,7 +2,6 @@
 
 import pytest
 
-from retune.configure import Hardware, decide
 from retune.job_requests import (
     data_request,
     finetune_memory_gb,
@@ -11,6 +10,8 @@ from retune.job_requests import (
     model_request,
     step_seconds,
 )
+from retune.planning.hardware import Hardware
+from retune.planning.strategy import decide
 from retune.publishing import write_json
 from retune.settings import ConfigureSettings, FinetuneSettings
 

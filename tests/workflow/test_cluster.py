@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from retune.configure import Hardware, decide
+from retune.planning.hardware import Hardware
+from retune.planning.strategy import decide
 from retune.publishing import write_json
 from retune.settings import ConfigureSettings
 from retune.steps import CODE

@@ -82,6 +82,9 @@ CODE: dict[str, tuple[str, ...]] = {
     ),
     "configure": (
         "configure",
+        "planning/deepspeed_config",
+        "planning/hardware",
+        "planning/strategy",
         "model_states",
         "artifacts/model_facts",
         "quantities",

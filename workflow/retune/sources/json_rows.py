@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from retune.errors import RetuneError
 from retune.settings import DatasetSettings
 from retune.sources.columns import (
     check_columns,
@@ -68,11 +69,18 @@ def objects_of_lines(file: SourceFile) -> Iterator[tuple[int, Pairs]]:
                 else f"at column {error.pos + 1}"
             )
             raise file.problem(f"is not JSON: {error.msg} {hint}", place) from None
-        except ValueError as error:  # a number of too many digits
-            raise file.problem(f"is not JSON: {error}", place) from None
-        except RecursionError:
-            raise file.problem("is nested too deeply", place) from None
+        except (ValueError, RecursionError) as error:
+            raise unreadable(error, file, place) from None
         yield number, checked_object(record, file, place)
+
+
+def unreadable(
+    error: ValueError | RecursionError, file: SourceFile, place: str
+) -> RetuneError:
+    """Return what to tell of JSON that Python's parser cannot read."""
+    if isinstance(error, RecursionError):
+        return file.problem("is nested too deeply", place)
+    return file.problem(f"is not JSON: {error}", place)  # a number of too many digits
 
 
 def objects_of_array(file: SourceFile) -> Iterator[tuple[int, Pairs]]:
@@ -91,10 +99,8 @@ def objects_of_array(file: SourceFile) -> Iterator[tuple[int, Pairs]]:
             except json.JSONDecodeError as error:
                 place = f"line {window.line_of(error)}"
                 raise file.problem(f"is not JSON: {error.msg}", place) from None
-            except ValueError as error:  # a number of too many digits
-                raise file.problem(f"is not JSON: {error}", place) from None
-            except RecursionError:
-                raise file.problem("is nested too deeply", place) from None
+            except (ValueError, RecursionError) as error:
+                raise unreadable(error, file, place) from None
             yield number, checked_object(record, file, place)
             mark = window.next_character()
             place = f"line {window.line}"

@@ -30,7 +30,7 @@ PLAN_IN_KEY = (
     *("global_batch_size", "sequence_length", "precision", "pipeline_stages"),
     "attn_implementation",
 )
-# `data_types` depends on the accumulation: see `configure.deepspeed_config`.
+# `data_types` depends on the accumulation: see `planning/deepspeed_config.py`.
 DEEPSPEED_NOT_IN_KEY = {
     *("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "data_types"),
 }

@@ -1,0 +1,1 @@
+"""What `configure` plans: machines, strategy, DeepSpeed config."""
