@@ -15,11 +15,11 @@ def _all_visible(monkeypatch):
 def problem(tmp_path):
     """Return a function from files under / and the settings to what is lacking."""
 
-    def problem(files, **hardware):
+    def problem(files, trains=True, **hardware):
         for name in files:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()
-        return gpu_problem(HardwareSettings(**hardware), tmp_path)
+        return gpu_problem(HardwareSettings(**hardware), trains, tmp_path)
 
     return problem
 
@@ -47,6 +47,13 @@ def test_more_gpus_than_there_are_are_told_with_both_numbers(problem, accelerato
     )
     for number in (1, 2, "auto"):
         assert problem(TWO, accelerator=accelerator, gpus_per_node=number) is None
+
+
+def test_a_model_is_evaluated_on_one_gpu(problem):
+    four = {"accelerator": "cuda", "gpus_per_node": 4}
+    assert problem(TWO, trains=False, **four) is None
+    assert problem([], trains=False, **four) is None
+    assert "write 2" in problem(TWO, trains=True, **four)
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,14 @@ UNCOUNTED = ("kfd", "dxg", "nvgpu*", "nvhost*", "nvmap")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def gpu_problem(hardware: HardwareSettings, root: Path = Path("/")) -> str | None:
-    """Return what this machine lacks for its ranks, None if it may have all of it.
+def gpu_problem(
+    hardware: HardwareSettings, trains: bool, root: Path = Path("/")
+) -> str | None:
+    """Return what this machine lacks for the steps, None if it may have all of it.
 
     Args:
         hardware: The section of the settings.
+        trains: Whether it is to train; to evaluate a model takes one GPU.
         root: In which `dev` and `proc` are.
     """
     there = count_gpus(root)
@@ -32,7 +35,7 @@ def gpu_problem(hardware: HardwareSettings, root: Path = Path("/")) -> str | Non
             if hardware.accelerator == "cuda"
             else None
         )
-    wanted = hardware.gpus_per_node
+    wanted = hardware.gpus_per_node if trains else 1
     if wanted == "auto" or wanted <= there:
         return None
     return (

@@ -35,9 +35,8 @@ def check_gpus():
     is_elsewhere = hardware.nodes > 1 or is_job() or named_hostfile()
     if workflow.executor_plugin.name != "local" or is_elsewhere:
         return
-    if not {"finetune", "baseline", "evaluate"} & set(steps_of(jobs)):
-        return
-    if problem := gpu_problem(hardware):
+    steps = {"finetune", "baseline", "evaluate"} & set(steps_of(jobs))
+    if steps and (problem := gpu_problem(hardware, trains="finetune" in steps)):
         stop(problem)
 
 
