@@ -206,6 +206,40 @@ def test_what_a_folder_of_a_glob_holds_beside_texts_is_told(folder):
     assert download_texts("books/*")[0].endswith("left out: books/b1/a.pdf")
 
 
+@pytest.mark.parametrize("name", ["data", "data/", "d*", "data/**/*"])
+def test_what_a_step_has_made_is_no_data_of_the_user_s(folder, name):
+    (folder / "data").mkdir()
+    (folder / "data/mine.jsonl").write_bytes(CONTENTS[".jsonl"])
+    # Another tool's, which says nothing of ours.
+    (folder / "data/manifest.json").write_text('[{"text": "three"}]')
+    settings = DatasetSettings.model_validate(name)
+    for _ in range(2):
+        download.run(settings, folder / "data/raw")
+        texts = [text for _, _, text in rows_of(folder / "data/raw")]
+        assert texts == ["three", "one", "two"]
+
+
+@pytest.mark.parametrize("name", [".", "./", "..", "*/.."])
+def test_the_folder_of_the_run_is_no_dataset(folder, name):
+    (folder / "more").mkdir()
+    (folder / "one.txt").write_text("one")
+    settings = DatasetSettings.model_validate(name)
+    with pytest.raises(RetuneError, match="holds the run itself: give the texts a fo"):
+        download.run(settings, folder / "raw")
+
+
+def test_an_empty_text_names_nothing(folder):
+    (folder / "one.txt").write_text("one")
+    with pytest.raises(RetuneError, match="'' is no known short name"):
+        read_params({"dataset": "", "model": "builtin"})
+    with pytest.raises(RetuneError, match="model: '' is no known short name"):
+        read_params({"dataset": "builtin", "model": ""})
+    for files in ("", [""], {"train": ["one.txt", ""]}):
+        params = read_params({"dataset": {"files": files}, "model": "builtin"})
+        with pytest.raises(RetuneError, match="train: an empty text names no file"):
+            find_local_sources(params)
+
+
 def test_links_in_a_folder_are_followed_once(folder):
     (folder / "elsewhere").mkdir()
     (folder / "elsewhere/x.txt").write_text("there")

@@ -34,7 +34,9 @@ class ModelSettings(Settings):
     revision: Commit | None = Field(
         None, description="Commit of the hub model, 40 hex digits."
     )
-    folder: str | None = Field(None, description="Folder of a local model.")
+    folder: str | None = Field(
+        None, min_length=1, description="Folder of a local model."
+    )
     split_special_tokens: bool = Field(
         True,
         description="Special tokens spelled out in the text, such as `<|endoftext|>`,"

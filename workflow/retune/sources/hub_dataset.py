@@ -24,7 +24,7 @@ from retune.settings import DatasetSettings, Split
 from retune.sources.arrow_rows import ROWS_PER_BATCH, read_parquet, rows_of
 from retune.sources.columns import check_columns
 from retune.sources.hub import Repository, bring, list_files, with_retries
-from retune.sources.json_rows import read_json
+from retune.sources.json_rows import is_array, read_json
 from retune.sources.local_files import UNREADABLE, Reader, read_rows
 from retune.sources.rows import Row, SourceFile
 from retune.sources.text_lines import read_lines
@@ -126,7 +126,7 @@ def own_reader(
     if isinstance(builder, Text) and is_default(config):
         return read_txt
     if isinstance(builder, Json) and is_default(config):
-        return read_json if all(map(is_json_lines, files)) else None
+        return read_json if all(map(holds_json_rows, files)) else None
     return None
 
 
@@ -152,9 +152,11 @@ def is_default(config: datasets.BuilderConfig, but: tuple[str, ...] = ()) -> boo
     )
 
 
-def is_json_lines(file: SourceFile) -> bool:
-    """Return whether the first line of a file that is not blank is a JSON object."""
+def holds_json_rows(file: SourceFile) -> bool:
+    """Return whether a file is an array, or a JSON object is its first line of text."""
     try:
+        if is_array(file):
+            return True
         first = next((line for line in read_lines(file) if line.strip()), "")
         return isinstance(json.loads(first), dict)
     except UNREADABLE:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from retune.errors import RetuneError
+from retune.publishing import MANIFEST, read_sealed
 from retune.settings import SPLITS, DatasetSettings, Split
 from retune.sources.arrow_rows import read_parquet
 from retune.sources.json_rows import read_json
@@ -95,11 +96,16 @@ def files_named(name: str) -> NamedFiles:
 
     A folder that a glob matches counts with all that is below it.
     """
+    if not name:
+        return NamedFiles([], [], ["an empty text names no file"])
     path = user_path(name)
     matches = [path]
     if not path.exists():
         pattern = f"{path}/" if name.endswith("/") else str(path)
-        matches = [Path(match) for match in glob(pattern, recursive=True)]
+        matched = {Path(match) for match in glob(pattern, recursive=True)}
+        places = matched.union(*(match.parents for match in matched))
+        made = {place for place in places if is_of_a_step(place)}
+        matches = [m for m in matched if made.isdisjoint((m, *m.parents))]
     folders = sorted(match for match in matches if match.is_dir())
     files = {match for match in matches if not match.is_dir()}
     below, problems = files_below(folders)
@@ -122,9 +128,16 @@ def files_named(name: str) -> NamedFiles:
 def files_below(folders: list[Path]) -> tuple[set[Path], list[str]]:
     """Return all that folders and theirs hold, but for hidden files, and what fails.
 
-    Links are followed; a folder that several of them lead to is read once.
+    Links are followed; a folder that several of them lead to is read once. What steps
+    have made below is no data of the user's.
     """
-    problems: list[str] = []
+    problems = [
+        f"{folder} holds the run itself: give the texts a folder of their own"
+        for folder in folders
+        if Path.cwd().is_relative_to(folder.resolve())
+    ]
+    if problems:
+        return set(), problems
 
     def note(error: OSError) -> None:
         problems.append(f"{error.filename}: {error.strerror}")
@@ -134,13 +147,23 @@ def files_below(folders: list[Path]) -> tuple[set[Path], list[str]]:
     for folder in folders:
         for place, below, names in os.walk(folder, onerror=note, followlinks=True):
             real = os.path.realpath(place)
-            below[:] = sorted(name for name in below if not name.startswith("."))
+            below[:] = sorted(
+                name
+                for name in below
+                if not name.startswith(".") and not is_of_a_step(Path(place, name))
+            )
             if real in seen:
                 below.clear()
                 continue
             seen.add(real)
             found |= {Path(place, name) for name in names if name[0] != "."}
     return found, problems
+
+
+def is_of_a_step(folder: Path) -> bool:
+    """Return whether a step has made a folder, as its manifest says."""
+    manifest = folder / MANIFEST
+    return manifest.is_file() and read_sealed(manifest) is not None
 
 
 def read_file(settings: DatasetSettings, path: Path) -> Iterator[Row]:

@@ -20,7 +20,7 @@ def user_path(text: str) -> Path:
 
 def is_path(text: str) -> bool:
     """Return whether a text can only be a path or a glob, or is one that exists."""
-    return (
+    return bool(text) and (
         text.startswith(("./", "../", "/", "~"))
         or text.endswith("/")
         or any(mark in text for mark in "*?[")
