@@ -4,6 +4,7 @@ import shutil
 import time
 
 import pytest
+import yaml
 
 from versioned_run import edit, locked_dvc, steps_run, suspend_step
 
@@ -131,7 +132,27 @@ def test_a_dvc_lock_that_cannot_be_read(run):
     (run.folder / "dvc.lock").write_text("<<<<<<< HEAD\n")
     shown = prepare_again(run)
     assert "not compared with DVC: dvc.lock cannot be read" in shown
+    assert "not recorded with DVC: prepare: dvc.lock cannot be read" in shown
     assert run.bytes_of("dvc.lock") == b"<<<<<<< HEAD\n"
+
+
+def test_a_dvc_yaml_that_cannot_be_read(run):
+    text = (run.folder / "dvc.yaml").read_text()
+    (run.folder / "dvc.yaml").write_text(f"<<<<<<< HEAD\n{text}")
+    result = run.attempt("snakemake", "--cores", "1", "prepare")
+    assert result.returncode == 1
+    *_, last = (result.stdout + result.stderr).splitlines()
+    assert last.startswith("dvc.yaml cannot be read: ")
+    (run.folder / "dvc.yaml").write_text(text)
+    prepare_again(run)
+
+
+def test_a_lock_of_resolved_that_cannot_be_read_is_made_anew(run):
+    (run.folder / "resolved/dvc.lock").write_text("<<<<<<< HEAD\n")
+    shown = prepare_again(run)
+    assert "DVC" not in shown
+    lock = yaml.safe_load((run.folder / "resolved/dvc.lock").read_text())
+    assert set(lock["stages"]) == {"resolve"}
 
 
 def test_a_dvc_command_at_work_elsewhere(run):

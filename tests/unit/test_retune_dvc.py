@@ -11,6 +11,7 @@ import pytest
 import yaml
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from retune.errors import RetuneError
 from retune.manual import ROOT
 from retune.params import read_params
 from retune.stages import Stage, read_stages
@@ -18,6 +19,7 @@ from retune_dvc import recordable
 from retune_dvc.commands import DoubtError, reason_in
 from retune_dvc.events import JobEvents
 from retune_dvc.fingerprints import TIMESTAMP, fingerprint_files
+from retune_dvc.init import init
 from retune_dvc.marks import (
     get_time,
     kept_times,
@@ -26,8 +28,15 @@ from retune_dvc.marks import (
     set_times,
     time_made,
 )
-from retune_dvc.memory import MEMORY, Memory, read_lock, recall, remember
-from retune_dvc.reconcile import Look, wanted_steps
+from retune_dvc.memory import (
+    MEMORY,
+    Memory,
+    read_lock,
+    read_settings,
+    recall,
+    remember,
+)
+from retune_dvc.reconcile import Look, stages_of, wanted_steps
 from retune_dvc.recordable import check_recordable
 from retune_dvc.resolve import resolve
 from retune_dvc.workflow import Workflow
@@ -193,11 +202,68 @@ def test_outputs_that_dvc_yaml_does_not_name_are_in_doubt(folder):
         check_recordable(SETTINGS, STAGES, workflow(outputs=outputs))
 
 
-@pytest.mark.parametrize("text", ["<<<<<<< HEAD\n", "- a list\n", "\x00"])
+DAMAGED = ["<<<<<<< HEAD\n", "- a list\n", "\x00", "5", "[1, 2]", "stages: [a]"]
+DAMAGED += ["stages: {prepare: 1}"]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_lock_is_in_doubt(folder, text):
     (folder / "dvc.lock").write_text(text)
     with pytest.raises(DoubtError, match=r"dvc\.lock cannot be read"):
         read_lock()
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_dvc_yaml_is_told(folder, text):
+    assert stages_of(workflow()) == STAGES
+    (folder / "dvc.yaml").write_text(text)
+    with pytest.raises(RetuneError, match=r"^dvc\.yaml cannot be read: "):
+        stages_of(workflow())
+
+
+@pytest.mark.parametrize("text", ["", "stages:\n", "{}"])
+def test_files_of_dvc_may_be_empty(folder, text):
+    (folder / "dvc.lock").write_text(text)
+    (folder / "dvc.yaml").write_text(text)
+    assert read_lock() == {}
+    assert read_stages() == {}
+    (folder / "dvc.yaml").write_text("stages: {mine: {cmd: a, metrics: , deps: }}")
+    assert read_stages()["mine"].outs == ()
+
+
+@pytest.mark.parametrize(
+    ("snakefile", "rules", "told"),
+    [
+        (None, "retune", "--rules: retune has no "),
+        ("nowhere/Snakefile", "*", "--snakefile: there is no file nowhere/Snakefile"),
+        (None, "*", "finds no Snakefile here: name it by --snakefile"),
+    ],
+)
+def test_a_dvc_yaml_whose_stages_would_fail_is_not_written(
+    folder, snakefile, rules, told
+):
+    template = (folder / "dvc.yaml").rename(folder / "template.yaml")
+    with pytest.raises(RetuneError, match=told):
+        init(template, snakefile, rules)
+    assert not (folder / "dvc.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "there is no params.yaml here"),
+        ("[1, 2]", "params.yaml, line 1, column 1: the file is a list"),
+        ("dataset: [", "params.yaml, line 1, column 10: "),
+        ("dataset: builtin\ndataset: a.txt\n", "dataset: is written twice"),
+    ],
+)
+def test_params_yaml_is_read_as_snakemake_s_is(folder, text, told):
+    (folder / "params.yaml").unlink()
+    if text:
+        (folder / "params.yaml").write_text(text)
+    with pytest.raises(RetuneError) as caught:
+        read_settings()
+    assert told in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": {"other": 1}}'])

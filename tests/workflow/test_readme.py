@@ -14,13 +14,10 @@ from retune.steps import CODE
 
 BIN = Path(sys.executable).parent
 PAGES = {
-    name: (ROOT / name).read_text()
-    for name in (
-        "README.md",
-        "config/README.md",
-        "profiles/README.md",
-        *("docs/cluster.md", "docs/dvc.md", "docs/sweeps.md", "docs/training.md"),
-    )
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for pattern in ("*.md", "config/*.md", "profiles/*.md", "docs/*.md")
+    for path in ROOT.glob(pattern)
+    if path.name != "CHANGELOG.md"
 }
 
 

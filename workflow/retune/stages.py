@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from retune.errors import RetuneError
+
 STAGES = Path("dvc.yaml")
 # Of what a stage reads, these hold the settings with their defaults, and the user's
 # files that a section names.
@@ -39,9 +41,13 @@ class Stage:
 
 
 def read_stages(path: Path = STAGES) -> dict[str, Stage]:
-    """Return the stages by name, each after those it reads from."""
-    entries = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
-    stages = {name: read_stage(entry) for name, entry in entries.items()}
+    """Return the stages by name, each after those it reads from.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        RetuneError: If it cannot be read.
+    """
+    stages = {name: read_stage(entry) for name, entry in read_entries(path).items()}
     ordered: dict[str, Stage] = {}
     while len(ordered) < len(stages):
         waiting = {name: s for name, s in stages.items() if name not in ordered}
@@ -55,16 +61,37 @@ def read_stages(path: Path = STAGES) -> dict[str, Stage]:
     return ordered
 
 
+def read_entries(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the entries under `stages` of one of DVC's files.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        RetuneError: If it cannot be read, as after a merge with conflicts.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (ValueError, yaml.YAMLError) as error:
+        said = str(error).split("\n")[0]
+        raise RetuneError(f"{path} cannot be read: {said}") from error
+    stages = values.get("stages") or {} if isinstance(values, dict) else None
+    if not (
+        isinstance(stages, dict)
+        and all(isinstance(entry, dict) for entry in stages.values())
+    ):
+        raise RetuneError(f"{path} cannot be read: it does not map stages")
+    return stages
+
+
 def read_stage(entry: dict[str, Any]) -> Stage:
     """Return one stage of dvc.yaml."""
     outs = (
-        path for kind in ("outs", "metrics", "plots") for path in entry.get(kind, [])
+        path for kind in ("outs", "metrics", "plots") for path in entry.get(kind) or []
     )
-    deps = entry.get("deps", [])
+    deps = entry.get("deps") or []
     return Stage(
         params=tuple(
             name
-            for files in entry.get("params", [])
+            for files in entry.get("params") or []
             if isinstance(files, dict)
             for name in files.get(RESOLVED_PARAMS) or []
         ),

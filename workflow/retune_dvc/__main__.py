@@ -15,7 +15,6 @@ from retune.params import read_params
 from retune.sources.local_sources import find_local_sources
 from retune.stages import STAGES, read_stages
 from retune.steps import CODE
-from retune_dvc.commands import DoubtError
 from retune_dvc.init import init
 from retune_dvc.memory import read_settings
 from retune_dvc.resolve import resolve, write_resolved
@@ -77,8 +76,8 @@ def restore_step(step: str) -> int:
             print("done: brought back from DVC's cache", file=sys.stderr)
             return 0
         reason = "not in DVC's cache any more"
-    except DoubtError as doubt:
-        reason = str(doubt)
+    except RetuneError as error:
+        reason = str(error)
     print(f"{step} is run, not brought back: {reason}", file=sys.stderr)
     return 1
 

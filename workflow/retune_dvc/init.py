@@ -16,6 +16,7 @@ from retune.stages import STAGES
 from retune.steps import CODE
 from retune_dvc.commands import call_dvc
 from retune_dvc.memory import read_settings
+from retune_dvc.recordable import default_snakefiles
 from retune_dvc.resolve import resolve, write_resolved
 
 # Snakemake's mark in a folder that it made is nobody's data.
@@ -36,8 +37,8 @@ def init(template: Path, snakefile: str | None, rules: str) -> str:
         rules: What the rules are called, `*` standing for the step.
 
     Raises:
-        RetuneError: If DVC does not look after this folder, it has a dvc.yaml, or its
-            params.yaml is wrong.
+        RetuneError: If DVC does not look after this folder, it has a dvc.yaml, its
+            params.yaml is wrong, or there is no such Snakefile.
     """
     if not Path(".dvc").is_dir():
         raise RetuneError("there is no .dvc folder here: run `git init` and `dvc init`")
@@ -45,6 +46,12 @@ def init(template: Path, snakefile: str | None, rules: str) -> str:
         raise RetuneError(f"there is a {STAGES} here already")
     if not template.exists():
         raise RetuneError(f"{template} is missing: retune has to be a whole checkout")
+    if "*" not in rules:
+        raise RetuneError(f"--rules: {rules} has no *, which stands for the step")
+    if snakefile and not Path(snakefile).is_file():
+        raise RetuneError(f"--snakefile: there is no file {snakefile}")
+    if not snakefile and not any(map(os.path.isfile, default_snakefiles())):
+        raise RetuneError("Snakemake finds no Snakefile here: name it by --snakefile")
     params = read_params(read_settings())
     write_resolved(resolve(params, find_local_sources(params)))
     write_text(STAGES, adapt(template.read_text(encoding="utf-8"), snakefile, rules))

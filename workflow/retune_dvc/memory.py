@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from retune.errors import RetuneError
+from retune.params_file import read_params_file
 from retune.publishing import read_json, write_json
-from retune.stages import Stage
+from retune.stages import Stage, read_entries
 from retune_dvc.commands import DoubtError
 from retune_dvc.fingerprints import fingerprint, fingerprint_files
 from retune_dvc.resolve import Resolved
@@ -47,25 +47,29 @@ def remember(memories: dict[str, Memory]) -> None:
 
 
 def read_lock() -> dict[str, Any]:
-    """Return the entries of dvc.lock by stage."""
-    return read_yaml(LOCK).get("stages", {}) if LOCK.exists() else {}
-
-
-def read_settings() -> dict[str, Any]:
-    """Return params.yaml as it is written."""
-    return read_yaml(SETTINGS)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return what a YAML file maps.
+    """Return the entries of dvc.lock by stage.
 
     Raises:
         DoubtError: If it cannot be read.
     """
+    if not LOCK.exists():
+        return {}
     try:
-        return dict(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DoubtError(f"{path} cannot be read: {error}".split("\n")[0]) from error
+        return read_entries(LOCK)
+    except RetuneError as error:
+        raise DoubtError(str(error)) from error
+
+
+def read_settings() -> dict[str, Any]:
+    """Return params.yaml as it is written.
+
+    Raises:
+        RetuneError: If it cannot be read.
+    """
+    try:
+        return read_params_file(SETTINGS)
+    except FileNotFoundError:
+        raise RetuneError(f"there is no {SETTINGS} here") from None
 
 
 def state_of(name: str, stage: Stage, lock: dict[str, Any], resolved: Resolved) -> str:

@@ -1,7 +1,5 @@
 """When a run begins: lets Snakemake know what DVC knows, and the other way round."""
 
-import contextlib
-import io
 import json
 import os
 import sys
@@ -34,6 +32,7 @@ from retune_dvc.resolve import (
 )
 from retune_dvc.run_cache import restore, save_results
 from retune_dvc.workflow import Workflow
+from retune_start.command_line import parse_command_line
 
 # Snakemake's options with which it runs no step.
 ONLY_LOOKING = (
@@ -57,6 +56,7 @@ class Look:
         workflow: The steps as rules.
         memories: Each stage as it is now.
         problem: Why this run is not recorded with DVC, None if it is.
+        doubt: Why it could not be compared with DVC, None if it was.
         messages: What the user should know.
     """
 
@@ -65,6 +65,7 @@ class Look:
     workflow: Workflow
     memories: dict[str, Memory]
     problem: str | None = None
+    doubt: str | None = None
     messages: list[str] = field(default_factory=list)
 
 
@@ -77,14 +78,11 @@ def reconcile(
         used: The settings of this run.
         user_files: The user's files that `dataset` and `model` name.
         workflow: The steps as rules.
+
+    Raises:
+        RetuneError: If dvc.yaml cannot be read, or `resolved/` not be written.
     """
-    stages = {
-        name: stage
-        for name, stage in read_stages(
-            STAGES if STAGES.exists() else workflow.stages
-        ).items()
-        if name in workflow.outputs  # the user may have stages of their own
-    }
+    stages = stages_of(workflow)
     recalled = recall()
     memories = {name: recalled.get(name, Memory()) for name in stages}
     look = Look(stages, resolve(used, user_files), workflow, memories)
@@ -96,8 +94,18 @@ def reconcile(
     try:
         compare(look)
     except DoubtError as doubt:
+        look.doubt = str(doubt)
         look.messages.append(f"not compared with DVC: {doubt}")
     return look
+
+
+def stages_of(workflow: Workflow) -> dict[str, Stage]:
+    """Return the stages of these steps; the user may have some of their own.
+
+    Without a dvc.yaml here they are those of the one that comes with the rules.
+    """
+    found = read_stages(STAGES if STAGES.exists() else workflow.stages)
+    return {name: s for name, s in found.items() if name in workflow.outputs}
 
 
 def compare(look: Look) -> None:
@@ -110,7 +118,9 @@ def compare(look: Look) -> None:
     is_known = not moved and all(memory.clean for memory in memories.values())
     if is_known and len(resolved) == len(stages) and is_recorded(look.resolved):
         return
-    options = read_options()
+    # The workflow does not know its options yet.
+    if (options := parse_command_line(sys.argv[1:])) is None:
+        raise DoubtError("Snakemake's options could not be read")
     runs_steps = not any(getattr(options, name, None) for name in ONLY_LOOKING)
     if runs_steps:
         record_resolved(look.resolved)
@@ -271,14 +281,3 @@ def planned_steps(look: Look) -> set[str]:
     rows = [dict(zip(columns, row.split("\t"), strict=False)) for row in table[1:]]
     planned = {row["output_file"] for row in rows if row["plan"] != "no update"}
     return {n for n in look.stages if not planned.isdisjoint(look.workflow.outputs[n])}
-
-
-def read_options() -> Any:
-    """Return the options of this Snakemake; the workflow does not know them yet."""
-    from snakemake.cli import parse_args
-
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            return parse_args(sys.argv[1:])[1]
-    except (Exception, SystemExit) as error:
-        raise DoubtError("Snakemake's options could not be read") from error

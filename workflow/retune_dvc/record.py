@@ -125,7 +125,10 @@ class Recorder:
         """
         stage, memory = self._look.stages[step], self._look.memories[step]
         if not is_resolved(step, self._look):
-            raise DoubtError("another run has written resolved/ since this one began")
+            raise DoubtError(
+                self._look.doubt
+                or "another run has written resolved/ since this one began"
+            )
         if fingerprint_files(stage.outs) != memory.made:
             raise DoubtError("somebody changed its outputs")
         outputs = self._look.workflow.outputs[step]

@@ -56,12 +56,15 @@ def read_written() -> Params:
     """Return the settings of params.yaml.
 
     Raises:
-        DoubtError: If it holds anything else, as a workflow that uses this one may.
+        DoubtError: If it cannot be read, or holds anything else, as a workflow that
+            uses this one may.
     """
     try:
-        return read_params(read_settings())
-    except DoubtError:
-        raise
+        written = read_settings()
+    except RetuneError as error:
+        raise DoubtError(str(error)) from None
+    try:
+        return read_params(written)
     except RetuneError:
         raise DoubtError(f"{SETTINGS} here is not retune's alone") from None
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from retune.errors import RetuneError
 from retune.publishing import read_json, write_json, write_text
 from retune.settings import Params
 from retune.sources.file_hashes import list_with_md5
@@ -28,6 +29,7 @@ from retune.stages import RESOLVED_PARAMS, USER_FILES, Stage
 from retune.steps import CODE, LIBRARY, hash_code
 from retune_dvc.commands import call_dvc
 from retune_dvc.fingerprints import fingerprint, fingerprint_files
+from retune_start.folders import writing_problem
 
 RESOLVED_CODE = "resolved/code.yaml"
 RESOLVED_FILES = (RESOLVED_PARAMS, RESOLVED_CODE, *USER_FILES)
@@ -121,12 +123,19 @@ def read_resolved() -> Resolved:
 
 
 def write_resolved(resolved: Resolved) -> None:
-    """Write the files of `resolved/` that are not yet as they should be."""
+    """Write the files of `resolved/` that are not yet as they should be.
+
+    Raises:
+        RetuneError: If they cannot be written.
+    """
     for name, text in resolved.texts().items():
         path = Path(name)
-        if not path.exists() or read_text(name) != text:
-            path.parent.mkdir(exist_ok=True)
-            write_text(path, text)
+        if path.exists() and read_text(name) == text:
+            continue
+        if problem := writing_problem([], [], [str(path.parent)], []):
+            raise RetuneError(problem)
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, text)
 
 
 def is_recorded(resolved: Resolved) -> bool:
@@ -142,9 +151,13 @@ def record_resolved(resolved: Resolved) -> None:
 
     Raises:
         DoubtError: If DVC cannot do so now.
+        RetuneError: If `resolved/` cannot be written.
     """
     write_resolved(resolved)
     if not is_recorded(resolved):
+        # Two branches conflict in it: it follows from the files beside it.
+        if not read_mapping(RESOLVE_LOCK):
+            Path(RESOLVE_LOCK).unlink(missing_ok=True)
         call_dvc("commit", "--force", RESOLVE_STAGE)
         write_json(RECORDED, recorded_state(resolved))
 

@@ -1,7 +1,6 @@
 """Snakemake's own view of a job: why it would run, and with what it ran before.
 
-All of it is private to Snakemake, and read here alone; a test runs Snakemake and
-compares what this finds.
+All of it is private to Snakemake; a test runs Snakemake and compares what this finds.
 """
 
 import ast

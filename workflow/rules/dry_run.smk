@@ -31,7 +31,7 @@ def lines_of_job(jobid):
     """Return what a dry run shows of a job."""
     if not workflow.dryrun:
         return []
-    job = next(job for job in workflow.dag.jobs if job.jobid == jobid)
+    job = find_job(jobid)
     lines = []
     if not (job.rule.norun or is_told_by_snakemake()):
         lines.append(describe_step(plan_of(job)))

@@ -48,7 +48,10 @@ def begin_with_dvc():
     if not STEPS.stages.exists():
         logger.warning(f"not recorded with DVC: {STEPS.stages} is missing")
         return None
-    look = reconcile(PARAMS, LOCAL_SOURCES, STEPS)
+    try:
+        look = reconcile(PARAMS, LOCAL_SOURCES, STEPS)
+    except RetuneError as error:
+        stop(error)
     for message in look.messages:
         logger.warning(message)
     # Elsewhere a line when steps are run is enough.
