@@ -7,6 +7,7 @@ Python's own library is all it needs: nothing is installed yet.
 import os
 import re
 import select
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -97,4 +98,6 @@ def main(label: str, total: int) -> None:
 
 
 if __name__ == "__main__":
+    # Ctrl-C is pip's, too: that says so and ends, and this with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     main(sys.argv[1], int(sys.argv[2]))

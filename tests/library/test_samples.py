@@ -1,5 +1,7 @@
 """The samples of `evaluate`: how both models go on from the prompts."""
 
+from unittest.mock import Mock
+
 import pytest
 from transformers import AutoTokenizer
 
@@ -54,7 +56,8 @@ def test_a_generation_config_of_the_model_does_not_change_the_samples(run_folder
     assert path.read_bytes() == before
 
 
-def test_a_prompt_that_leaves_no_room_is_refused(run_folder):
+def test_a_prompt_that_leaves_no_room_is_refused(run_folder, monkeypatch):
+    monkeypatch.setattr("retune.evaluate.load_model", Mock())  # it is not asked for
     settings = SETTINGS.model_copy(update={"max_new_tokens": 40})
     with pytest.raises(
         RetuneError, match=r"evaluate.prompts: 'Return the' .* holds 16"

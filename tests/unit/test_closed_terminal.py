@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -76,10 +77,11 @@ def test_a_step_that_does_not_save_leaves_as_after_an_error(tmp_path):
     paths = ("base", "clean", "documents", "metrics")
     others = " ".join(f"--{name} none" for name in paths)
     script = tmp_path / "script"
-    # It waits for the file's text.
+    # To open the file takes until the step reads it, which then waits for its text.
     script.write_text(
-        f"(sleep 2; echo ready) & exec {sys.executable} -m retune baseline"
-        f" --params {tmp_path}/params.yaml {others}"
+        f"cd {shlex.quote(str(tmp_path))}; (exec 3>params.yaml; echo ready; sleep 20) &"
+        f" exec {shlex.quote(sys.executable)} -m retune baseline"
+        f" --params params.yaml {others}"
     )
     code = exit_code_without_terminal("/bin/bash", str(script))
     assert code == 128 + signal.SIGHUP

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -175,3 +176,15 @@ def test_what_this_process_prints_goes_through_as_well(stream, monkeypatch):
         print("twice\nno end", file=sys.stderr, end="")
     assert sys.stderr is stream
     assert stream.getvalue() == "twice\nno end\nprinted once more: twice\n"
+
+
+def test_a_process_does_not_wait_for_a_log_that_cannot_be_written():
+    code = "for number in range(100_000): print('line', number)"
+    with open("/dev/full", "w") as full:
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        thread = pass_on_output(process, LogLines(full))
+        assert process.wait(timeout=60) == 0
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+        with suppress(OSError):
+            full.close()

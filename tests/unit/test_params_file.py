@@ -220,6 +220,19 @@ def test_what_is_broken_is_told_with_line_and_column(
     assert read_params_file(write(right))
 
 
+@pytest.mark.parametrize(
+    "value", ["!!bool maybe", "!!timestamp foo", "!!int x", "!!float x"]
+)
+def test_a_tag_that_does_not_suit_its_value_is_told(write, refused, value):
+    told = refused(f"a: 1\nb: {value}\n")
+    assert "line 2, column 4: " in told
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, '{"a":' * 5000])
+def test_what_is_nested_too_deeply_is_told(write, refused, text):
+    assert "is nested too deeply" in refused(text)
+
+
 def test_an_empty_file_is_told_what_will_do(write, refused):
     message = refused("# nothing\n")
     assert message.startswith("params.yaml: holds no settings; two lines will do:\n")

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 
@@ -82,3 +83,20 @@ def test_a_failed_pip_fails_the_set_up(tmp_path):
     (tmp_path / "Makefile").write_text(f"{makefile}\nfails:\n\t@false | cat\n")
     done = subprocess.run(["make", "fails"], cwd=tmp_path, capture_output=True)
     assert done.returncode != 0
+
+
+def test_ctrl_c_is_left_to_pip(tmp_path):
+    script = subprocess.Popen(
+        [sys.executable, SCRIPT, "1/3 torch", "3"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+    )
+    script.stdin.write(b"Collecting torch\n")
+    script.stdin.flush()
+    assert script.stdout.readline()  # it shows how far pip is
+    script.send_signal(signal.SIGINT)
+    _, errors = script.communicate()
+    assert script.returncode == 0
+    assert errors == b""

@@ -60,8 +60,8 @@ def test_who_trains_already_is_named(hold, tmp_path, monkeypatch):
 def test_one_that_ends_soon_is_waited_for(hold, tmp_path, caplog, then):
     other = hold(then)
     end = other.kill if then == "killed" else other.stdin.close
-    threading.Timer(1, end).start()
     start = time.monotonic()
+    threading.Timer(1, end).start()
     with only_run_in(tmp_path / "run"):
         assert time.monotonic() - start > 0.9
         assert f"process {other.pid} on " in caplog.text

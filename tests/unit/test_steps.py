@@ -27,6 +27,11 @@ NOT_CODE |= {
 NOT_CODE |= {f"training/{name}" for name in ("out_of_memory", "ops", "build_folders")}
 
 
+# How numbers are written, which is a result where a file for people has it.
+WORDS = "quantities"
+WRITES_WORDS = {"configure", "report"}
+
+
 def imports_of(module):
     """Return the modules of the library that a module imports, anywhere in it."""
     found = set()
@@ -52,7 +57,8 @@ def all_imports_of(module):
 @pytest.mark.parametrize("step", CODE)
 def test_the_list_holds_everything_the_step_imports(step):
     modules = {entry for entry in CODE[step] if "." not in entry}
-    assert modules == all_imports_of(step)
+    unused = set() if step in WRITES_WORDS else {WORDS}
+    assert modules == all_imports_of(step) - unused
 
 
 def test_the_list_holds_every_template_of_the_report():

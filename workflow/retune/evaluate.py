@@ -99,6 +99,7 @@ def run(
         documents_of(held_out, "test")["text"].to_pylist(),
         lambda prompt: fits(prompt, tokenizer, facts, settings),
     )
+    check_prompts(prompts, tokenizer, facts, settings)
     protocol, scores, tuned_texts = score_and_sample(
         settings,
         prompts,
@@ -190,7 +191,6 @@ def score_and_sample(
     protocol = resolve_protocol(settings, language_model)
     log.info("%s", protocol)
     check_same_protocol(protocol, base)
-    check_prompts(language_model, prompts, settings)
     scores = score_documents(
         *("evaluate", language_model, held_out, encoded),
         *(protocol, settings.batch_size),

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from typing import TextIO
 
 from retune.terminal import leave_closed_terminal
@@ -159,7 +159,9 @@ def pass_on_output(
     def read() -> None:
         assert process.stdout
         for line in process.stdout:
-            lines.add(line.decode(errors="replace").rstrip("\n"), origin)
+            # The process must not wait for a log that cannot be written.
+            with suppress(OSError):
+                lines.add(line.decode(errors="replace").rstrip("\n"), origin)
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()

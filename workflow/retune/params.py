@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from retune.errors import RetuneError
+from retune.params_file import all_problems
 from retune.settings import Params, PartOfSection, Settings, problems_across
 
 
@@ -28,8 +28,7 @@ def read_params(values: dict[str, Any], name: str = "params.yaml") -> Params:
     # A wrong key anywhere keeps pydantic from checking across sections.
     across = problems_across(right_parts(values))
     lines += [line for line in across if line not in lines]
-    count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
-    raise RetuneError("\n  ".join([f"{name}: {count}", *lines]))
+    raise all_problems(name, lines)
 
 
 def right_parts(values: dict[str, Any]) -> dict[str, Settings | PartOfSection]:

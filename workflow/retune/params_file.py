@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from retune.errors import RetuneError
+from retune.quantities import counted
 from retune.text.encodings import UTF_16
 from retune.yaml_problems import Place, Problem, explain_yaml_error
 
@@ -21,6 +22,10 @@ class SettingsLoader(yaml.SafeLoader):
         """Return a value; a date that no calendar has is an error like others."""
         try:
             return super().construct_object(node, deep)
+        except (KeyError, AttributeError):  # of a tag, such as !!bool
+            raise yaml.constructor.ConstructorError(
+                None, None, f"this is no value of {node.tag}", node.start_mark
+            ) from None
         except ValueError as error:
             raise yaml.constructor.ConstructorError(
                 None, None, f"{error}; quotes make it text", node.start_mark
@@ -48,13 +53,14 @@ def read_params_file(path: Path, name: str | None = None) -> dict[str, Any]:
         values = yaml.load(text, Loader=SettingsLoader)
     except yaml.YAMLError as error:
         raise broken(name, text, explain_yaml_error(error, text)) from None
+    except RecursionError:
+        raise RetuneError(f"{name}: is nested too deeply") from None
     if root is None:
         raise RetuneError(f"{name}: holds no settings; {SHORTEST}")
     if not isinstance(root, yaml.MappingNode):
         raise broken(name, text, not_a_mapping(root))
     if lines := list(key_problems(root)):
-        count = f"{len(lines)} problem" + ("s" if len(lines) > 1 else "")
-        raise RetuneError("\n  ".join([f"{name}: {count}", *lines]))
+        raise all_problems(name, lines)
     return values if of_json is None else of_json
 
 
@@ -125,6 +131,13 @@ def read_text(path: Path, name: str) -> str:
         raise broken(name, text, Problem(Place.after(before), what)) from None
 
 
+def all_problems(name: str, lines: Sequence[str]) -> RetuneError:
+    """Return an error that counts the problems of a settings file, and names each."""
+    return RetuneError(
+        "\n  ".join([f"{name}: {counted(len(lines), 'problem')}", *lines])
+    )
+
+
 def broken(name: str, text: str, problem: Problem) -> RetuneError:
     """Return an error with the line that it is about."""
     place = problem.place
@@ -141,7 +154,7 @@ def read_json_object(text: str) -> dict[str, Any] | None:
     """Return what a JSON object says, None if the text is none."""
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) else None
 

@@ -23,7 +23,7 @@ def data_figure(run: RunResults) -> Drawing:
 
     return Drawing(
         "data",
-        f"{share} {counted(total, 'document')} were kept",
+        f"{share} {counted(total, 'document')} {'was' if total == 1 else 'were'} kept",
         "Grey: brought here. Orange: removed. Green: kept.",
         height=3.6,
         fill=fill,

@@ -3,6 +3,7 @@
 from textwrap import wrap
 from typing import Any
 
+from retune.quantities import counted, percent
 from retune.reporting.answer import find_answer
 from retune.reporting.evaluation_rows import HEADER, evaluation_rows, floor_rows
 
@@ -18,10 +19,9 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
     """
     test = evaluation["test"]
     floors = [(f"floor: {name}", value) for name, value in floor_rows(evaluation)]
-    documents = f"{test['tuned']['documents']:,}"
     caption = (
-        f"On {documents} test documents; the tuned model predicts"
-        f" {100 * test['win_rate']:.1f} % of them better."
+        f"On {counted(test['tuned']['documents'], 'test document')}; the tuned model"
+        f" predicts {percent(test['win_rate'])} of them better."
     )
     rows = [HEADER, *evaluation_rows(test), *floors]
     beaten = find_answer(test).floors

@@ -24,7 +24,6 @@ def continue_prompts(
     special tokens spelled out in it are what they are in the training text.
     Each draw has its own seed, so that a prompt's text depends on no other prompt's.
     """
-    check_prompts(language_model, prompts, settings)
     return [
         (
             continue_prompt(language_model, prompt, settings, GREEDY, seed),
@@ -35,10 +34,12 @@ def continue_prompts(
 
 
 def check_prompts(
-    language_model: LanguageModel, prompts: Sequence[str], settings: EvaluateSettings
+    prompts: Sequence[str],
+    tokenizer: ModelTokenizer,
+    facts: ModelFacts,
+    settings: EvaluateSettings,
 ) -> None:
     """Raise RetuneError unless each prompt and its continuation fit the context."""
-    facts, tokenizer = language_model.facts, language_model.tokenizer
     context = facts.context_length
     for prompt in prompts:
         if not fits(prompt, tokenizer, facts, settings):

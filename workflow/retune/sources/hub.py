@@ -208,7 +208,8 @@ def with_retries(repository: Repository, request: Callable[[], Result]) -> Resul
     OUTAGE.step = STEPS[repository.kind]
     vars(OUTAGE.request).clear()
     first_failed = None
-    for delay in chain(DELAYS, repeat(DELAYS[-1])):
+    delays = chain(DELAYS, repeat(DELAYS[-1]))
+    while True:
         began = time.monotonic()
         try:
             return request()
@@ -225,11 +226,10 @@ def with_retries(repository: Repository, request: Callable[[], Result]) -> Resul
             if first_failed is None or time.monotonic() - began > patience():
                 first_failed = OUTAGE.request.since = began
             try:
-                OUTAGE.wait(first_failed, describe(error), delay)
+                OUTAGE.wait(first_failed, describe(error), delay := next(delays))
             except HubAwayError as away:
                 raise repository.problem("name", f"{repository.name} {away}") from error
             time.sleep(delay)
-    raise AssertionError("the last try returns or raises")
 
 
 def explain_refusal(repository: Repository, error: Exception) -> RetuneError | None:
@@ -296,8 +296,8 @@ def describe(error: Exception) -> str:
         if isinstance(cause, HfHubHTTPError):
             return f"the hub answered {cause.response.status_code}"
     network = (HTTPError, ConnectionError, TimeoutError)
-    found = [cause for cause in causes_found if isinstance(cause, network)]
-    return describe_failure((found or causes_found)[0 if found else -1])
+    of_network = (cause for cause in causes_found if isinstance(cause, network))
+    return describe_failure(next(of_network, causes_found[-1]))
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

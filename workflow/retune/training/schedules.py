@@ -2,6 +2,7 @@
 
 import math
 
+from retune.quantities import counted
 from retune.settings import FinetuneSettings
 
 # Fewer hardly warm up, let alone learn, unless that is what max_steps is for.
@@ -35,15 +36,15 @@ def find_warnings(
     elif steps < FEW_STEPS and steps != settings.max_steps:
         warnings.append(
             f"finetune.epochs: {settings.epochs:g} of {num_blocks:,} blocks makes only"
-            f" {steps} step{'' if steps == 1 else 's'} of {batch_size:,}: train more"
+            f" {counted(steps, 'step')} of {batch_size:,}: train more"
             " epochs, or lower configure.global_batch_size"
         )
     if warmup is not None and warmup > steps:
         share = learning_rate(settings, steps - 1, steps) / settings.learning_rate
         warnings.append(
-            f"finetune.warmup_steps: {warmup:,}, but the run has {steps:,} step"
-            + ("" if steps == 1 else "s")
-            + f": it ends at {share:.1%} of finetune.learning_rate"
+            f"finetune.warmup_steps: {warmup:,}, but the run has"
+            f" {counted(steps, 'step')}: it ends at {share:.1%} of"
+            " finetune.learning_rate"
         )
     return warnings
 
