@@ -177,6 +177,7 @@ def test_what_datasets_reads_is_read_such_as_compressed_json(hub, run_hub, tmp_p
             "line 3 has 3 fields, the header 2",
         ),
         ("train.jsonl", b'{"text": "a", "text": "b"}\n', "has 2 columns 'text'"),
+        ("train.json", b'[{"text": "a", "text": "b"}]', "has 2 columns 'text'"),
         ("train.json", b'{"text": "\\ud83d"}\n', "line 1 holds half of a surrogate"),
         ("train.txt", b"fine\ncaf\xe9\n", "line 2 is not UTF-8"),
     ],
