@@ -45,8 +45,8 @@ def train(folder: Path, strategy: str, rounds: int) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from retune.publishing import write_json, write_manifest
-    from retune.training.tensor_hashes import tensor_sha256
+    from retune.artifacts.publishing import write_json, write_manifest
+    from retune.checkpoints.tensor_hashes import tensor_sha256
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(verbose=False)
@@ -93,8 +93,8 @@ def train(folder: Path, strategy: str, rounds: int) -> None:
 
 def consolidate(folder: Path, strategy: str, target: Path) -> Callable[[], Any]:
     """Return what `python -m retune consolidate` does."""
-    from retune import consolidate
     from retune.settings import ConsolidateSettings
+    from retune.steps import consolidate
 
     settings = ConsolidateSettings(max_shard_size_gb=SHARD_GB)
     return lambda: consolidate.run(settings, folder / "base", folder / strategy, target)
@@ -228,7 +228,7 @@ def make_base(folder: Path) -> None:
     """Write the config and random weights of the shape of GPT-2 (124M)."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from retune.publishing import write_manifest
+    from retune.artifacts.publishing import write_manifest
 
     config = GPT2Config(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
     GPT2LMHeadModel(config).save_pretrained(folder / "base")
@@ -284,7 +284,7 @@ def spread(values: list[float], digits: int) -> str:
 
 def compare(folder: Path, rounds: int) -> None:
     """Print the table of every strategy."""
-    from retune.training.provenance import machine
+    from retune.measuring.provenance import machine
 
     make_base(folder)
     print("; ".join(f"{key}: {value}" for key, value in machine().items()))

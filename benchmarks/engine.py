@@ -33,7 +33,7 @@ DROPPED = 4
 
 def measure(way: str, folder: Path, setup: Setup, steps: int) -> dict[str, float]:
     """Train once, in new processes; return the figures of all ranks together."""
-    from retune.training.launch import started
+    from retune.launching.this_machine import started
 
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         work = Path(scratch)
@@ -67,7 +67,7 @@ def peak_of_device() -> tuple[str, float | None]:
     """Return the GPU's name and its FLOP/s in bf16."""
     import torch
 
-    from retune.training.speed import peak_flops
+    from retune.measuring.peak_flops import peak_flops
 
     name = torch.cuda.get_device_name()
     return name, peak_flops(name, "bf16")
@@ -78,7 +78,7 @@ def flops_per_token(folder: Path, setup: Setup) -> float | None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from retune.training.speed import model_flops_per_token, multiplying_weights
+    from retune.measuring.model_flops import model_flops_per_token, multiplying_weights
 
     config = AutoConfig.from_pretrained(folder / "base")
     with torch.device("meta"):

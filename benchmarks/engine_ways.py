@@ -35,7 +35,7 @@ class Run:
         """Note that a step begins, once the device is done with the last."""
         import torch
 
-        from retune.training.speed import peak_memory_gb
+        from retune.measuring.device_memory import peak_memory_gb
 
         if torch.cuda.is_available():
             torch.cuda.synchronize()
@@ -46,11 +46,12 @@ class Run:
 
 def run_retune(folder: Path, work: Path, steps: int) -> Run:
     """Train with our loop."""
+    from retune.artifacts.run_spec import RunSpec
+    from retune.measuring.history import read_history, steps_in
     from retune.settings import FinetuneSettings
-    from retune.training.heartbeat import Heartbeat
-    from retune.training.history import read_history
+    from retune.supervision.heartbeat import Heartbeat
+    from retune.supervision.stopping import StopRequest
     from retune.training.loop import train
-    from retune.training.stopping import StopRequest
 
     run = Run()
 
@@ -72,11 +73,12 @@ def run_retune(folder: Path, work: Path, steps: int) -> Run:
         seed=SEED,
     )
     inputs = (folder / name for name in ("base", "tokens", "plan"))
-    train(settings, *inputs, work, StopRequest(), Clock(work, rank))
-    records = [r for r in read_history(work) if "num_tokens" in r]
+    training = RunSpec.make(settings, *inputs)
+    train(training, work, StopRequest(), Clock(work, rank))
+    rows = steps_in(read_history(work))
     # Its counts are those of all ranks.
-    run.tokens = [r["num_tokens"] if rank == 0 else 0 for r in records]
-    run.useful = [r["num_labels"] if rank == 0 else 0 for r in records]
+    run.tokens = [row.num_tokens if rank == 0 else 0 for row in rows]
+    run.useful = [row.num_labels if rank == 0 else 0 for row in rows]
     return run
 
 
@@ -93,8 +95,8 @@ def run_trainer(folder: Path, work: Path, steps: int) -> Run:
         default_data_collator,
     )
 
-    from retune.publishing import read_json
-    from retune.training.packing import PackedBlocks
+    from retune.artifacts.publishing import read_json
+    from retune.tokens.packing import PackedBlocks
 
     run = Run()
 
@@ -148,7 +150,7 @@ def run_tutorial(folder: Path, work: Path, steps: int) -> Run:
     from torch.utils.data import DataLoader, Dataset, DistributedSampler
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from retune.publishing import read_json
+    from retune.artifacts.publishing import read_json
 
     deepspeed.init_distributed()
     world_size = torch.distributed.get_world_size()

@@ -16,13 +16,15 @@ from pathlib import Path
 from statistics import median
 
 from machine import describe_machine
+from tqdm import tqdm
 from training_inputs import NO_DROPOUT, Setup, prepare
 
-from retune import configure, finetune
-from retune.publishing import read_json, sha256
+from retune.artifacts.publishing import sha256
+from retune.artifacts.run_spec import RunSpec
+from retune.checkpoints.checkpoint_files import find_checkpoints
+from retune.measuring.history import read_history, steps_in
 from retune.settings import ConfigureSettings, FinetuneSettings, HardwareSettings
-from retune.training.checkpoint_files import find_checkpoints
-from retune.training.history import read_history
+from retune.steps import configure, finetune
 
 SETUP = Setup(
     "gpt2",
@@ -35,12 +37,6 @@ SETUP = Setup(
 STEPS, EVERY = 8, 2
 # The default interval.
 SAVE_STEPS = FinetuneSettings.model_fields["save_steps"].default
-
-
-class Silent:
-    """In place of a progress bar."""
-
-    disable = True
 
 
 def main() -> None:
@@ -63,7 +59,7 @@ def measure(folder: Path, stage: int) -> str:
     plan = folder / f"plan-{stage}"
     configure.run(
         ConfigureSettings(**SETUP.batch, precision="fp32", zero_stage=stage),
-        HardwareSettings(accelerator="cpu", gpus_per_node=SETUP.ranks),
+        HardwareSettings(accelerator="cpu", ranks_per_node=SETUP.ranks),
         *(folder / "base", folder / "tokens.json", plan),
     )
     state = folder / f"state-{stage}"
@@ -71,14 +67,13 @@ def measure(folder: Path, stage: int) -> str:
     settings = FinetuneSettings(
         max_steps=STEPS, save_steps=EVERY, eval_steps=10**6, learning_rate=1e-4
     )
-    finetune.run_ranks(
-        *(settings, folder / "base", folder / "tokens", plan, state),
-        *(read_json(plan / "plan.json"), Silent()),
-    )
-    records = [r for r in read_history(state) if "seconds" in r][1:]
-    step = median(record["seconds"] for record in records)
+    run = RunSpec.make(settings, folder / "base", folder / "tokens", plan)
+    run.write(state)
+    finetune.run_ranks(run, state, tqdm(total=STEPS, disable=True))
+    rows = steps_in(read_history(state))[1:]
+    step = median(row.seconds for row in rows)
     # Half of them follow a checkpoint, the others its publication.
-    stall = sum(r["save_seconds"] for r in records) / (len(records) / EVERY)
+    stall = sum(row.save_seconds for row in rows) / (len(rows) / EVERY)
     checkpoint = find_checkpoints(state)[-1]
     files = [path for path in checkpoint.rglob("*") if path.is_file()]
     start = time.perf_counter()

@@ -65,11 +65,11 @@ def prepare(folder: Path, setup: Setup) -> None:
     from tokenizers import ByteLevelBPETokenizer
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-    from retune import configure, tokenize
-    from retune.publishing import write_manifest
+    from retune.artifacts.publishing import write_manifest
+    from retune.models.find_model_facts import find_model_facts
     from retune.settings import ConfigureSettings, HardwareSettings, TokenizeSettings
     from retune.sources.builtin_corpus import read_corpus
-    from retune.sources.model_facts import find_model_facts
+    from retune.steps import configure, tokenize
 
     texts = read_corpus()["text"]
     lines = [line.strip() for text in texts for line in text.splitlines()]
@@ -110,6 +110,6 @@ def prepare(folder: Path, setup: Setup) -> None:
     precision = "fp32" if setup.accelerator == "cpu" else "bf16"
     configure.run(
         ConfigureSettings(**setup.batch, precision=precision, zero_stage=1),
-        HardwareSettings(accelerator=setup.accelerator, gpus_per_node=setup.ranks),
+        HardwareSettings(accelerator=setup.accelerator, ranks_per_node=setup.ranks),
         *(folder / "base", folder / "tokens.json", folder / "plan"),
     )

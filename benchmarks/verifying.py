@@ -21,8 +21,8 @@ import numpy as np
 from machine import describe_machine
 from safetensors.numpy import load_file, save_file
 
-from retune.publishing import PIECE, write_manifest
-from retune.verifying import verify_folder
+from retune.artifacts.publishing import PIECE, write_manifest
+from retune.artifacts.verifying import verify_folder
 
 GB = 10**9
 # What the default run of params.yaml verifies in a step, at most.

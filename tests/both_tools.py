@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from planned_steps import read_reasons
-from retune.manual import ROOT
-from retune.stages import read_stages, with_what_follows
+from retune_dvc.stages import read_stages, with_what_follows
+from retune_workflow.manual import ROOT
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # What the commands import by and by as well.

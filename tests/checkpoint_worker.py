@@ -22,9 +22,11 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from retune.publishing import write_json, write_manifest
-from retune.training.checkpoint_files import WEIGHTS
-from retune.training.tensor_hashes import tensor_sha256
+from retune.artifacts.checkpoint_manifest import CheckpointManifest
+from retune.artifacts.checkpoint_weights import FILE as WEIGHTS
+from retune.artifacts.publishing import write_json
+from retune.checkpoints.checkpoint_writer import hash_some_files
+from retune.checkpoints.tensor_hashes import tensor_sha256
 
 RATE = 1e-2
 VOCABULARY = 300
@@ -261,7 +263,12 @@ def save(
     )
     if dist.get_rank() == 0:
         write_json(target / WEIGHTS, weights)
-        write_manifest(target, step=1, world_size=dist.get_world_size())
+        CheckpointManifest(
+            **{"run": "run", "step": 1, "skipped": 0, "validation_loss": None},
+            **{"world_size": dist.get_world_size(), "zero_stage": 0},
+            **{"pipeline_stages": 1, "precision": "fp32"},
+            files=tuple(hash_some_files(target, 0, 1)),
+        ).write(target)
     dist.barrier()
     engine.destroy()
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from retune.publishing import read_json
-from retune.training.checkpoint_files import find_checkpoints
+from retune.artifacts.publishing import read_json
+from retune.checkpoints.checkpoint_files import find_checkpoints
 from slurm_cluster import Cluster
 from versioned_run import BIN, SMALL, VersionedRun, make_small_run
 
@@ -23,7 +23,7 @@ CHECKPOINT = "results/finetune/checkpoint"
 # Two nodes with two ranks each, which compute on CPUs.
 TWO_NODES = {
     **SMALL,
-    "hardware": {"accelerator": "cpu", "nodes": 2, "gpus_per_node": 2},
+    "hardware": {"accelerator": "cpu", "nodes": 2, "ranks_per_node": 2},
     "configure": {"global_batch_size": 8, "micro_batch_size": 1},
 }
 

@@ -4,8 +4,8 @@ import io
 
 import polars as pl
 
-from retune import download
 from retune.settings import DatasetSettings
+from retune.steps import download
 
 
 def parquet(**columns):

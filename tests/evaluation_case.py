@@ -3,27 +3,26 @@
 import json
 from pathlib import Path
 
-import numpy as np
-
-from retune import baseline, evaluate
 from retune.artifacts.model_facts import FILE as FACTS
 from retune.artifacts.model_facts import ModelFacts
-from retune.publishing import (
+from retune.artifacts.publishing import (
     FILES,
     SEAL,
     read_json,
-    write_json,
     write_manifest,
     write_sealed,
 )
-from retune.settings import SPLITS, EvaluateSettings
-from retune.tokenize import count_tokens, write_split
+from retune.settings import SPLITS, EvaluateSettings, SampleSettings
+from retune.steps import baseline, evaluate, sample
+from retune.steps.tokenize import write_split
+from retune.tokens.store import write_counts
 from retune.tokens.tokenizer import ModelTokenizer
 from tiny_models import SENTENCES, build_tiny_model, write_splits
+from token_files import make_index
 
-SETTINGS = EvaluateSettings(
-    bootstrap_draws=200, prompts=["Return the", ""], max_new_tokens=6
-)
+SETTINGS = EvaluateSettings(bootstrap_draws=200)
+SAMPLE_SETTINGS = SampleSettings(prompts=["Return the", ""], max_new_tokens=6)
+SAMPLES = "results/sample/samples.json"
 TEST_TEXTS = [
     "Return an empty list.",
     "  The module writes the number of items – naïve.",
@@ -53,17 +52,19 @@ def make_tokens(root: Path) -> None:
     base, tokens = root / "models/base", root / "data/tokens"
     facts = ModelFacts.read(base)
     tokens.mkdir(exist_ok=True)
-    for split in SPLITS:
-        write_split(
+    counts = {
+        split: write_split(
             root / f"data/clean/{split}.parquet",
             tokens,
             split,
             ModelTokenizer.of(base, facts),
             facts,
         )
-    write_json(tokens / "tokens.json", {"dtype": "<u2"})
-    counts = count_tokens(tokens / "train.tokens.bin", np.dtype("<u2"), 300)
-    np.save(tokens / "train.counts.npy", counts)
+        for split in SPLITS
+    }
+    index = make_index(counts["train"].tokens)
+    index.write(tokens)
+    write_counts(tokens, index)
 
 
 def run_baseline(root: Path, settings: EvaluateSettings = SETTINGS) -> str:
@@ -94,8 +95,19 @@ def run_evaluate(root: Path, settings: EvaluateSettings = SETTINGS) -> str:
         baseline_documents=root / "results/baseline/documents.parquet",
         baseline_metrics=root / "metrics/baseline.json",
         documents=root / "results/evaluate/documents.parquet",
-        samples=root / "results/evaluate/samples.json",
         metrics=root / "metrics/evaluation.json",
+    )
+
+
+def run_sample(root: Path, settings: SampleSettings = SAMPLE_SETTINGS) -> str:
+    seal_folders(root)
+    return sample.run(
+        settings,
+        "cpu",
+        consolidated=root / "models/consolidated",
+        base=root / "models/base",
+        clean=root / "data/clean",
+        samples=root / SAMPLES,
     )
 
 

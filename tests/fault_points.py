@@ -18,11 +18,13 @@ from unittest.mock import patch
 
 import torch
 
-from retune.publishing import MANIFEST
-from retune.training import checkpoints, data_parallel, loop, pipeline
-from retune.training.checkpoint_files import WEIGHTS
-from retune.training.checkpoints import Checkpoints
-from retune.training.history import History
+from retune.artifacts.checkpoint_manifest import CheckpointManifest
+from retune.artifacts.checkpoint_weights import CheckpointWeights
+from retune.checkpoints import checkpoint_writer as checkpoints
+from retune.checkpoints.checkpoint_writer import Checkpoints
+from retune.engines import data_parallel, pipeline
+from retune.measuring.history import History
+from retune.training import loop, saver
 
 SHARD = "optim_states.pt"
 PATIENCE_S = 30
@@ -119,12 +121,11 @@ def half_a_shard(at: Place) -> None:
     at.before(torch, "save", act)
 
 
-def before_file(name: str) -> Any:
+def before_file(artifact: type) -> Any:
     """Return a fault: rank 0 dies before it writes a file of the checkpoint."""
 
     def fault(at: Place) -> None:
-        write = "write_text" if name == MANIFEST else "write_json"
-        at.before(checkpoints, write, lambda path, _: path.name == name and die())
+        at.before(artifact, "write", lambda *_: die())
 
     return fault
 
@@ -171,7 +172,7 @@ def before_publish(at: Place) -> None:
     """Die with the step's checkpoint written, its hashes not asked for."""
 
     def act(checkpoints: Checkpoints) -> None:
-        if checkpoints.is_unpublished and at.step == checkpoints._manifest["step"]:
+        if checkpoints.is_unpublished and at.step == checkpoints._manifest.step:
             die()
 
     at.before(Checkpoints, "publish", act)
@@ -182,13 +183,13 @@ def after_everything(at: Place) -> None:
 
 
 def nan_weight(at: Place) -> None:
-    """Spoil a weight before it is described for a checkpoint."""
+    """Spoil a weight before it is hashed for a checkpoint."""
 
     def act(trainer: Any, _: Any) -> None:
         with torch.no_grad():
             next(trainer.engine.module.parameters()).view(-1)[3] = float("nan")
 
-    at.before(loop, "describe_model", act)
+    at.before(saver, "checkpoint_weights", act)
 
 
 def full_disk(at: Place) -> None:
@@ -236,9 +237,9 @@ FATAL = {
     "before a save": before_save,
     "between shards": between_shards,
     "half a shard": half_a_shard,
-    "before weights.json": before_file(WEIGHTS),
+    "before weights.json": before_file(CheckpointWeights),
     "while hashing": while_hashing,
-    "before the manifest": before_file(MANIFEST),
+    "before the manifest": before_file(CheckpointManifest),
     "before the rename": before_rename,
     "after the rename": after_rename,
     "half dropped": half_dropped,

@@ -33,7 +33,7 @@ FAULTS = {"fail": fail, "hang": hang, "use-up-memory": use_up_memory}
 
 def inject(fault):
     """Make rank 1 go wrong in the forward pass of step 3."""
-    from retune.training.data_parallel import DataParallel
+    from retune.engines.data_parallel import DataParallel
 
     loss_sum = DataParallel.loss_sum
 

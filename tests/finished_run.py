@@ -8,24 +8,50 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retune import report
-from retune.params import read_params
-from retune.publishing import write_json, write_manifest, write_sealed, write_text
-from retune.reporting.run_results import RunResults, read_results
+from plans import make_plan
+from retune.artifacts.data_metrics import (
+    DataMetrics,
+    OverlappingDocuments,
+    RejectedDocuments,
+)
+from retune.artifacts.evaluation_metrics import (
+    BaselineMetrics,
+    Comparison,
+    ComparisonWithFloors,
+    EvaluationMetrics,
+    Floors,
+    ScoreTotals,
+    ScoringProtocol,
+)
+from retune.artifacts.finetune_metrics import FinetuneMetrics
+from retune.artifacts.plan import Decision, Plan, Reasons
+from retune.artifacts.provenance import Provenance
+from retune.artifacts.publishing import write_manifest, write_text
+from retune.artifacts.samples import GenerationSettings, Sample, Samples
+from retune.artifacts.tokens_index import SplitNumbers, TokenMetrics
+from retune.artifacts.training_history import StepHistory
+from retune.reporting.run_results import (
+    ReportResults,
+    read_report_results,
+    read_results,
+)
+from retune.settings import RunSettings
+from retune.settings.params import read_params
+from retune.steps import publish, report
 
 SPLITS = {"train": 40, "validation": 5, "test": 7}
-PROVENANCE = {
-    "workflow": "c0ffee, as committed",
-    "params": "c0ffee, with uncommitted changes",
-    "packages": {"torch": "2.13.0"},
-    "machine": {"CPU": "2 x a processor", "GPU": "none found"},
-}
+PROVENANCE = Provenance(
+    workflow="c0ffee, as committed",
+    params="c0ffee, with uncommitted changes",
+    packages={"torch": "2.13.0"},
+    machine={"CPU": "2 x a processor", "GPU": "none found"},
+)
 BUILTIN = {"dataset": "builtin", "model": "builtin"}
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """The inputs of the step `report`, in one folder."""
+    """The inputs of the steps `report` and `publish`, in one folder."""
 
     folder: Path
 
@@ -43,42 +69,33 @@ class FinishedRun:
         }.items():
             (self.folder / name).mkdir()
             write_manifest(self.folder / name, **origin)
-        self.make_consolidated()
-        write_sealed(self.folder / "data.json", data_metrics())
-        write_sealed(self.folder / "tokens.json", token_metrics())
-        write_sealed(self.folder / "plan.json", plan())
+        data_metrics().write(self.folder / "data.json")
+        token_metrics().write(self.folder / "tokens.json")
+        plan().write(self.folder / "plan.json")
+        reasons().write(self.folder / "reasons.json")
         write_text(self.folder / "history.csv", history(steps))
         write_text(self.folder / "validation.csv", validation(steps))
-        write_json(self.folder / "provenance.json", PROVENANCE)
-        self.seal(
-            "finetune.json",
-            finetune_metrics(steps),
-            *("history.csv", "validation.csv", "provenance.json"),
-        )
+        PROVENANCE.write(self.folder / "provenance.json")
+        self.write_finetune_metrics(steps)
         scores(self.folder / "base.parquet", 3.0)
-        self.seal("baseline.json", {}, "base.parquet")
+        baseline_metrics().write(
+            self.folder / "baseline.json", self.folder / "base.parquet"
+        )
         scores(self.folder / "tuned.parquet", 3.0 + bits)
-        texts = {"prompt": "Once", "base": "a a", "tuned": "upon\n\na time"}
-        texts |= {"base_sampled": "b", "tuned_sampled": "c", **samples}
-        write_json(self.folder / "samples.json", {"settings": {}, "samples": [texts]})
-        self.seal("evaluation.json", evaluation(bits), "tuned.parquet", "samples.json")
+        made_samples(**samples).write(self.folder / "samples.json")
+        evaluation(bits).write(
+            self.folder / "evaluation.json",
+            self.folder / "tuned.parquet",
+        )
         return self
 
-    def seal(self, name: str, value: dict[str, Any], *beside: str) -> None:
-        """Write a JSON file that vouches for files beside it."""
-        files = [self.folder / file for file in beside]
-        write_sealed(self.folder / name, value, files)
+    def write_finetune_metrics(self, steps: int = 8) -> None:
+        """Write finetune.json, which vouches for the files beside it."""
+        files = ("history.csv", "validation.csv", "provenance.json")
+        beside = [self.folder / file for file in files]
+        finetune_metrics(steps).write(self.folder / "finetune.json", *beside)
 
-    def make_consolidated(self) -> None:
-        """Write a model's folder, with the mark that Snakemake leaves in it."""
-        folder = self.folder / "consolidated"
-        folder.mkdir()
-        (folder / "config.json").write_text("{}")
-        (folder / "model.safetensors").write_bytes(b"weights")
-        write_manifest(folder)
-        (folder / report.MARK).touch()
-
-    def arguments(self) -> dict[str, Path]:
+    def of_card(self) -> dict[str, Path]:
         """Return the files by their names in `read_results`."""
         names = {
             "raw": "raw",
@@ -89,106 +106,134 @@ class FinishedRun:
             "history": "history.csv",
             "validation": "validation.csv",
             "finetune_metrics": "finetune.json",
-            "baseline_metrics": "baseline.json",
-            "baseline_documents": "base.parquet",
-            "tuned_documents": "tuned.parquet",
             "evaluation": "evaluation.json",
             "samples": "samples.json",
         }
         return {name: self.folder / file for name, file in names.items()}
 
-    def read(self, **sections: Any) -> RunResults:
+    def of_report(self) -> dict[str, Path]:
+        """Return the files that `read_report_results` reads besides, by their names."""
+        names = {
+            "reasons": "reasons.json",
+            "baseline_metrics": "baseline.json",
+            "baseline_documents": "base.parquet",
+            "tuned_documents": "tuned.parquet",
+        }
+        return {name: self.folder / file for name, file in names.items()}
+
+    def read(self, **sections: Any) -> ReportResults:
         """Return what `report` reads, under changed settings."""
-        return read_results(read_params(BUILTIN | sections), **self.arguments())
+        settings = read_params(BUILTIN | sections)
+        run = read_results(settings, **self.of_card())
+        evaluation = self.of_card()["evaluation"]
+        return read_report_results(
+            settings, run, evaluation=evaluation, **self.of_report()
+        )
 
     def report(self, name: str = "out", **sections: Any) -> Path:
-        """Run the step; return the folder of the model, the figures and the page."""
+        """Run the step; return the folder of the figures and the page."""
         out = self.folder / name
         report.run(
             read_params(BUILTIN | sections),
             provenance=self.folder / "provenance.json",
-            consolidated=self.folder / "consolidated",
-            tuned=out / "tuned",
             figures=out / "report",
             page=out / "report.html",
-            **self.arguments(),
+            **self.of_card(),
+            **self.of_report(),
         )
         return out
 
+    def make_model(self) -> Path:
+        """Make what `consolidate` leaves; return its folder."""
+        model = self.folder / "consolidated"
+        model.mkdir()
+        (model / "config.json").write_text("{}")
+        (model / "model.safetensors").write_bytes(b"weights")
+        write_manifest(model)
+        (model / publish.SNAKEMAKE_TIMESTAMP).touch()
+        return model
 
-def data_metrics() -> dict[str, Any]:
+    def publish(self, name: str = "tuned", **sections: Any) -> Path:
+        """Run the step on what `make_model` made; return the published folder."""
+        publish.run(
+            RunSettings.part_of(read_params(BUILTIN | sections)),
+            consolidated=self.folder / "consolidated",
+            provenance=self.folder / "provenance.json",
+            tuned=self.folder / name,
+            **self.of_card(),
+        )
+        return self.folder / name
+
+
+def data_metrics() -> DataMetrics:
     """Return metrics/data.json."""
-    sizes = {
-        name: {split: 10 * n for split, n in SPLITS.items()}
-        for name in ("bytes", "words")
-    }
-    return {
-        "documents": SPLITS,
-        **sizes,
-        "groups": SPLITS,
-        "rejected": {"count": 2, "share": 2 / 58, "by_check": {"too short": 2}},
-        "duplicates_removed": 3,
-        "in_other_splits": {
+    sizes = {split: 10 * n for split, n in SPLITS.items()}
+    return DataMetrics(
+        documents=SPLITS,
+        bytes=sizes,
+        words=sizes,
+        groups=SPLITS,
+        rejected=RejectedDocuments(count=2, share=2 / 58, by_check={"too short": 2}),
+        duplicates_removed=3,
+        in_other_splits={
             "train": {"validation": 1, "test": 1},
             "validation": {"test": 0},
         },
-        "overlap": {"words": 13, "removed": {"validation": 1, "test": 0}},
-    }
+        overlap=OverlappingDocuments(words=13, removed={"validation": 1, "test": 0}),
+    )
 
 
-def token_metrics() -> dict[str, Any]:
+def token_metrics() -> TokenMetrics:
     """Return metrics/tokens.json."""
-    return {
-        "sequence_length": 32,
-        "vocab_size": 300,
-        "splits": {
-            split: {
-                **{"documents": n, "tokens": 50 * n, "blocks": n},
-                **{"special_tokens_spelled_out": n, "lost_characters": 0},
-            }
-            for split, n in SPLITS.items()
-        },
+    splits = {
+        split: SplitNumbers(
+            documents=n,
+            tokens=50 * n,
+            blocks=n,
+            bytes_per_token=4.0,
+            special_tokens_spelled_out=n,
+            lost_characters=0,
+        )
+        for split, n in SPLITS.items()
     }
+    return TokenMetrics(sequence_length=32, vocab_size=300, splits=splits)
 
 
-def plan() -> dict[str, Any]:
+def plan(**changes: Any) -> Plan:
     """Return plan/plan.json."""
-    return {
+    values = {
         "precision": "bf16",
         "zero_stage": 3,
         "offload_optimizer": "cpu",
-        "offload_param": "none",
         "global_batch_size": 16,
         "micro_batch_size": 2,
-        "gradient_accumulation_steps": 1,
-        "pipeline_stages": 1,
-        "attn_implementation": "sdpa",
         "activation_checkpointing": True,
-        "gradient_clipping": 1.0,
-        "world_size": 8,
-        "sequence_length": 32,
+        "accelerator": "cuda",
+        "nodes": 2,
+        "ranks_per_node": 4,
         "num_parameters": 2_600_000,
-        "tokens_per_step": 512,
-        "model_states_gb_per_rank": 0.5,
-        "warnings": [],
-        "hardware": {
-            "accelerator": "cuda",
-            "nodes": 2,
-            "gpus_per_node": 4,
-            "gpu_memory_gb": 80,
-            "cpu_memory_gb": 500,
-            "gpu_name": "Some GPU",
-        },
-        "decisions": [{"setting": "zero_stage", "value": 3, "why": "it <fits>"}],
     }
+    return make_plan(**values | changes)
+
+
+def reasons() -> Reasons:
+    """Return plan/reasons.json."""
+    return Reasons(
+        decisions=(Decision("zero_stage", 3, "it <fits>"),),
+        warnings=(),
+        train_blocks=SPLITS["train"],
+        model_states_gb=0.5,
+        gpu_name="Some GPU",
+    )
 
 
 def history(steps: int) -> str:
     """Return history.csv."""
-    lines = ["step,epoch,train_loss,learning_rate,grad_norm,num_labels,seconds,mfu"]
+    lines = [",".join(StepHistory.columns())]
     for step in range(1, steps + 1):
         norm = "inf" if step == 2 else "1.5"
-        lines.append(f"{step},{step / steps},{8 - step / steps},0.002,{norm},500,2,")
+        measured = f"{step},{step / steps},{8 - step / steps},0.002,{norm},500,512,2"
+        lines.append(f"{measured},0.1,,,,0,40.5")
     return "\n".join(lines) + "\n"
 
 
@@ -197,20 +242,32 @@ def validation(steps: int) -> str:
     return f"step,validation_loss\n0,8.0\n{steps},6.0\n"
 
 
-def finetune_metrics(steps: int) -> dict[str, Any]:
+def finetune_metrics(steps: int) -> FinetuneMetrics:
     """Return metrics/finetune.json."""
-    return {
-        "steps": steps,
-        "epochs": 1.0,
-        "tokens": 500 * steps,
-        "train_loss": 7.0,
-        "validation_loss": 6.0,
-        "best_validation_loss": 6.0,
-        "tokens_per_second": 250.0,
-        "mfu": 0.5,
-        "peak_memory_gb": [40.5, 41.25],
-        "seconds": 4000.0,
-    }
+    return FinetuneMetrics(
+        steps=steps,
+        published_step=steps,
+        skipped_steps=0,
+        epochs=1.0,
+        tokens=500 * steps,
+        train_loss=7.0,
+        validation_loss=6.0,
+        best_validation_loss=6.0,
+        step_seconds=2.0,
+        tokens_per_second=250.0,
+        computed_tokens_per_second=1000.0,
+        unpredicted_share=0.02,
+        data_share=0.1,
+        forward_share=0.3,
+        backward_share=0.5,
+        optimizer_share=0.1,
+        save_share=0.0,
+        # Half of what the GPUs of the plan promise.
+        flops_per_token=0.5 * 8 * 989e12 / 1000,
+        device="NVIDIA H100 80GB HBM3",
+        peak_memory_gb=(40.5, 41.25),
+        seconds=4000.0,
+    )
 
 
 def scores(path: Path, bits_per_byte: float) -> None:
@@ -228,28 +285,79 @@ def scores(path: Path, bits_per_byte: float) -> None:
     pq.write_table(pa.table(columns), path)
 
 
-def evaluation(bits: float) -> dict[str, Any]:
+def made_samples(**texts: str) -> Samples:
+    """Return results/sample/samples.json."""
+    words = {"prompt": "Once", "base": "a a", "tuned": "upon\n\na time"}
+    words |= {"base_sampled": "b", "tuned_sampled": "c", **texts}
+    settings = GenerationSettings(
+        max_new_tokens=8,
+        seed=0,
+        greedy={"do_sample": False},
+        sampled={"do_sample": True, "temperature": 0.8, "top_k": 0},
+    )
+    return Samples(settings=settings, samples=(Sample(**words),))
+
+
+def protocol() -> ScoringProtocol:
+    """Return how both models were scored."""
+    return ScoringProtocol(
+        context_length=32,
+        stride=32,
+        prefix="<|end|>",
+        dtype="bfloat16",
+        device="cuda",
+        split_special_tokens=True,
+        tokenizer_sha256="0" * 64,
+    )
+
+
+def totals(bits_per_byte: float, word_perplexity: float | None) -> ScoreTotals:
+    """Return the scores of a model on a split."""
+    return ScoreTotals(
+        documents=7,
+        bytes=700,
+        words=112,
+        tokens=175,
+        nll=700 * bits_per_byte * float(np.log(2)),
+        bits_per_byte=bits_per_byte,
+        token_perplexity=4000.0,
+        word_perplexity=word_perplexity,
+    )
+
+
+def baseline_metrics() -> BaselineMetrics:
+    """Return metrics/baseline.json."""
+    base = totals(3.0, 2e290)
+    return BaselineMetrics(protocol=protocol(), validation=base, test=base)
+
+
+def evaluation(bits: float) -> EvaluationMetrics:
     """Return metrics/evaluation.json."""
-    base = {"documents": 7, "bits_per_byte": 3.0, "token_perplexity": 4000.0}
-    comparison = {
-        "base": {**base, "word_perplexity": 2e290},
-        "tuned": {**base, "bits_per_byte": 3.0 + bits, "word_perplexity": None},
-        "bits_per_byte_change": bits,
-        "bits_per_byte_change_low": bits - 0.1,
-        "bits_per_byte_change_high": bits + 0.1,
-        "win_rate": float(bits < 0),
-    }
-    floors = {"uniform_bits_per_byte": 3.4, "unigram_bits_per_byte": 2.7}
-    return {
-        "protocol": {
-            "context_length": 32,
-            "stride": 32,
-            "prefix": "<|end|>",
-            "dtype": "bfloat16",
-            "device": "cuda",
-            "split_special_tokens": True,
-            "tokenizer_sha256": "0" * 64,
-        },
-        "validation": comparison,
-        "test": {**comparison, "floors": floors},
-    }
+    comparison = Comparison(
+        base=totals(3.0, 2e290),
+        tuned=totals(3.0 + bits, None),
+        bits_per_byte_change=bits,
+        bits_per_byte_change_low=bits - 0.1,
+        bits_per_byte_change_high=bits + 0.1,
+        win_rate=float(bits < 0),
+    )
+    floors = Floors(uniform_bits_per_byte=3.4, unigram_bits_per_byte=2.7)
+    return EvaluationMetrics(
+        protocol=protocol(),
+        validation=comparison,
+        test=ComparisonWithFloors(**dict(comparison), floors=floors),
+    )
+
+
+def changed(artifact: Any, changes: dict[str, Any]) -> Any:
+    """Return an artifact with other values.
+
+    Args:
+        artifact: The artifact.
+        changes: New values by their paths, such as `test.tuned.documents`.
+    """
+    for path, value in changes.items():
+        name, _, rest = path.partition(".")
+        inner = changed(getattr(artifact, name), {rest: value}) if rest else value
+        artifact = artifact.model_copy(update={name: inner})
+    return artifact

@@ -78,12 +78,12 @@ def serve() -> None:
     """Run the steps that standard input asks for."""
     from retune.errors import RetuneError
     from retune.settings import DatasetSettings, ModelSettings
-    from retune.sources import hub, hub_client
+    from retune.sources import hub_outage, hub_retries
 
     logging.basicConfig(level=logging.INFO)
     sys.__stdout__ = None  # the answers stand there, and nothing for people
-    hub.DELAYS = DELAYS
-    hub_client.LONGEST_PAUSE = LONGEST_PAUSE
+    hub_retries.DELAYS = DELAYS
+    hub_outage.LONGEST_PAUSE = LONGEST_PAUSE
     models = {"download": DatasetSettings, "fetch": ModelSettings}
     for line in sys.stdin:
         step, settings, target = json.loads(line)
@@ -91,7 +91,7 @@ def serve() -> None:
         start = time.monotonic()
         try:
             settings = models[step].model_validate(settings)
-            result = import_module(f"retune.{step}").run(settings, Path(target))
+            result = import_module(f"retune.steps.{step}").run(settings, Path(target))
         except RetuneError as problem:
             error = str(problem)
         except Exception as problem:

@@ -10,17 +10,14 @@ os.environ["DS_ACCELERATOR"] = "cpu"
 import deepspeed
 import torch
 
-from retune.training.models import load_model, named_weights
-from retune.training.speed import peak_memory_gb
-from retune.training.tensor_hashes import tensor_sha256
-from retune.training.trainers import start_process_group
+from plans import make_plan
+from retune.checkpoints.tensor_hashes import tensor_sha256
+from retune.engines.trainers import start_process_group
+from retune.measuring.device_memory import peak_memory_gb
+from retune.models.loading import load_model
+from retune.models.weight_names import named_weights
 
-PLAN = {
-    "zero_stage": 3,
-    "activation_checkpointing": False,
-    "attn_implementation": "sdpa",
-    "hardware": {"accelerator": "cpu"},
-}
+PLAN = make_plan(zero_stage=3)
 
 
 def main(base: Path) -> None:

@@ -12,10 +12,10 @@ from tokenizers import ByteLevelBPETokenizer
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from retune import fetch, tokenize
-from retune.models.skeleton import named_weights
+from retune.models.weight_names import named_weights
 from retune.settings import ModelSettings, TokenizeSettings
-from retune.training.packing import IGNORE_INDEX, Batch
+from retune.steps import fetch, tokenize
+from retune.tokens.packing import IGNORE_INDEX, Batch
 from tiny_run import TinyRun, make_clean, make_texts
 
 COMMON = {

@@ -17,12 +17,13 @@ import torch
 import transformers
 from torch.nn.functional import cross_entropy
 
-from retune.models.find_weights import find_weights
+from plans import make_plan
+from retune.artifacts.publishing import read_json, write_json
+from retune.engines.pipeline import Pipeline, load_pipeline
+from retune.engines.pipeline_layers import layer_files
 from retune.models.skeleton import build_skeleton
-from retune.publishing import read_json, write_json
-from retune.training.packing import IGNORE_INDEX, Batch
-from retune.training.pipeline import Pipeline, load_pipeline
-from retune.training.pipeline_layers import layer_files
+from retune.models.weight_matching import match_weights
+from retune.tokens.packing import IGNORE_INDEX, Batch
 from tiny_facts import tiny_facts
 
 SEQUENCE, VOCABULARY, MICRO, GLOBAL, STEPS, RATE = 32, 96, 2, 8, 3, 0.01
@@ -113,7 +114,7 @@ def make_model(folder: Path, name: str) -> None:
         model.transformer.save_pretrained(folder, max_shard_size="20KB")
         model.config.save_pretrained(folder)
     index = read_json(folder / "model.safetensors.index.json")
-    found = find_weights(build_skeleton(folder), index["weight_map"])
+    found = match_weights(build_skeleton(folder), index["weight_map"])
     tiny_facts(weights=found.groups).write(folder)
 
 
@@ -202,11 +203,7 @@ def train_whole(base: Path, precision: str, checkpointing: bool) -> Any:
 
 def start(base: Path, stages: int, precision: str, checkpointing: bool) -> Pipeline:
     """Return a pipeline of the model."""
-    plan = {
-        "pipeline_stages": stages,
-        "activation_checkpointing": checkpointing,
-        "attn_implementation": "sdpa",
-    }
+    plan = make_plan(pipeline_stages=stages, activation_checkpointing=checkpointing)
     data_ranks = dist.get_world_size() // stages
     pipeline = Pipeline(initialize(load_pipeline(base, plan), precision, data_ranks))
     # As for flash attention, which needs a GPU: a batch as one long sequence.

@@ -4,9 +4,9 @@ import json
 
 import polars as pl
 
-from retune import prepare
-from retune.publishing import write_manifest
+from retune.artifacts.publishing import write_manifest
 from retune.settings import PrepareSettings
+from retune.steps import prepare
 
 SPLITS = ("train", "validation", "test")
 

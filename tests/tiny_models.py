@@ -9,7 +9,7 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from retune.sources.model_facts import find_model_facts
+from retune.models.find_model_facts import find_model_facts
 
 SENTENCES = [
     "Return the number of items in the list.",

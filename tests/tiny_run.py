@@ -6,8 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from retune import configure, consolidate, finetune, tokenize
-from retune.publishing import read_json, write_manifest
+from retune.artifacts.publishing import read_json, write_manifest
 from retune.settings import (
     ConfigureSettings,
     ConsolidateSettings,
@@ -15,6 +14,7 @@ from retune.settings import (
     HardwareSettings,
     TokenizeSettings,
 )
+from retune.steps import configure, consolidate, finetune, tokenize
 
 WORDS = ["red", "green", "blue", "one", "two", "three", "up", "down", "left", "right"]
 
@@ -33,7 +33,7 @@ def make_base(folder: Path, **config: Any) -> None:
     from tokenizers import ByteLevelBPETokenizer
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-    from retune.sources.model_facts import find_model_facts
+    from retune.models.find_model_facts import find_model_facts
 
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(make_texts(50), 300, special_tokens=["<|end|>"])
@@ -45,7 +45,7 @@ def make_base(folder: Path, **config: Any) -> None:
     values |= {"n_head": 2, "bos_token_id": 0, "eos_token_id": 0, **config}
     GPT2LMHeadModel(GPT2Config(**values)).save_pretrained(folder)
     find_model_facts(folder).write(folder)
-    write_manifest(folder)
+    write_manifest(folder, source="builtin")
 
 
 def make_clean(folder: Path, train: int = 200) -> None:
@@ -90,7 +90,7 @@ class TinyRun:
         configure.run(
             ConfigureSettings(**settings),
             HardwareSettings(
-                accelerator=accelerator, gpus_per_node=ranks, nvme_path=nvme_path
+                accelerator=accelerator, ranks_per_node=ranks, nvme_path=nvme_path
             ),
             self.folder / "base",
             self.folder / "tokens.json",

@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retune.publishing import read_json
+from retune.artifacts.plan import Plan
+from retune.artifacts.publishing import read_json
+from retune.artifacts.run_spec import RunSpec
+from retune.checkpoints.checkpoint_files import find_checkpoints
+from retune.launching.compiled_operators import build_ops
+from retune.measuring.history import StepRow, read_history, steps_in
 from retune.settings import FinetuneSettings
-from retune.training.checkpoint_files import find_checkpoints
-from retune.training.history import read_history
-from retune.training.ops import build_ops
 from retune.training.rank import leave
 
 TIMEOUT_S = 600
@@ -51,14 +53,14 @@ class Job:
     inputs: Path | None = None
 
     @property
-    def records(self) -> list[dict[str, Any]]:
-        """The history's lines of steps."""
-        return [r for r in read_history(self.state) if "train_loss" in r]
+    def steps(self) -> list[StepRow]:
+        """The steps of the history."""
+        return steps_in(read_history(self.state))
 
     @property
-    def losses(self) -> list[float]:
+    def losses(self) -> list[float | None]:
         """Training loss of each step."""
-        return [record["train_loss"] for record in self.records]
+        return [row.train_loss for row in self.steps]
 
     @property
     def weights(self) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def train_all(folder: Path, jobs: list[Job], ranks: int) -> None:
         ranks: Number of processes.
     """
     for job in jobs:
-        build_ops(read_json(job.plan / "plan.json"))
+        build_ops(Plan.read(job.plan / "plan.json"))
     environment = {
         **environment_of_ranks(),
         "MASTER_PORT": str(free_port()),
@@ -250,24 +252,23 @@ def wait_for(pids: list[int]) -> list[int]:
 def main(folder: Path, jobs: list[dict[str, Any]]) -> None:
     """Be one rank."""
     import fault_points
-    from retune.training.heartbeat import Heartbeat
+    from retune.supervision.heartbeat import Heartbeat
+    from retune.supervision.stopping import StopRequest
     from retune.training.loop import train
-    from retune.training.stopping import StopRequest
 
     for job in jobs:
         state = Path(job["state"])
         state.mkdir(parents=True, exist_ok=True)
         inputs = Path(job["inputs"] or folder)
         with fault_points.installed(job["fault"]):
-            finished = train(
+            run = RunSpec.make(
                 FinetuneSettings(**job["settings"]),
                 inputs / "base",
                 inputs / "tokens",
                 Path(job["plan"]),
-                state,
-                StopRequest(),
-                Heartbeat(state, int(os.environ["RANK"])),
             )
+            heartbeat = Heartbeat(state, int(os.environ["RANK"]))
+            finished = train(run, state, StopRequest(), heartbeat)
         assert finished
         gc.collect()
 

@@ -17,7 +17,7 @@ import psutil
 import yaml
 
 from both_tools import planned, stale
-from retune.manual import ROOT
+from retune_workflow.manual import ROOT
 from workflow_copy import copy_workflow
 
 BIN = Path(sys.executable).parent
@@ -35,13 +35,13 @@ SMALL = {
         "n_layer": 1,
         "n_head": 2,
     },
-    "hardware": {"accelerator": "cpu", "gpus_per_node": 1},
+    "hardware": {"accelerator": "cpu", "ranks_per_node": 1},
     "prepare": {"validation_share": 0.1, "test_share": 0.1, "overlap_words": 0},
     "tokenize": {"sequence_length": 16},
     "configure": {"global_batch_size": 4, "micro_batch_size": 4},
     "finetune": {"max_steps": 4, "learning_rate": 0.001},
     "consolidate": {"max_shard_size_gb": 5},
-    "evaluate": {"prompts": ["Red is"], "max_new_tokens": 2},
+    "sample": {"prompts": ["Red is"], "max_new_tokens": 2},
 }
 WORDS = ["red", "green", "blue", "one", "two", "three", "up", "down", "left", "right"]
 

@@ -6,19 +6,21 @@ from typing import Any
 
 import polars as pl
 
-from retune import (
+from retune.artifacts.publishing import write_manifest
+from retune.settings import Params, RunSettings, ScoringSettings
+from retune.settings.params import read_params
+from retune.steps import (
     baseline,
     configure,
     consolidate,
     evaluate,
     finetune,
     prepare,
+    publish,
     report,
+    sample,
     tokenize,
 )
-from retune.params import read_params
-from retune.publishing import write_manifest
-from retune.settings import Params
 from tiny_run import make_base, make_texts
 
 SETTINGS: dict[str, Any] = {
@@ -26,10 +28,11 @@ SETTINGS: dict[str, Any] = {
     "model": "builtin",
     "prepare": {"validation_share": 0.1, "test_share": 0.1, "overlap_words": 0},
     "tokenize": {"sequence_length": 16},
-    "hardware": {"accelerator": "cpu", "gpus_per_node": 2},
+    "hardware": {"accelerator": "cpu", "ranks_per_node": 2},
     "configure": {"global_batch_size": 4},
     "finetune": {"max_steps": 1},
-    "evaluate": {"prompts": ["red is"], "max_new_tokens": 2, "bootstrap_draws": 100},
+    "evaluate": {"bootstrap_draws": 100},
+    "sample": {"prompts": ["red is"], "max_new_tokens": 2},
 }
 # What each step's `run` is given beside its settings: under these names what is read
 # and what is written, as dvc.yaml has it.
@@ -40,9 +43,22 @@ BASELINE = {
     "baseline_documents": "results/baseline/documents.parquet",
     "baseline_metrics": "metrics/baseline.json",
 }
+SAMPLES = {"samples": "results/sample/samples.json"}
 HISTORY = {
     name: f"results/finetune/{name}.csv" for name in ("history", "validation")
 } | {"provenance": "results/finetune/provenance.json"}
+# What the report and the model card show of a run.
+RESULTS = {
+    "raw": "data/raw",
+    **BASE,
+    "data_metrics": "metrics/data.json",
+    "token_metrics": "metrics/tokens.json",
+    "plan": "plan/plan.json",
+    **HISTORY,
+    "finetune_metrics": "metrics/finetune.json",
+    "evaluation": "metrics/evaluation.json",
+    **SAMPLES,
+}
 READS: dict[str, dict[str, str]] = {
     "prepare": {"raw": "data/raw"},
     "tokenize": CLEAN | BASE,
@@ -58,19 +74,13 @@ READS: dict[str, dict[str, str]] = {
         **BASELINE,
     },
     "report": {
-        "raw": "data/raw",
-        **BASE,
-        "data_metrics": "metrics/data.json",
-        "token_metrics": "metrics/tokens.json",
-        "plan": "plan/plan.json",
-        **HISTORY,
-        "finetune_metrics": "metrics/finetune.json",
-        "consolidated": "models/consolidated",
+        **RESULTS,
+        "reasons": "plan/reasons.json",
         **BASELINE,
         "tuned_documents": "results/evaluate/documents.parquet",
-        "evaluation": "metrics/evaluation.json",
-        "samples": "results/evaluate/samples.json",
     },
+    "sample": {"consolidated": "models/consolidated", **BASE, **CLEAN},
+    "publish": {"consolidated": "models/consolidated", **RESULTS},
 }
 WRITES: dict[str, dict[str, str]] = {
     "prepare": CLEAN | {"metrics": "metrics/data.json"},
@@ -89,14 +99,14 @@ WRITES: dict[str, dict[str, str]] = {
     },
     "evaluate": {
         "documents": "results/evaluate/documents.parquet",
-        "samples": "results/evaluate/samples.json",
         "metrics": "metrics/evaluation.json",
     },
+    "sample": SAMPLES,
     "report": {
-        "tuned": "models/tuned",
         "figures": "report",
         "page": "report.html",
     },
+    "publish": {"tuned": "models/tuned"},
 }
 RUN: dict[str, Callable[..., str]] = {
     "prepare": prepare.run,
@@ -106,7 +116,9 @@ RUN: dict[str, Callable[..., str]] = {
     "consolidate": consolidate.run,
     "baseline": baseline.run,
     "evaluate": evaluate.run,
+    "sample": sample.run,
     "report": report.run,
+    "publish": publish.run,
 }
 
 
@@ -123,9 +135,17 @@ def settings_of(step: str) -> dict[str, Any]:
     match step:
         case "report":
             return {"settings": params}
-        case "baseline" | "evaluate":
+        case "baseline":
+            scoring = ScoringSettings.part_of(params.evaluate)
+            return {"settings": scoring, "accelerator": params.hardware.accelerator}
+        case "evaluate":
             accelerator = params.hardware.accelerator
             return {"settings": params.evaluate, "accelerator": accelerator}
+        case "sample":
+            accelerator = params.hardware.accelerator
+            return {"settings": params.sample, "accelerator": accelerator}
+        case "publish":
+            return {"settings": RunSettings.part_of(params)}
         case "configure":
             return {"settings": params.configure, "hardware": params.hardware}
     return {"settings": getattr(params, step)}

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from retune.manual import ROOT
+from retune_workflow.manual import ROOT
 
 FILES = "Snakefile", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore"
 FOLDERS = "workflow", "profiles", "envs", ".dvc", "resolved"

@@ -7,9 +7,9 @@ import sys
 import pytest
 import yaml
 
-from retune.manual import ROOT
-from retune.stages import read_stages
-from retune.step_arguments import example_of
+from retune.cli.step_arguments import read_signature
+from retune_dvc.stages import read_stages
+from retune_workflow.manual import ROOT
 from tiny_run import make_texts
 from versioned_run import SMALL
 
@@ -23,7 +23,7 @@ def test_the_examples_run_one_after_the_other(tmp_path):
     (tmp_path / "a.txt").write_text("\n".join(texts))
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow")}
     for step in read_stages(ROOT / "dvc.yaml"):
-        command = example_of(step).replace("python", sys.executable, 1)
+        command = read_signature(step).example.replace("python", sys.executable, 1)
         result = subprocess.run(
             command,
             shell=True,

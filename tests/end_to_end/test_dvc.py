@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 
-from retune.steps import CODE
+from retune.step_code import STEPS
 from versioned_run import VersionedRun, edit, steps_run
 
 pytestmark = pytest.mark.slow
 
-AFTER_FINETUNE = {"consolidate", "evaluate", "report"}
+AFTER_FINETUNE = {"consolidate", "evaluate", "sample", "report", "publish"}
 NOTHING = "Nothing to be done"
 
 
@@ -20,7 +20,9 @@ def two_commits(finished, tmp_path_factory) -> VersionedRun:
     run = finished.copy(tmp_path_factory.mktemp("two") / "job")
     run.git("tag", "first")
     run.change("finetune", learning_rate=0.01)
-    assert steps_run(run.train()) == ["finetune", *sorted(AFTER_FINETUNE)]
+    first, *others = steps_run(run.train())
+    assert first == "finetune"
+    assert sorted(others) == sorted(AFTER_FINETUNE)
     run.commit("another learning rate")
     run.git("tag", "second")
     return run
@@ -40,7 +42,7 @@ def replace(path, data):
 
 def test_after_a_run_dvc_has_all_of_it(finished):
     assert finished.stale() == set()
-    assert set(finished.lock()) == set(CODE)
+    assert set(finished.lock()) == set(STEPS)
     assert not finished.calls.exists()
 
 
@@ -54,15 +56,15 @@ def test_again_neither_tool_has_anything_to_do(run):
 def test_a_clone_that_pulls_has_nothing_to_do(finished, tmp_path):
     finished.git("clone", "--quiet", str(finished.folder), str(tmp_path / "clone"))
     clone = VersionedRun(tmp_path / "clone", finished.calls)
-    assert set(CODE) == clone.stale()
+    assert set(STEPS) == clone.stale()
     clone("dvc", "pull")
     assert (clone.folder / "models/tuned/model.safetensors").exists()
     assert clone.page_is_of_results()
     assert clone.is_quiet()
 
     params = clone.bytes_of("params.yaml")
-    clone.change("evaluate", max_new_tokens=3)
-    assert clone.planned() == clone.stale() == {"baseline", "evaluate", "report"}
+    clone.change("sample", max_new_tokens=3)
+    assert clone.planned() == clone.stale() == {"sample", "report", "publish"}
     (clone.folder / "params.yaml").write_bytes(params)
     assert clone.is_quiet()
 
@@ -187,7 +189,7 @@ def test_stages_of_the_user_s_own_are_left_alone(run):
             summary={
                 "cmd": "cp metrics/evaluation.json summary.json",
                 "deps": ["metrics/evaluation.json"],
-                "params": ["evaluate.max_new_tokens"],
+                "params": ["sample.max_new_tokens"],
                 "outs": ["summary.json"],
             }
         ),
@@ -209,10 +211,10 @@ def test_what_reads_a_result_that_was_brought_back_is_stale(run_of_two):
 def test_a_stale_step_stays_stale_when_something_else_moves(run):
     run.change("prepare", seed=7)
     run("snakemake", "--cores", "1", "prepare")
-    stale = set(CODE) - {"download", "fetch", "prepare"}
+    stale = set(STEPS) - {"download", "fetch", "prepare"}
     assert run.planned() == run.stale() == stale
     os.utime(run.folder / "texts.jsonl")
-    os.utime(run.folder / "workflow/retune/fetch.py")
+    os.utime(run.folder / "workflow/retune/steps/fetch.py")
     assert run.planned() == run.stale() == stale
 
 
@@ -250,9 +252,9 @@ def test_a_commit_of_words_reruns_nothing(run):
 def test_changed_code_reruns_its_step_and_not_what_follows_if_its_result_is_the_same(
     run,
 ):
-    with (run.folder / "workflow/retune/text/overlap.py").open("a") as file:
-        file.write("# A comment.\n")
-    assert run.planned() == run.stale() == set(CODE) - {"download", "fetch"}
+    with (run.folder / "workflow/retune/examples/overlap.py").open("a") as file:
+        file.write("CHANGED = True\n")
+    assert run.planned() == run.stale() == set(STEPS) - {"download", "fetch"}
     shown = run.train()
     made = [line for line in shown.splitlines() if "brought back" not in line]
     assert steps_run("\n".join(made)) == ["prepare"]
@@ -260,7 +262,7 @@ def test_changed_code_reruns_its_step_and_not_what_follows_if_its_result_is_the_
 
 
 def test_what_dvc_ran_snakemake_does_not_run_again(run):
-    run.change("evaluate", max_new_tokens=3)
+    run.change("sample", max_new_tokens=3)
     run("dvc", "repro")
     assert run.is_quiet()
 

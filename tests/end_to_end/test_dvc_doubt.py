@@ -55,8 +55,8 @@ def test_settings_changed_while_a_step_runs_are_not_recorded_as_its_own(run):
 
 def test_code_changed_while_a_step_runs_makes_it_run_again(run):
     process = start_until_it_runs(run, "prepare")
-    with (run.folder / "workflow/retune/text/overlap.py").open("a") as file:
-        file.write("# A comment.\n")
+    with (run.folder / "workflow/retune/examples/overlap.py").open("a") as file:
+        file.write("CHANGED = True\n")
     shown = process.communicate(timeout=PATIENCE_S)[0]
     assert "prepare is to run again: code or data it reads changed while" in shown
     assert "prepare" in run.stale() & run.planned()

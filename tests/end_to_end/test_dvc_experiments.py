@@ -109,7 +109,7 @@ def test_an_experiment_elsewhere_leaves_the_workspace_as_it_is(run):
         "--name",
         "short",
         "-S",
-        "evaluate.max_new_tokens=3",
+        "sample.max_new_tokens=3",
     )
     assert run.is_quiet()
     assert "short" in run("dvc", "exp", "list", "--names-only").split()
@@ -122,9 +122,9 @@ def test_an_experiment_in_place_leaves_nothing_to_do_and_minds_the_profile(
     profile.mkdir()
     (profile / "config.yaml").write_text("printshellcmds: true\n")
     shown = run(
-        *["dvc", "exp", "run", "-S", "evaluate.max_new_tokens=3"],
+        *["dvc", "exp", "run", "-S", "sample.max_new_tokens=3"],
         RETUNE_PROFILE=str(profile),
     )
-    assert "Running stage 'evaluate'" in shown
-    assert "python -m retune evaluate" in shown
+    assert "Running stage 'sample'" in shown
+    assert "python -m retune sample" in shown
     assert run.is_quiet()

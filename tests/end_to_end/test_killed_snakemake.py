@@ -6,9 +6,9 @@ import time
 import psutil
 import pytest
 
-from retune.publishing import read_json
-from retune.training.checkpoint_files import find_checkpoints, find_damage, step_of
-from retune.training.history import STARTED, read_history
+from retune.artifacts.publishing import read_json
+from retune.checkpoints.checkpoint_files import find_checkpoints, find_damage, step_of
+from retune.measuring.history import STARTED, read_history
 from versioned_run import PATIENCE_S, suspend_step
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -50,7 +50,7 @@ def wait_for_step(process, run, step):
     while time.monotonic() < end:
         assert process.poll() is None, process.communicate()[0]
         for state in (run.folder / "state").glob("*/"):
-            if any(record["step"] >= step for record in read_history(state)):
+            if any(row.step >= step for row in read_history(state)):
                 return state
         time.sleep(0.1)
     raise AssertionError(f"step {step} never came")

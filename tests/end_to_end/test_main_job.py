@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from planned_steps import read_reasons
-from retune.manual import ROOT
-from retune.steps import CODE
+from retune.step_code import STEPS
+from retune_workflow.manual import ROOT
 from workflow_copy import copy_workflow
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ TINY = {
     },
     "configure": {"global_batch_size": 8, "micro_batch_size": 2, "zero_stage": 2},
     "finetune": {"max_steps": 30, "learning_rate": "5e-3", "eval_steps": 10},
-    "evaluate": {"prompts": ["Return the"], "max_new_tokens": 4},
+    "sample": {"prompts": ["Return the"], "max_new_tokens": 4},
 }
 
 
@@ -97,7 +97,7 @@ def shown(run):
 def test_each_step_says_what_it_did_in_one_line(shown):
     lines = shown.splitlines()
     finished = [line.split()[1] for line in lines if line.startswith("✓")]
-    assert sorted(finished) == sorted(CODE)
+    assert sorted(finished) == sorted(STEPS)
     assert all(re.match(r"✓ \w+ +[\d.]+ s  \S", li) for li in lines if li[:1] == "✓")
 
 
@@ -157,7 +157,7 @@ def test_again_there_is_nothing_to_do_within_seconds(run, shown):
 def test_dvc_has_recorded_the_run(run, shown):
     assert "up to date" in run("dvc", "status")
     lock = yaml.safe_load((run.folder / "dvc.lock").read_text())
-    assert set(lock["stages"]) == set(CODE)
+    assert set(lock["stages"]) == set(STEPS)
     assert "bits_per_byte" in run("dvc", "metrics", "show")
     assert "index.html" in run("dvc", "plots", "show")
 
@@ -179,7 +179,9 @@ def test_another_learning_rate_reruns_training_and_what_follows(run, shown):
     assert path.read_text() != text
     planned = run.planned()
     path.write_text(text)
-    assert planned == {"finetune", "consolidate", "evaluate", "report"}
+    assert planned == {
+        *("finetune", "consolidate", "evaluate", "sample", "report", "publish")
+    }
     assert run.planned() == set()
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from retune.publishing import read_json
+from retune.artifacts.publishing import read_json
 from tiny_run import TinyRun
 
 pytestmark = [

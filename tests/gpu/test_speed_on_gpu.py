@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from retune.training.speed import Stopwatch, peak_memory_gb
+from retune.measuring.device_memory import peak_memory_gb
+from retune.measuring.stopwatch import PassSeconds, Stopwatch
 
 pytestmark = [
     pytest.mark.gpu,
@@ -11,17 +12,17 @@ pytestmark = [
 ]
 
 
-def test_parts_are_the_time_of_the_device():
+def test_passes_are_the_time_of_the_device():
     matrix = torch.ones(4096, 4096, device="cuda")
     matrix @ matrix  # the first one loads the kernels
     stopwatch = Stopwatch()
-    for part, times in (("forward", 5), ("backward", 20), ("backward", 20)):
-        with stopwatch.part(part):
+    for name, times in (("forward", 5), ("backward", 20), ("backward", 20)):
+        with stopwatch.measure(name):
             for _ in range(times):
                 matrix @ matrix
     seconds = stopwatch.read()
-    assert 4 < seconds["backward_seconds"] / seconds["forward_seconds"] < 16
-    assert stopwatch.read() == {}
+    assert 4 < seconds.backward / seconds.forward < 16
+    assert stopwatch.read() == PassSeconds()
 
 
 def test_peak_memory_is_that_of_the_device():

@@ -14,10 +14,10 @@ from transformers import (
 )
 
 from model_families import GROUPED, build_family, write_tokenizer
-from retune import fetch
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.settings import ModelSettings
+from retune.steps import fetch
 
 TIED = {"tie_word_embeddings": True}
 

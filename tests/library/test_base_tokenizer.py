@@ -14,9 +14,9 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
+from retune.artifacts.publishing import read_json, write_json
 from retune.errors import RetuneError
-from retune.publishing import read_json, write_json
-from retune.sources.base_tokenizer import prepare_tokenizer
+from retune.tokens.base_tokenizer import prepare_tokenizer
 from retune.tokens.tokenizer import ModelTokenizer
 from tiny_tokenizers import KINDS, byte_level, digits_in_threes
 

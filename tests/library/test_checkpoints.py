@@ -6,18 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from retune.errors import RetuneError
-from retune.publishing import read_json
-from retune.training import checkpoint_files
-from retune.training.checkpoint_files import (
+from plans import make_plan
+from retune.artifacts.publishing import read_json
+from retune.checkpoints import checkpoint_files
+from retune.checkpoints.checkpoint_files import (
     best_of,
     check_disk,
-    checkpoint_bytes,
     find_checkpoints,
     find_damage,
     newest_good,
 )
-from retune.training.history import STARTED
+from retune.errors import RetuneError
+from retune.measuring.history import STARTED
+from retune.planning.memory import checkpoint_bytes
 from tiny_run import TinyRun
 from training_ranks import Job, forked_ranks
 
@@ -213,7 +214,7 @@ def test_the_best_one_is_kept_besides(jobs, run, ranks, tmp_path, losses, kept):
 
 
 def test_a_disk_that_is_too_small_is_told_before_training(job, monkeypatch):
-    plan = {"precision": "bf16", "zero_stage": 2}
+    plan = make_plan(precision="bf16", zero_stage=2)
     size = checkpoint_bytes(plan, 10**9)
     assert size == 14 * 10**9
     there = sum(file.stat().st_size for file in job.state.rglob("*") if file.is_file())

@@ -14,15 +14,15 @@ from transformers import AutoModelForCausalLM
 
 from checkpoint_worker import IDS, nvme_is_built
 from flipped_bit import flip_a_bit
-from retune import consolidate
 from retune.artifacts.model_facts import StoredWeights
+from retune.artifacts.publishing import read_json, sha256, write_json, write_manifest
+from retune.checkpoints.checkpoint_files import find_damage, link_folder
+from retune.checkpoints.moments import leave_out_moments
+from retune.checkpoints.tensor_hashes import tensor_sha256
+from retune.checkpoints.weight_files import read_back
 from retune.errors import RetuneError
-from retune.publishing import read_json, sha256, write_json, write_manifest
 from retune.settings import ConsolidateSettings
-from retune.training.checkpoint_files import find_damage, link_folder
-from retune.training.moments import leave_out_moments
-from retune.training.tensor_hashes import tensor_sha256
-from retune.training.weight_files import read_back
+from retune.steps import consolidate
 from tiny_facts import tiny_facts
 from tiny_run import TinyRun, make_base
 

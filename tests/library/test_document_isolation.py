@@ -11,7 +11,7 @@ from transformers import (
 )
 
 from retune.errors import RetuneError
-from retune.training.models import check_isolation
+from retune.models.packed_logits import check_isolation
 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}

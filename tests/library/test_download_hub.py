@@ -268,17 +268,19 @@ def test_a_cached_other_commit_is_never_taken(hub, worker, run_hub, tmp_path):
 
 
 def test_an_outage_is_not_reported_as_a_missing_file(monkeypatch, tmp_path):
-    from retune.sources import hub, hub_dataset
+    from retune.sources import hub_dataset
+    from retune.sources.hub_repository import Repository
+    from retune.sources.hub_retries import with_retries
 
     def not_cached(*args, **options):
         raise FileNotFoundError("Dataset team/away is not cached in .raw/cache")
 
     monkeypatch.setattr(hub_dataset.datasets, "load_dataset_builder", not_cached)
     monkeypatch.setenv("RETUNE_HUB_PATIENCE", "0")
-    repository = hub.Repository("dataset", "team/away", "a" * 40)
+    repository = Repository("dataset", "team/away", "a" * 40)
     settings = DatasetSettings(source="hub", name="team/away", revision="a" * 40)
     with pytest.raises(RetuneError, match="no answer about the files of") as caught:
-        hub.with_retries(
+        with_retries(
             repository,
             lambda: hub_dataset.find_builder(settings, repository, tmp_path),
         )

@@ -6,14 +6,17 @@ import sys
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from download_case import contents, parquet, rows_of, run_local
-from retune import download
 from retune.errors import RetuneError
+from retune.examples import document_writer
+from retune.examples.documents import Document, join_rows
+from retune.examples.rows import Row
 from retune.settings import DatasetSettings
 from retune.sources.local_files import read_file
-from retune.sources.rows import Row
+from retune.steps import download
 
 TWO_ROWS = {
     "jsonl": b'\xef\xbb\xbf{"text": "one, \\u00fc", "by": 7}\n\n{"text": null}\n',
@@ -102,7 +105,7 @@ def test_local_files_give_the_same_bytes_twice_without_torch_or_datasets(tmp_pat
     (tmp_path / "x.txt").write_text("one\ntwo\n")
     settings = {"source": "local", "files": {"train": ["x.txt"]}}
     code = (
-        "import sys; from pathlib import Path; from retune import download;"
+        "import sys; from pathlib import Path; from retune.steps import download;"
         " from retune.settings import DatasetSettings;"
         f" s = DatasetSettings.model_validate({settings!r});"
         " download.run(s, Path(sys.argv[1]));"
@@ -128,7 +131,7 @@ def test_local_files_give_the_same_bytes_twice_without_torch_or_datasets(tmp_pat
 def test_rows_are_joined_into_documents_that_begin_at_a_match():
     rows = ["", " = A = \n", "", "a1 \n", None, "= = s = =\n", " = B = \n", "b1"]
     rows = [Row(text, f"g{number}") for number, text in enumerate(rows)]
-    assert list(download.join_rows(rows, r"^ = [^=].* = \n?$")) == [
+    assert list(join_rows(rows, r"^ = [^=].* = \n?$")) == [
         (1, Row(" = A = \n\na1 \n\n= = s = =", "g1")),
         (6, Row(" = B = \nb1", "g6")),
     ]
@@ -136,7 +139,7 @@ def test_rows_are_joined_into_documents_that_begin_at_a_match():
 
 def test_text_before_the_first_match_is_a_document_of_its_own():
     rows = [Row(text, None) for text in ("", "preface", "", "# A", "a")]
-    assert list(download.join_rows(rows, "^# ")) == [
+    assert list(join_rows(rows, "^# ")) == [
         (1, Row("preface\n", None)),
         (3, Row("# A\na", None)),
     ]
@@ -147,7 +150,7 @@ def test_text_before_the_first_match_is_a_document_of_its_own():
 )
 def test_a_pattern_that_cannot_be_right_is_an_error(pattern, message):
     with pytest.raises(RetuneError, match=f"dataset.document_start: .*{message}"):
-        list(download.join_rows([Row("a", None)], pattern))
+        list(join_rows([Row("a", None)], pattern))
 
 
 def test_documents_of_joined_rows_keep_the_number_of_their_first_row(tmp_path):
@@ -173,10 +176,10 @@ def test_parquet_is_read_in_memory_that_its_size_does_not_raise(tmp_path):
 
 
 def test_row_groups_are_bounded_and_lose_nothing(monkeypatch, tmp_path):
-    monkeypatch.setattr(download, "ROW_GROUP_CHARACTERS", 1000)
-    documents = [download.Document(str(n), "g", "x" * 200) for n in range(10)]
-    assert download.write_documents(tmp_path / "x.parquet", documents) == 10
-    metadata = download.pq.read_metadata(tmp_path / "x.parquet")
+    monkeypatch.setattr(document_writer, "ROW_GROUP_CHARACTERS", 1000)
+    documents = [Document(str(n), "g", "x" * 200) for n in range(10)]
+    assert document_writer.write_documents(tmp_path / "x.parquet", documents) == 10
+    metadata = pq.read_metadata(tmp_path / "x.parquet")
     assert metadata.num_row_groups == 3
     assert pl.read_parquet(tmp_path / "x.parquet").rows() == documents
 

@@ -1,7 +1,6 @@
 """The steps `baseline` and `evaluate`: what they count, sum up and compare."""
 
 import math
-import weakref
 from shutil import copytree
 
 import numpy as np
@@ -9,9 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-import retune.evaluate
 from evaluation_case import (
-    SETTINGS,
     TEST_TEXTS,
     make_tokens,
     run_baseline,
@@ -19,12 +16,9 @@ from evaluation_case import (
     strict_json,
 )
 from retune.artifacts.model_facts import ModelFacts
+from retune.artifacts.publishing import read_json, write_json
 from retune.errors import RetuneError
-from retune.publishing import (
-    read_json,
-    write_json,
-)
-from retune.scoring.document_scores import perplexity, summarize
+from retune.evaluation.document_scores import perplexity, total_scores
 from tiny_models import write_splits
 
 
@@ -91,9 +85,6 @@ def test_a_model_compared_with_itself_has_not_changed(run_folder):
     keys = ("change", "change_low", "change_high")
     assert [test[f"bits_per_byte_{key}"] for key in keys] == [0, 0, 0]
     assert test["win_rate"] == 0.5
-    for sample in read_json(run_folder / "results/evaluate/samples.json")["samples"]:
-        assert sample["tuned"] == sample["base"]
-        assert sample["tuned_sampled"] == sample["base_sampled"]
 
 
 def test_the_floors_are_those_of_the_definition(run_folder):
@@ -114,27 +105,11 @@ def test_the_floors_are_those_of_the_definition(run_folder):
 
 
 def test_the_same_inputs_give_the_same_bytes(run_folder):
-    results = ("metrics/evaluation.json", "results/evaluate/samples.json")
-    results += ("results/evaluate/documents.parquet",)
+    results = ("metrics/evaluation.json", "results/evaluate/documents.parquet")
     run_evaluate(run_folder)
     first = [(run_folder / path).read_bytes() for path in results]
     run_evaluate(run_folder)
     assert [(run_folder / path).read_bytes() for path in results] == first
-
-
-def test_two_models_are_never_in_memory_at_once(run_folder, monkeypatch):
-    loaded = []
-    load_model = retune.evaluate.load_model
-
-    def load_and_look_around(*arguments):
-        assert all(model() is None for model in loaded), "the first is still there"
-        language_model = load_model(*arguments)
-        loaded.append(weakref.ref(language_model.model))
-        return language_model
-
-    monkeypatch.setattr("retune.evaluate.load_model", load_and_look_around)
-    run_evaluate(run_folder)
-    assert len(loaded) == 2
 
 
 def test_a_model_whose_tokenizer_names_no_eos_is_evaluated_with_that_of_its_config(
@@ -161,8 +136,7 @@ def test_special_tokens_in_documents_are_what_they_are_in_training(
     write_splits(run_folder / "data/clean", test=[spelled])
     make_tokens(run_folder)
     run_baseline(run_folder)
-    settings = SETTINGS.model_copy(update={"prompts": ["<|endoftext|>"]})
-    run_evaluate(run_folder, settings.model_copy(update={"max_new_tokens": 1}))
+    run_evaluate(run_folder)
     metrics = read_json(run_folder / "metrics/evaluation.json")
     assert metrics["protocol"]["split_special_tokens"] is are_text
     special = AutoTokenizer.from_pretrained(base)(
@@ -191,6 +165,6 @@ def test_a_perplexity_beyond_float64_is_null():
 
 def test_words_and_bytes_have_their_own_ratios(inputs):
     table = pq.read_table(inputs / "results/baseline/documents.parquet").slice(2)
-    sums = summarize(table)
-    expected = math.exp(sums["nll"] / sums["words"])
-    assert sums["word_perplexity"] == pytest.approx(expected)
+    sums = total_scores(table)
+    expected = math.exp(sums.nll / sums.words)
+    assert sums.word_perplexity == pytest.approx(expected)

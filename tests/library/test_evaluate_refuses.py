@@ -13,11 +13,8 @@ from evaluation_case import (
     run_evaluate,
 )
 from retune.artifacts.model_facts import ModelFacts
+from retune.artifacts.publishing import read_json, write_json
 from retune.errors import RetuneError
-from retune.publishing import (
-    read_json,
-    write_json,
-)
 from tiny_models import build_tiny_model, write_splits
 
 

@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from transformers import GPT2LMHeadModel
 
 from loopback_hub import TOKEN
-from retune import fetch
+from retune.artifacts.publishing import sha256
 from retune.errors import RetuneError
-from retune.publishing import sha256
 from retune.settings import ModelSettings
 from retune.sources.local_model import problem_of_folder
+from retune.steps import fetch
 from tiny_models import build_tiny_model
 
 CONFIG = {
@@ -170,7 +170,8 @@ def test_a_hub_model_arrives_whole_and_without_anything_else(
     del manifest["sha256"]  # of the manifest itself
     listed = {file["path"] for file in manifest.pop("files")}
     assert listed == {*files, "model_facts.json"}
-    assert manifest == {"source": "hub", "name": "team/tiny", "revision": revision}
+    origin = {"source": "hub", "name": "team/tiny", "revision": revision}
+    assert manifest == {"format": 1, **origin}
 
 
 def test_a_hub_model_arrives_at_a_relative_target_too(hub, worker):
@@ -347,7 +348,7 @@ def test_the_builtin_model_is_made_and_counted(tmp_path):
     result = fetch.run(settings, tmp_path / "base")
     assert result == "built-in GPT-2: 3,416 parameters, 15.1 kB"
     manifest = json.loads((tmp_path / "base/manifest.json").read_text())
-    assert manifest["vocab_size"] == 300
+    assert manifest["built_from"]["vocab_size"] == 300
     assert "name" not in manifest
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
         file["path"] for file in manifest["files"]

@@ -10,12 +10,16 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from flipped_bit import flip_a_bit
-from retune import finetune
+from retune.artifacts.plan import Plan
+from retune.artifacts.publishing import read_json
+from retune.checkpoints.checkpoint_files import (
+    find_checkpoints,
+    find_damage,
+    newest_good,
+)
 from retune.errors import RetuneError
-from retune.publishing import read_json, write_sealed
-from retune.training.checkpoint_files import find_checkpoints, find_damage, newest_good
-from retune.training.history import read_history
-from retune.verifying import read_verified
+from retune.measuring.history import read_history
+from retune.steps import finetune
 from tiny_run import TinyRun
 
 SIX_STEPS = {"max_steps": 6, "learning_rate": 1e-2, "eval_steps": 3, "save_steps": 2}
@@ -90,7 +94,7 @@ def started(run, plan, name, at_step, settings):
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             states = [p for p in arguments["state"].glob("*") if p.is_dir()]
-            if states and any(r["step"] >= at_step for r in read_history(states[0])):
+            if states and any(r.step >= at_step for r in read_history(states[0])):
                 break
             time.sleep(0.01)
         assert process.poll() is None, "it ended before it could be killed"
@@ -155,9 +159,9 @@ def damage_the_first(checkpoints):
 def test_the_first_failing_rank_is_named(still):
     plan = still.plan("plan-broken")
     facts, config = plan / "plan.json", plan / "deepspeed.json"
-    values = read_verified(facts, "configure", config)
+    made = Plan.read_verified(facts, config)
     config.write_text(config.read_text().replace('"stage": 2', '"stagee": 2'))
-    write_sealed(facts, values, [config])
+    made.write(facts, config)
     with pytest.raises(RetuneError, match=r"rank \d failed first: .*stagee"):
         still.finetune(plan, "broken", **SIX_STEPS)
     assert not (still.folder / "broken").exists()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from retune.models.finite import is_finite
+from retune.models.finite_values import is_finite
 
 DTYPES = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
 

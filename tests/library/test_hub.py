@@ -9,8 +9,10 @@ import pytest
 
 from loopback_hub import TOKEN
 from retune.errors import RetuneError
-from retune.sources import hub as retune_hub
-from retune.sources.hub import Repository, check_space, is_intact, with_retries
+from retune.sources import hub_retries
+from retune.sources.hub_files import check_space, is_intact
+from retune.sources.hub_repository import Repository
+from retune.sources.hub_retries import with_retries
 
 POEMS = Repository("dataset", "team/poems", "a" * 40)
 FOREVER = float("inf")
@@ -153,7 +155,7 @@ def test_the_token_is_never_in_the_log_or_in_a_message(worker, download):
 
 
 def test_a_full_disk_is_not_tried_again(monkeypatch):
-    monkeypatch.setattr(retune_hub, "DELAYS", (0.0,))
+    monkeypatch.setattr(hub_retries, "DELAYS", (0.0,))
     tries = []
 
     def request():
@@ -166,7 +168,7 @@ def test_a_full_disk_is_not_tried_again(monkeypatch):
 
 
 def test_a_bug_is_neither_hidden_nor_tried_again(monkeypatch):
-    monkeypatch.setattr(retune_hub, "DELAYS", (0.0,))
+    monkeypatch.setattr(hub_retries, "DELAYS", (0.0,))
     tries = []
 
     def request():

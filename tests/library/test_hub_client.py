@@ -9,8 +9,8 @@ import pytest
 
 from loopback_hub import LoopbackHub
 from retune.errors import RetuneError
-from retune.sources import hub_client
-from retune.sources.hub_client import HubAwayError, Outage
+from retune.sources import hub_outage
+from retune.sources.hub_outage import HubAwayError, Outage
 
 FOREVER = float("inf")
 STEPS = {"download": ("datasets", "dataset.name"), "fetch": ("models", "model.name")}
@@ -169,9 +169,9 @@ class Clock:
 def clock(monkeypatch):
     """A clock in place of the machine's, which also notes what is told."""
     clock = Clock()
-    monkeypatch.setattr(hub_client.time, "monotonic", clock.read)
-    monkeypatch.setattr(hub_client, "tell", clock.tell)
-    monkeypatch.delenv(hub_client.PATIENCE_VARIABLE, raising=False)
+    monkeypatch.setattr(hub_outage.time, "monotonic", clock.read)
+    monkeypatch.setattr(hub_outage, "print_line", clock.tell)
+    monkeypatch.delenv(hub_outage.PATIENCE_VARIABLE, raising=False)
     return clock
 
 
@@ -199,7 +199,7 @@ def test_the_last_word_comes_within_half_a_minute(clock, seconds):
 
 @pytest.mark.parametrize("patience", ["100", "3600"])
 def test_with_more_patience_it_comes_later(clock, monkeypatch, patience):
-    monkeypatch.setenv(hub_client.PATIENCE_VARIABLE, patience)
+    monkeypatch.setenv(hub_outage.PATIENCE_VARIABLE, patience)
     word, took = fail_until_the_end(Outage(), clock, 1, [8] * 1000)
     assert abs(took - float(patience)) < 20
     assert f" in {took:.0f} s: the hub answered 502; " in word
@@ -207,7 +207,7 @@ def test_with_more_patience_it_comes_later(clock, monkeypatch, patience):
 
 @pytest.mark.parametrize("patience", ["soon", "1 h", "10s"])
 def test_patience_that_is_no_number_is_an_error(monkeypatch, patience):
-    monkeypatch.setenv(hub_client.PATIENCE_VARIABLE, patience)
+    monkeypatch.setenv(hub_outage.PATIENCE_VARIABLE, patience)
     with pytest.raises(RetuneError, match=f"'{patience}' should be a number"):
         Outage().failed(0, "the hub answered 502")
 
@@ -236,5 +236,5 @@ def test_a_hub_that_asks_for_more_time_than_there_is_gets_the_last_word(clock):
 
 def test_a_certificate_that_is_not_known_is_not_tried_again():
     error = OSError("[SSL: CERTIFICATE_VERIFY_FAILED] unable to get issuer")
-    assert "set SSL_CERT_FILE" in hub_client.explain_for_good(error)
-    assert hub_client.explain_for_good(OSError("timed out")) is None
+    assert "set SSL_CERT_FILE" in hub_outage.lasting_failure(error)
+    assert hub_outage.lasting_failure(OSError("timed out")) is None

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from fault_points import FATAL
-from retune.publishing import read_json
-from retune.training.checkpoint_files import find_checkpoints, find_damage
-from retune.training.history import STARTED, read_history
+from retune.artifacts.publishing import read_json
+from retune.checkpoints.checkpoint_files import find_checkpoints, find_damage
+from retune.measuring.history import STARTED, read_history, validations_in
 from tiny_run import TinyRun
 from training_ranks import Job, forked_ranks
 
@@ -112,12 +112,8 @@ def test_nothing_is_lost_wherever_a_rank_is_killed(run, name):
 
 def validations(job):
     """Return step and loss of each validation."""
-    records = read_history(job.state)
-    return [
-        (record["step"], record["validation_loss"])
-        for record in records
-        if "validation_loss" in record
-    ]
+    rows = validations_in(read_history(job.state))
+    return [(row.step, row.validation_loss) for row in rows]
 
 
 # A run of the real step, which is killed at random.
@@ -169,7 +165,7 @@ def started_state(parent):
 def wait_for_step(state, step):
     """Wait until the ranks have taken a step."""
     deadline = time.monotonic() + STARTING
-    while max((r["step"] for r in read_history(state)), default=0) < step:
+    while max((r.step for r in read_history(state)), default=0) < step:
         assert time.monotonic() < deadline, f"step {step} does not come"
         time.sleep(0.005)
 

@@ -4,11 +4,11 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from model_families import build_family
-from retune import fetch
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
+from retune.models.adapters import add_adapters
 from retune.settings import LoraSettings, ModelSettings
-from retune.training.models import add_adapters
+from retune.steps import fetch
 
 
 def adapt(folder, family, targets):

@@ -2,9 +2,9 @@
 
 import pytest
 
+from retune.artifacts.publishing import read_json, write_json
 from retune.errors import RetuneError
-from retune.publishing import read_json, write_json
-from retune.sources.model_facts import find_model_facts
+from retune.models.find_model_facts import find_model_facts
 from tiny_run import make_base
 
 

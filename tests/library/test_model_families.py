@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from model_families import FAMILIES, make_run, reference_loss
-from retune import consolidate
-from retune.publishing import read_json
+from retune.artifacts.plan import Plan
+from retune.engines.pipeline_layers import FAMILIES as STAGED
+from retune.measuring.history import read_history, validations_in
 from retune.settings import ConsolidateSettings
-from retune.training.batches import ShareOfData
-from retune.training.history import read_history
-from retune.training.pipeline_layers import FAMILIES as STAGED
+from retune.steps import consolidate
+from retune.tokens.data_shard import DataShard
 from training_ranks import Job, train_all
 
 pytestmark = pytest.mark.long
@@ -120,13 +120,17 @@ def references(runs):
         key = family, dtype
         if key not in known:
             folder = runs[family].folder
-            share = ShareOfData(
-                folder / "tokens", plan | {"micro_batch_size": 4}, 0, 0, 1
+            shard = DataShard(
+                *(folder / "tokens", plan.model_copy(update={"micro_batch_size": 4})),
+                *(0, 0, 1),
             )
             model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=dtype)
             known[key] = [
                 reference_loss(model, batches, dtype)
-                for batches in (share.of_validation(), share.of_step(0).micro_batches)
+                for batches in (
+                    shard.validation_batches(),
+                    shard.step_data(0).micro_batches,
+                )
             ]
         return known[key]
 
@@ -139,12 +143,8 @@ def test_the_first_losses_are_those_of_transformers(
 ):
     family, strategy = cell
     job, dtype = trained[cell], dtype_of(strategy)
-    validation = next(
-        record["validation_loss"]
-        for record in read_history(job.state)
-        if "validation_loss" in record
-    )
-    wanted = references(family, read_json(job.plan / "plan.json"), dtype)
+    validation = validations_in(read_history(job.state))[0].validation_loss
+    wanted = references(family, Plan.read(job.plan / "plan.json"), dtype)
     precision = "bf16" if dtype == torch.bfloat16 else "fp32"
     row = [f"{family}: {strategy}", precision, 2, validation, job.losses[0], *wanted]
     record_property("losses", row)

@@ -6,7 +6,7 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MixtralConfig
 
-from retune.training.speed import model_flops_per_token, multiplying_weights
+from retune.measuring.model_flops import model_flops_per_token, multiplying_weights
 
 LLAMA = LlamaConfig(
     vocab_size=300,

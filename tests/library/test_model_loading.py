@@ -6,8 +6,8 @@ import sys
 import pytest
 from safetensors import safe_open
 
-from retune.training.launch import started
-from retune.training.tensor_hashes import tensor_sha256
+from retune.checkpoints.tensor_hashes import tensor_sha256
+from retune.launching.this_machine import started
 from tiny_run import make_base
 
 
@@ -36,6 +36,7 @@ def test_no_rank_holds_the_model(tmp_path):
 WRITES_TO_FILE = """
 import os, runpy, sys
 program, folder = sys.argv[1:3]
+sys.path.insert(0, os.path.dirname(program))
 sys.stdout = open(f"{folder}/rank{os.environ['RANK']}", "w")
 sys.argv = [program, sys.argv[3]]
 runpy.run_path(program, run_name="__main__")

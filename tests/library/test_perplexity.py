@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retune.artifacts.evaluation_metrics import ScoringProtocol
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
-from retune.scoring.language_model import LanguageModel, find_device, load_model
-from retune.scoring.perplexity import (
-    Protocol,
+from retune.evaluation.language_model import LanguageModel, find_device, load_model
+from retune.evaluation.perplexity import (
     plan_windows,
     resolve_lengths,
     resolve_protocol,
@@ -38,7 +38,7 @@ def tiny(tmp_path_factory) -> LanguageModel:
     return load(build_tiny_model(tmp_path_factory.mktemp("tiny")))
 
 
-def protocol(tiny: LanguageModel, context_length: int, stride: int) -> Protocol:
+def protocol(tiny: LanguageModel, context_length: int, stride: int) -> ScoringProtocol:
     settings = EvaluateSettings(context_length=context_length, stride=stride)
     return resolve_protocol(settings, tiny)
 

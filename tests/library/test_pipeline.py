@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from transformers import GPT2Config, OPTConfig
 
+from plans import make_plan
+from retune.artifacts.publishing import read_json
+from retune.engines.pipeline import load_pipeline
 from retune.errors import RetuneError
-from retune.publishing import read_json
-from retune.training.pipeline import load_pipeline
 
 RANKS = Path(__file__).parents[1] / "pipeline_ranks.py"
 FP32 = ["gpt2", "llama", "llama-tied", "mistral", "qwen2", "qwen3"]
@@ -136,10 +137,10 @@ def test_a_gradient_of_one_stage_that_is_not_finite_makes_all_skip(results, prec
 def test_a_family_that_cannot_be_cut_is_named(tmp_path):
     OPTConfig().save_pretrained(tmp_path)
     with pytest.raises(RetuneError, match="pipeline_stages: 2, but opt models"):
-        load_pipeline(tmp_path, {"pipeline_stages": 2})
+        load_pipeline(tmp_path, make_plan(pipeline_stages=2))
 
 
 def test_there_are_no_more_stages_than_layers(tmp_path):
     GPT2Config(n_layer=3).save_pretrained(tmp_path)
     with pytest.raises(RetuneError, match="4, but the model has 3 decoder layers"):
-        load_pipeline(tmp_path, {"pipeline_stages": 4})
+        load_pipeline(tmp_path, make_plan(pipeline_stages=4))

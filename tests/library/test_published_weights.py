@@ -7,12 +7,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model_families import build_family
-from retune import consolidate, fetch
+from retune.artifacts.publishing import read_json
 from retune.errors import RetuneError
 from retune.models.base_weights import BaseWeights
 from retune.models.published_weights import published_tensors
-from retune.publishing import read_json
+from retune.models.tensor_spec import ExpectedTensor
 from retune.settings import ModelSettings
+from retune.steps import consolidate, fetch
 
 
 def bring(source, **config):
@@ -34,7 +35,7 @@ def publish(base, dtype="auto", live="float32", change=None):
         weights[name] = change(name, weight) if change else weight
     readers = {name: lambda weight=weight: weight for name, weight in weights.items()}
     facts = {
-        name: {"dtype": live, "shape": list(weight.shape)}
+        name: ExpectedTensor(live, tuple(weight.shape))
         for name, weight in weights.items()
     }
     tensors, known = published_tensors(stored, readers, readers, facts, dtype)
@@ -69,7 +70,7 @@ def test_a_wanted_dtype_is_that_of_all_tensors(tmp_path, dtype):
     base = bring(build_family("mixtral", tmp_path / "source", torch.bfloat16))
     tensors, known = publish(base, dtype=dtype)
     assert {str(tensor.dtype) for tensor in tensors.values()} == {f"torch.{dtype}"}
-    assert {facts["dtype"] for facts in known.values()} == {dtype}
+    assert {tensor.dtype for tensor in known.values()} == {dtype}
 
 
 def test_a_trained_expert_is_published_under_its_own_name(tmp_path):

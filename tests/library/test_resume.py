@@ -7,10 +7,10 @@ import sys
 import pytest
 from deepspeed.ops.op_builder import AsyncIOBuilder
 
+from retune.artifacts.publishing import read_json
+from retune.checkpoints.checkpoint_files import find_checkpoints
+from retune.checkpoints.resume import convert
 from retune.errors import RetuneError
-from retune.publishing import read_json
-from retune.training.checkpoint_files import find_checkpoints
-from retune.training.resume import convert
 from tiny_run import TinyRun
 from training_ranks import Job, train_all
 
@@ -136,8 +136,8 @@ def test_a_run_goes_on_on_another_number_of_ranks_and_back(still):
             assert read_json(one.state / "started.json") == started
             tolerance = OTHERS[one.state.name]
             assert one.losses == pytest.approx(undisturbed.losses, abs=tolerance)
-            assert [r["num_labels"] for r in one.records] == [
-                r["num_labels"] for r in undisturbed.records
+            assert [row.num_labels for row in one.steps] == [
+                row.num_labels for row in undisturbed.steps
             ]
             assert not list(one.state.glob(".universal*"))
     two_by_two = [make_job(still, "pipeline", 4, still.folder / "four")]

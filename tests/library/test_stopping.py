@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 import faulty_rank
-from retune import finetune
+from retune.artifacts.publishing import read_json
+from retune.checkpoints.checkpoint_files import find_checkpoints, find_damage
 from retune.errors import RetuneError, Stopped
-from retune.publishing import read_json
-from retune.starter import Starter
-from retune.training import launch, run_lock
-from retune.training.checkpoint_files import find_checkpoints, find_damage
-from retune.training.history import read_history
+from retune.launching import this_machine
+from retune.measuring.history import read_history
+from retune.steps import finetune
+from retune.supervision.starter import Starter
+from retune.training import run_lock
 from tiny_run import TinyRun
 
 STEPS = {"max_steps": 200, "epochs": 1000, "learning_rate": 1e-2, "eval_steps": 1000}
@@ -89,7 +90,7 @@ def started(run, plan, name, at_step, settings):
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
             states = [p for p in arguments["state"].glob("*") if p.is_dir()]
-            if states and any(r["step"] >= at_step for r in read_history(states[0])):
+            if states and any(r.step >= at_step for r in read_history(states[0])):
                 break
             time.sleep(0.01)
         assert process.poll() is None, log.read_text()
@@ -111,7 +112,7 @@ def stopped(process, state, log, number):
     told = f"error: stopped at step {step} of 200 on {number} and saved; run the same"
     assert told in log.read_text()
     assert not list(state.glob("heartbeat-*"))
-    assert step == read_history(state)[-1]["step"]
+    assert step == read_history(state)[-1].step
     return step
 
 
@@ -209,7 +210,7 @@ def test_a_suspended_rank_is_named_and_ends_the_run(run, plan):
 @pytest.fixture
 def finetune_with_fault(monkeypatch):
     """Return a function that trains with ranks of which rank 1 goes wrong."""
-    rank_command = launch.rank_command
+    rank_command = this_machine.rank_command
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
 
     def finetune(fault, run, plan, **settings):
@@ -217,7 +218,7 @@ def finetune_with_fault(monkeypatch):
             python, _, _, *rest = rank_command(*arguments)
             return [python, faulty_rank.__file__, fault, *rest]
 
-        monkeypatch.setattr(launch, "rank_command", faulty_command)
+        monkeypatch.setattr(this_machine, "rank_command", faulty_command)
         run.finetune(plan, fault, **HOURS, **settings)
 
     return finetune

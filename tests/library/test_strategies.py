@@ -6,8 +6,8 @@ The table at the end of the tests' output shows them.
 import pytest
 from transformers import AutoModelForCausalLM
 
-from retune import consolidate
 from retune.settings import ConsolidateSettings
+from retune.steps import consolidate
 from tiny_run import TinyRun
 from training_ranks import Job, train_all
 

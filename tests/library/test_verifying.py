@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 
 from flipped_bit import flip_a_bit
+from retune.artifacts.publishing import sha256
 from retune.errors import RetuneError
-from retune.manual import ROOT
-from retune.publishing import sha256
-from retune.stages import read_stages
+from retune_dvc.stages import read_stages
+from retune_workflow.manual import ROOT
 from whole_run import RUN, make_whole_run, run_step
 
 STAGES = read_stages(ROOT / "dvc.yaml")
 WRITER = {out: name for name, stage in STAGES.items() for out in stage.outs}
 TRAVELS = [(step, path) for step in RUN for path in STAGES[step].deps if path in WRITER]
 WEIGHTS = "models/base/*.safetensors"
+# What is in two folders beside the manifest.
+MANIFESTS = ["data/raw/*.parquet", "models/base/[!m]*", "models/base/model*"]
 # Of the folders that a step reads, the files that it does not read.
 NOT_READ = {
     "tokenize": [WEIGHTS],
@@ -25,12 +27,14 @@ NOT_READ = {
     # Each tensor of the base model has a hash of its own, with adapters.
     "consolidate": [WEIGHTS],
     "baseline": ["data/clean/train.*", "data/clean/rejected.*"],
+    "sample": ["data/clean/train.*", "data/clean/rejected.*"],
     "evaluate": [
+        WEIGHTS,
         *("data/clean/train.*", "data/clean/rejected.*"),
         "data/tokens/train.*.bin",
     ],
-    # Of these folders it reads the manifests.
-    "report": ["data/raw/*.parquet", "models/base/[!m]*", "models/base/model*"],
+    "report": MANIFESTS,
+    "publish": MANIFESTS,
 }
 READ_BY_NOBODY = {"models/tuned", "report", "report.html", "plan/plan.md"}
 # A checkpoint's moments are read by a training that goes on, not here.

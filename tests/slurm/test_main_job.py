@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slurm
 LOCAL = {"download", "fetch"}
 JOBS = {
     *("prepare", "tokenize", "configure", "baseline", "finetune", "consolidate"),
-    *("evaluate", "report"),
+    *("evaluate", "sample", "report", "publish"),
 }
 
 
@@ -27,7 +27,7 @@ def test_every_step_runs_and_tells_its_result(finished):
 
 def test_a_training_on_two_nodes_is_that_of_as_many_ranks_here(finished, tmp_path):
     here = finished.copy(tmp_path / "here")
-    here.change("hardware", nodes=1, gpus_per_node=4)
+    here.change("hardware", nodes=1, ranks_per_node=4)
     here("snakemake", "--cores", "4", "--", CHECKPOINT)
     assert here.history() == finished.history()
     assert here.weights() == finished.weights()

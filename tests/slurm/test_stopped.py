@@ -59,7 +59,7 @@ def undisturbed(finished, tmp_path_factory):
     run = finished.copy(tmp_path_factory.mktemp("undisturbed") / "job")
     shutil.rmtree(run.folder / "results/finetune")
     run.change("finetune", **STEPS)
-    run.change("hardware", nodes=1, gpus_per_node=4)
+    run.change("hardware", nodes=1, ranks_per_node=4)
     run("snakemake", "--cores", "4", "--", CHECKPOINT)
     return run
 
@@ -106,7 +106,7 @@ def test_it_ends_as_the_undisturbed_one(finished, undisturbed, tmp_path):
 def test_on_one_node_it_ends_as_the_undisturbed_one(run, undisturbed):
     # It is faster than on two, and must take as long: it saves more often.
     run.change("finetune", **STEPS | {"save_steps": 2})
-    run.change("hardware", nodes=1, gpus_per_node=4)
+    run.change("hardware", nodes=1, ranks_per_node=4)
     run.adapt(
         lambda profile: profile["set-resources"]["finetune"].update(
             slurm_extra="--signal=USR1@90"

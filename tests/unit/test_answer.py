@@ -2,8 +2,9 @@
 
 import pytest
 
-from finished_run import evaluation
-from retune.reporting.answer import find_answer, tell_floors
+from finished_run import changed, evaluation
+from retune.artifacts.evaluation_metrics import Floors
+from retune.reporting.answer import find_answer, floors_sentence
 from retune.reporting.evaluation_figures import change_title
 
 
@@ -17,7 +18,7 @@ from retune.reporting.evaluation_figures import change_title
     ],
 )
 def test_the_answer_is_as_sure_as_the_interval(bits, verdict, says):
-    answer = find_answer(evaluation(bits)["test"])
+    answer = find_answer(evaluation(bits).test)
     assert answer.verdict == verdict
     assert says in answer.change
 
@@ -32,9 +33,15 @@ def test_the_answer_is_as_sure_as_the_interval(bits, verdict, says):
     ],
 )
 def test_a_small_change_is_told_with_the_digits_that_differ(base, tuned, says):
-    test = evaluation(0)["test"]
-    test["base"]["bits_per_byte"], test["tuned"]["bits_per_byte"] = base, tuned
-    test["bits_per_byte_change_low"] = test["bits_per_byte_change_high"] = tuned - base
+    test = changed(
+        evaluation(0).test,
+        {
+            "base.bits_per_byte": base,
+            "tuned.bits_per_byte": tuned,
+            "bits_per_byte_change_low": tuned - base,
+            "bits_per_byte_change_high": tuned - base,
+        },
+    )
     assert says in find_answer(test).change
     assert says.partition("documents ")[2].rstrip(";") in change_title(test)
 
@@ -43,11 +50,16 @@ def test_a_small_change_is_told_with_the_digits_that_differ(base, tuned, says):
     ("documents", "told"), [(7, "7 test documents"), (1, "1 test document")]
 )
 def test_no_change_is_called_that_and_no_luck(documents, told):
-    test = evaluation(0)["test"]
-    test["tuned"]["documents"] = documents
-    test["bits_per_byte_change_low"] = test["bits_per_byte_change_high"] = 0.0
+    test = changed(
+        evaluation(0).test,
+        {
+            "tuned.documents": documents,
+            "bits_per_byte_change_low": 0.0,
+            "bits_per_byte_change_high": 0.0,
+        },
+    )
     answer = find_answer(test)
-    assert (answer.verdict, answer.word) == ("unsure", "No change")
+    assert (answer.verdict, answer.headline) == ("unsure", "No change")
     assert answer.change == (
         f"Bits per byte on {told} did not change: 3.00 before and after."
     )
@@ -55,8 +67,7 @@ def test_no_change_is_called_that_and_no_luck(documents, told):
 
 
 def test_one_document_makes_nothing_sure():
-    test = evaluation(-0.5)["test"]
-    test["tuned"]["documents"] = 1
+    test = changed(evaluation(-0.5).test, {"tuned.documents": 1})
     answer = find_answer(test)
     assert answer.verdict == "unsure"
     assert "on 1 test document went" in answer.change
@@ -64,9 +75,9 @@ def test_one_document_makes_nothing_sure():
 
 
 def test_what_is_worse_than_a_floor_is_not_called_simply_better():
-    answer = find_answer(evaluation(-0.2)["test"])
+    answer = find_answer(evaluation(-0.2).test)
     assert answer.verdict == "unsure"
-    assert answer.word == "Better than the base model, but worse than a floor"
+    assert answer.headline == "Better than the base model, but worse than a floor"
 
 
 @pytest.mark.parametrize(
@@ -79,5 +90,5 @@ def test_what_is_worse_than_a_floor_is_not_called_simply_better():
     ],
 )
 def test_floors_that_are_not_beaten_are_named(tuned, says):
-    floors = {"unigram_bits_per_byte": 2.7, "uniform_bits_per_byte": 3.4}
-    assert says in tell_floors(tuned, floors)
+    floors = Floors(unigram_bits_per_byte=2.7, uniform_bits_per_byte=3.4)
+    assert says in floors_sentence(tuned, floors)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from retune.scoring.bootstrap import bits_per_byte_change, resample_ratios, win_rate
+from retune.evaluation.bootstrap import bits_per_byte_change, resample_ratios, win_rate
 
 
 def synthetic(documents: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -77,7 +77,7 @@ def test_the_seed_decides_the_interval():
 def test_few_documents_at_a_time_give_as_many_independent_resamples(monkeypatch):
     base, _, num_bytes = synthetic(50, seed=5)
     whole = resample_ratios(base, num_bytes, 501, seed=0)
-    monkeypatch.setattr("retune.scoring.bootstrap.GATHERED_DOCUMENTS", 120)
+    monkeypatch.setattr("retune.evaluation.bootstrap.GATHERED_DOCUMENTS", 120)
     pieces = resample_ratios(base, num_bytes, 501, seed=0)
     assert len(set(pieces)) == 501
     assert np.array_equal(pieces, whole)

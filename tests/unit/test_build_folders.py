@@ -7,11 +7,7 @@ import time
 
 import pytest
 
-from retune.training.build_folders import (
-    only_build_in,
-    processes_in,
-    remove_left_lock,
-)
+from retune.launching.build_folders import only_build_in, processes_in, remove_left_lock
 
 
 @pytest.fixture
@@ -144,7 +140,7 @@ def test_where_there_are_no_locks_a_build_goes_on(tmp_path, monkeypatch, caplog,
             raise BlockingIOError
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("retune.training.build_folders.fcntl.flock", refuse)
+    monkeypatch.setattr("retune.launching.build_folders.fcntl.flock", refuse)
     with only_build_in(tmp_path):
         pass
     assert "no locks on its file system (No locks available)" in caplog.text

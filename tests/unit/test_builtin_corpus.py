@@ -7,15 +7,15 @@ import polars as pl
 import pytest
 
 from retune.errors import RetuneError
+from retune.examples.overlap import shares_words_with
+from retune.examples.splits import position_of, splits_of
 from retune.sources import builtin_corpus
 from retune.sources.builtin_corpus import (
-    describe,
+    corpus_origin,
     read_corpus,
     read_corpus_of,
     training_texts,
 )
-from retune.text.overlap import shares_words_with
-from retune.text.splits import position_of, splits_of
 
 LONG = "A sentence that is repeated until the docstring is long enough. " * 2
 
@@ -102,9 +102,9 @@ def runs_of(texts):
 
 
 def test_training_texts_share_no_run_with_what_prepare_holds_out(corpus, tmp_path):
-    from retune import prepare
-    from retune.publishing import write_manifest
+    from retune.artifacts.publishing import write_manifest
     from retune.settings import PrepareSettings
+    from retune.steps import prepare
 
     (tmp_path / "raw").mkdir()
     corpus.write_parquet(tmp_path / "raw/train.parquet")
@@ -134,20 +134,20 @@ def test_the_hash_alone_splits_it(corpus):
         assert split == by_hash
 
 
-def test_the_description_pins_the_texts_and_names_the_licence(corpus):
-    description = describe()
-    assert description == describe()
-    assert description["source"] == "builtin"
-    assert description["licence"] == "PSF-2.0"
-    assert description["documents"] == len(corpus)
-    assert len(description["corpus_sha256"]) == 64
+def test_the_origin_pins_the_texts_and_names_the_licence(corpus):
+    origin = corpus_origin()
+    assert origin == corpus_origin()
+    assert origin.source == "builtin"
+    assert origin.licence == "PSF-2.0"
+    assert origin.documents == len(corpus)
+    assert len(origin.corpus_sha256) == 64
 
 
 def test_the_hash_changes_with_any_text(corpus, monkeypatch):
-    before = describe()["corpus_sha256"]
+    before = corpus_origin().corpus_sha256
     changed = corpus.with_columns(pl.col("text").str.replace("Decode a", "Decode the"))
     monkeypatch.setattr(builtin_corpus, "read_corpus", lambda: changed)
-    assert describe()["corpus_sha256"] != before
+    assert corpus_origin().corpus_sha256 != before
 
 
 def test_the_order_of_the_file_system_does_not_matter(library, monkeypatch):
@@ -252,7 +252,7 @@ def test_a_broken_source_file_is_named(library):
 
 def test_reading_it_needs_no_torch_and_imports_no_module_it_reads():
     code = (
-        "import sys, retune.prepare; from retune.sources import builtin_corpus;"
+        "import sys, retune.steps.prepare; from retune.sources import builtin_corpus;"
         "builtin_corpus.training_texts();"
         "print([m for m in ('torch', 'transformers', 'turtle', 'pydoc_data.topics')"
         " if m in sys.modules])"

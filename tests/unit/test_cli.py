@@ -1,5 +1,6 @@
 """The command line: light, and clear about what is wrong."""
 
+import argparse
 import re
 import subprocess
 import sys
@@ -8,15 +9,18 @@ from functools import reduce
 import pytest
 import yaml
 
-from retune.cli import main
-from retune.params import read_params
-from retune.publishing import write_manifest
-from retune.step_settings import take_settings
-from retune.steps import CODE
+from retune.artifacts.publishing import write_manifest
+from retune.cli.main import main
+from retune.cli.step_arguments import read_signature
+from retune.cli.step_settings import step_values
+from retune.errors import RetuneError
+from retune.settings import FinetuneSettings, RunSettings, ScoringSettings
+from retune.settings.params import read_params
+from retune.step_code import STEPS
 from tiny_facts import tiny_facts
 
 HEAVY = "torch", "transformers", "deepspeed", "datasets"
-NEED_NO_TORCH = "download", "prepare", "tokenize", "configure", "report"
+NEED_NO_TORCH = "download", "prepare", "tokenize", "configure", "report", "publish"
 
 
 def modules_after(statement):
@@ -29,22 +33,22 @@ def modules_after(statement):
 
 def test_help_lists_every_step_and_loads_nothing_heavy():
     code = (
-        "import sys; from retune.cli import build_parser;"
+        "import sys; from retune.cli.main import build_parser;"
         "print(build_parser().format_help(), *sys.modules)"
     )
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert set(CODE) <= set(shown)
+    assert set(STEPS) <= set(shown)
     assert not set(HEAVY) & set(shown)
 
 
-@pytest.mark.parametrize("module", [*NEED_NO_TORCH, "explain_reruns"])
+@pytest.mark.parametrize("module", NEED_NO_TORCH)
 def test_what_needs_no_torch_does_not_load_it(module):
-    assert "torch" not in modules_after(f"import retune.{module}")
+    assert "torch" not in modules_after(f"import retune.steps.{module}")
 
 
-@pytest.mark.parametrize("step", CODE)
+@pytest.mark.parametrize("step", STEPS)
 def test_the_help_of_a_step_says_what_each_path_is_and_which_step_makes_it(
     step, capsys, monkeypatch
 ):
@@ -57,7 +61,7 @@ def test_the_help_of_a_step_says_what_each_path_is_and_which_step_makes_it(
     for name, text in paths:
         found = re.findall(r"\b[a-z]+\b", text)
         made_here = {"publish", "write", "resumes"} & set(found)
-        assert made_here or (set(CODE) - {step}) & set(found), f"--{name}: {text}"
+        assert made_here or (set(STEPS) - {step}) & set(found), f"--{name}: {text}"
         assert re.search(r"\([\w./]+\)\.$", text), f"--{name}: {text}"
         assert f"--{name} " in shown.partition("example:")[2]
 
@@ -73,21 +77,37 @@ SETTINGS_OF_STEPS = {
     "consolidate": {"settings": "consolidate"},
     "baseline": {"settings": "evaluate", "accelerator": "hardware.accelerator"},
     "evaluate": {"settings": "evaluate", "accelerator": "hardware.accelerator"},
+    "sample": {"settings": "sample", "accelerator": "hardware.accelerator"},
     "report": {"settings": ""},
+    "publish": {"settings": ""},
 }
+# The models of steps that take a part of that.
+PARTS = {"baseline": ScoringSettings, "publish": RunSettings}
 
 
-@pytest.mark.parametrize("step", CODE)
+def given(step, **options):
+    """Return what the command line gives a step: these options, and no path."""
+    names = [argument.name for argument in read_signature(step).arguments]
+    return argparse.Namespace(
+        **{"step": step, "params": None, **dict.fromkeys(names), **options}
+    )
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_a_step_takes_its_settings_from_a_file(step, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(PARAMS)
     params = read_params(yaml.safe_load(PARAMS))
-    arguments = dict.fromkeys(SETTINGS_OF_STEPS[step]) | {"params": file}
-    take_settings(step, arguments)
-    assert arguments == {
+    values = step_values(given(step, params=file))
+    expected = {
         name: reduce(getattr, filter(None, where.split(".")), params)
         for name, where in SETTINGS_OF_STEPS[step].items()
     }
+    if step in PARTS:
+        expected["settings"] = PARTS[step].part_of(expected["settings"])
+    assert {
+        name: value for name, value in values.items() if value is not None
+    } == expected
 
 
 PARAMS = """
@@ -119,6 +139,47 @@ def test_settings_come_from_one_place(tmp_path, capsys):
     )
     assert run_baseline("--settings", "{}") == 1
     assert capsys.readouterr().err == "error: --settings needs --accelerator, too\n"
+
+
+def test_operational_settings_stand_beside_the_others():
+    settings = FinetuneSettings(epochs=3)
+    options = given("finetune", settings=settings, operational={"save_steps": 7})
+    values = step_values(options)
+    assert values["settings"] == FinetuneSettings(epochs=3, save_steps=7)
+    assert not {"params", "step", "operational"} & values.keys()
+
+
+@pytest.mark.parametrize(
+    ("operational", "told"),
+    [
+        ({"epochs": 2}, "--operational: epochs: this decides results"),
+        ({"save_steps": 0}, "--operational: save_steps: 0 should be greater"),
+        ({"save_step": 1}, "--operational: save_step: this decides results"),
+    ],
+)
+def test_operational_settings_that_are_wrong_are_told(operational, told):
+    options = given("finetune", settings=FinetuneSettings(), operational=operational)
+    with pytest.raises(RetuneError, match=told):
+        step_values(options)
+
+
+def test_operational_settings_of_a_file_are_not_given_twice(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(PARAMS)
+    options = given("finetune", params=file, operational={"save_steps": 7})
+    with pytest.raises(RetuneError, match="--operational: --params .* says it already"):
+        step_values(options)
+
+
+def test_an_old_name_in_a_file_is_a_warning_that_names_the_new_one(tmp_path, capsys):
+    file = tmp_path / "mine.yaml"
+    file.write_text(PARAMS.replace("accelerator: auto", "gpus_per_node: 1"))
+    values = step_values(given("configure", params=file))
+    assert values["hardware"].ranks_per_node == 1
+    assert capsys.readouterr().err == (
+        f"warning: {file}: hardware.gpus_per_node: is called hardware.ranks_per_node"
+        " now; please rename it\n"
+    )
 
 
 @pytest.mark.parametrize(

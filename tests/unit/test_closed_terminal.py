@@ -11,14 +11,14 @@ import time
 
 import pytest
 
-from retune.training.stopping import StopRequest
+from retune.supervision.stopping import StopRequest
 
 SOON_S = 20
 # As a step: asked to stop, it prints and then saves.
 STEP = """
 import signal, sys, time
-from retune.log_lines import log_lines
-from retune.training.stopping import StopRequest
+from retune.terminal.log_lines import log_lines
+from retune.supervision.stopping import StopRequest
 
 with log_lines(), StopRequest() as stop:
     print("ready", flush=True)
@@ -31,7 +31,7 @@ with log_lines(), StopRequest() as stop:
 # One that no signal reaches, as below `setsid`: its terminal is closed all the same.
 DEAF = """
 import os, signal, sys, time
-from retune.log_lines import log_lines
+from retune.terminal.log_lines import log_lines
 
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 with log_lines():

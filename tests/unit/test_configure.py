@@ -4,64 +4,103 @@ import json
 
 import pytest
 
-from retune.configure import check_cpu_memory, run
-from retune.errors import RetuneError
-from retune.model_states import (
-    adds_up_in_fp32,
-    model_states_bytes,
-    planned_states_bytes,
+from retune.artifacts.plan import Plan, Reasons
+from retune.artifacts.publishing import (
+    read_json,
+    write_json,
+    write_manifest,
 )
+from retune.errors import RetuneError
 from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.hardware import Hardware, resolve_hardware
-from retune.planning.strategy import decide
-from retune.publishing import read_json, write_manifest, write_sealed
+from retune.planning.memory import (
+    accumulates_in_fp32,
+    model_states_bytes,
+)
+from retune.planning.strategy import make_plan
 from retune.settings import ConfigureSettings, HardwareSettings
+from retune.steps.configure import check_cpu_memory, run
 from tiny_facts import tiny_facts
+from token_files import make_token_metrics
 
 CPU = Hardware("cpu", 1, 2, None, None)
 GPUS = Hardware("cuda", 1, 8, 80.0, None)
 
 
-def values_of(settings, hardware=CPU, num_parameters=10**6, sequence_length=256):
-    decisions = decide(settings, hardware, num_parameters, sequence_length)
-    return {decision.setting: decision.value for decision in decisions}
+def plan_of(settings, hardware=CPU, num_parameters=10**6, sequence_length=256):
+    plan, decisions = make_plan(settings, hardware, num_parameters, sequence_length)
+    # Every value that is told is the plan's.
+    for decision in decisions:
+        assert getattr(plan, decision.setting) == decision.value
+    return plan
+
+
+def bytes_of(stage, ranks=8, **strategy):
+    """Return the bytes of model states of a bf16 model with one parameter."""
+    options = {"global_batch_size": 16, "micro_batch_size": 2, **strategy}
+    settings = ConfigureSettings(precision="bf16", zero_stage=stage, **options)
+    return model_states_bytes(
+        plan_of(settings, Hardware("cuda", 1, ranks, 80.0, None), num_parameters=1)
+    )
 
 
 @pytest.mark.parametrize("hardware", [CPU, GPUS])
 @pytest.mark.parametrize("batch", [8, 16, 48])
 @pytest.mark.parametrize("micro", ["auto", 1])
 def test_the_batch_is_micro_times_accumulation_times_ranks(hardware, batch, micro):
-    values = values_of(
+    plan = plan_of(
         ConfigureSettings(global_batch_size=batch, micro_batch_size=micro), hardware
     )
     assert batch == (
-        values["micro_batch_size"]
-        * values["gradient_accumulation_steps"]
-        * hardware.world_size
+        plan.micro_batch_size * plan.gradient_accumulation_steps * plan.world_size
     )
 
 
 def test_a_batch_that_does_not_split_is_refused():
     settings = ConfigureSettings(global_batch_size=12, micro_batch_size=4)
     with pytest.raises(RetuneError, match=r"configure.global_batch_size: 12 .*2 x 4"):
-        values_of(settings)
+        plan_of(settings)
 
 
 def test_ranks_that_cannot_share_the_stages_are_refused():
     with pytest.raises(RetuneError, match=r"pipeline_stages: 3, but 2 ranks"):
-        values_of(ConfigureSettings(pipeline_stages=3))
+        plan_of(ConfigureSettings(pipeline_stages=3))
 
 
 def test_fp16_is_refused_where_auto_became_cpu():
     with pytest.raises(
         RetuneError, match=r"configure.precision: fp16, but the ranks are CPUs"
     ):
-        values_of(ConfigureSettings(precision="fp16"))
+        plan_of(ConfigureSettings(precision="fp16"))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [
+        (
+            {"zero_stage": 0},
+            "configure.zero_stage: 0 with precision: bf16 takes one Adam step too many"
+            " in DeepSpeed 0.19: use zero_stage: 1, or precision: fp32",
+        ),
+        (
+            {"offload_optimizer": "cpu", "pipeline_stages": 2},
+            "configure.pipeline_stages: 2 goes with offload_optimizer: none, not cpu",
+        ),
+        (
+            {"offload_param": "cpu", "zero_stage": 2},
+            "configure.offload_param: cpu needs zero_stage: 3, not 2",
+        ),
+    ],
+)
+def test_the_plan_is_held_to_the_rules_of_the_settings(strategy, told):
+    with pytest.raises(RetuneError) as error:
+        plan_of(ConfigureSettings(**strategy), GPUS)
+    assert str(error.value) == told
 
 
 def test_the_config_is_complete():
     settings = ConfigureSettings(zero_stage=3, offload_param="cpu", precision="bf16")
-    config = deepspeed_config(values_of(settings, GPUS))
+    config = deepspeed_config(plan_of(settings, GPUS))
     assert "auto" not in json.dumps(config)
     assert config["bf16"] == {"enabled": True}
     assert config["fp16"] == {"enabled": False}
@@ -77,7 +116,7 @@ def test_bf16_gradients_add_up_in_fp32(micro, stage, in_fp32):
     settings = ConfigureSettings(
         precision="bf16", zero_stage=stage, micro_batch_size=micro, global_batch_size=16
     )
-    config = deepspeed_config(values_of(settings, GPUS))
+    config = deepspeed_config(plan_of(settings, GPUS))
     assert ("data_types" in config) == in_fp32
 
 
@@ -85,27 +124,31 @@ def test_bf16_gradients_add_up_in_fp32(micro, stage, in_fp32):
     ("num_parameters", "stage"), [(10**9, 2), (8 * 10**9, 2), (70 * 10**9, 3)]
 )
 def test_zero_3_is_chosen_where_stage_2_would_not_fit(num_parameters, stage):
-    assert values_of(ConfigureSettings(), GPUS, num_parameters)["zero_stage"] == stage
+    assert plan_of(ConfigureSettings(), GPUS, num_parameters).zero_stage == stage
 
 
 def test_precision_follows_the_accelerator():
-    assert values_of(ConfigureSettings(), CPU)["precision"] == "fp32"
-    assert values_of(ConfigureSettings(), GPUS)["precision"] == "bf16"
+    assert plan_of(ConfigureSettings(), CPU).precision == "fp32"
+    assert plan_of(ConfigureSettings(), GPUS).precision == "bf16"
 
 
 @pytest.mark.parametrize(
-    ("stage", "bytes_per_parameter"), [(0, 16), (1, 5.5), (2, 3.75), (3, 2)]
+    ("stage", "bytes_per_parameter"), [(1, 5.5), (2, 3.75), (3, 2)]
 )
 def test_model_states_are_those_of_the_zero_paper(stage, bytes_per_parameter):
-    assert model_states_bytes(1, "bf16", stage, 8) == bytes_per_parameter
+    assert bytes_of(stage) == bytes_per_parameter
+
+
+def test_without_zero_all_states_are_on_each_rank():
+    plan = plan_of(ConfigureSettings(precision="fp32", zero_stage=0), GPUS, 1)
+    assert model_states_bytes(plan) == 16
 
 
 @pytest.mark.parametrize(
     ("stage", "bytes_per_parameter"), [(2, 2 + (4 + 12) / 8), (3, (2 + 4 + 12) / 8)]
 )
 def test_gradients_that_add_up_in_fp32_take_their_bytes(stage, bytes_per_parameter):
-    taken = model_states_bytes(1, "bf16", stage, 8, gradients_in_fp32=True)
-    assert taken == bytes_per_parameter
+    assert bytes_of(stage, micro_batch_size=1) == bytes_per_parameter
 
 
 @pytest.mark.parametrize("micro", [1, 2])
@@ -118,11 +161,12 @@ def test_the_config_and_the_memory_agree_on_what_adds_up_in_fp32(micro, stage, o
         micro_batch_size=micro,
         offload_optimizer=offload,
     )
-    values = values_of(settings, GPUS)
-    in_fp32 = adds_up_in_fp32("bf16", stage, 2 // micro, offload)
-    assert ("data_types" in deepspeed_config(values)) == in_fp32
-    plain = model_states_bytes(1, "bf16", stage, 8)
-    more = planned_states_bytes(1, values, 8) - plain
+    plan = plan_of(settings, GPUS, 1)
+    in_fp32 = micro == 1 and stage > 1 and offload == "none"
+    assert accumulates_in_fp32(plan) == in_fp32
+    assert ("data_types" in deepspeed_config(plan)) == in_fp32
+    at_once = plan.model_copy(update={"gradient_accumulation_steps": 1})
+    more = model_states_bytes(plan) - model_states_bytes(at_once)
     assert more == (2 / 8 if in_fp32 else 0)
 
 
@@ -131,39 +175,38 @@ def test_zero_3_is_chosen_where_fp32_gradients_would_not_fit():
     one = Hardware("cuda", 1, 1, 80.0, None)
     for micro, stage in [(1, 3), (4, 2)]:
         settings = ConfigureSettings(micro_batch_size=micro, global_batch_size=4)
-        assert values_of(settings, one, 2_800_000_000)["zero_stage"] == stage
+        assert plan_of(settings, one, 2_800_000_000).zero_stage == stage
 
 
 def test_a_pipeline_and_offloading_leave_less_on_a_rank():
     # 4 stages of 2 ranks: a quarter of weights and gradients, an eighth of the states.
-    assert model_states_bytes(8, "bf16", 1, 8, pipeline_stages=4) == 8 + 12
-    assert model_states_bytes(1, "bf16", 2, 1, offloaded=("optimizer",)) == 4
-    both = ("optimizer", "param")
-    assert model_states_bytes(1, "bf16", 3, 2, offloaded=both) == 1
+    assert bytes_of(1, pipeline_stages=4) == (8 + 12) / 8
+    assert bytes_of(2, ranks=1, offload_optimizer="cpu") == 4
+    both = {"offload_optimizer": "cpu", "offload_param": "cpu"}
+    assert bytes_of(3, ranks=2, **both) == 1
 
 
 def test_auto_without_a_gpu_is_two_cpu_ranks():
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    settings = HardwareSettings(accelerator="auto", gpus_per_node="auto")
+    settings = HardwareSettings(accelerator="auto", ranks_per_node="auto")
     assert resolve_hardware(settings) == Hardware("cpu", 1, 2, None, None)
-    with pytest.raises(RetuneError, match=r"hardware.gpus_per_node: auto"):
-        resolve_hardware(HardwareSettings(accelerator="cuda", gpus_per_node="auto"))
+    with pytest.raises(RetuneError, match=r"hardware.ranks_per_node: auto"):
+        resolve_hardware(HardwareSettings(accelerator="cuda", ranks_per_node="auto"))
 
 
 def test_hardware_that_is_elsewhere_is_taken_as_given():
-    settings = HardwareSettings(accelerator="cuda", nodes=4, gpus_per_node=8)
+    settings = HardwareSettings(accelerator="cuda", nodes=4, ranks_per_node=8)
     assert resolve_hardware(settings).world_size == 32
 
 
 def test_offloading_more_than_a_node_holds_is_refused():
     settings = ConfigureSettings(zero_stage=3, offload_optimizer="cpu")
     small = Hardware("cuda", 1, 8, 80.0, 64.0)
-    values = values_of(settings, small)
-    check_cpu_memory(values, small, 10**9)
+    check_cpu_memory(plan_of(settings, small, 10**9), small)
     with pytest.raises(RetuneError, match=r"hardware.cpu_memory_gb: 64, .* 1,120.0 GB"):
-        check_cpu_memory(values, small, 70 * 10**9)
+        check_cpu_memory(plan_of(settings, small, 70 * 10**9), small)
 
 
 @pytest.fixture
@@ -175,8 +218,7 @@ def run_here(tmp_path):
     write_manifest(base)
 
     def run_it(blocks, **hardware):
-        numbers = {"sequence_length": 128, "splits": {"train": {"blocks": blocks}}}
-        write_sealed(tmp_path / "tokens.json", numbers)
+        make_token_metrics(blocks, 128).write(tmp_path / "tokens.json")
         return run(
             ConfigureSettings(),
             HardwareSettings(**hardware),
@@ -189,7 +231,7 @@ def run_here(tmp_path):
 
 
 def test_one_rank_is_not_told_as_ranks(run_here, tmp_path):
-    assert "on 1 CPU rank: batch" in run_here(160, gpus_per_node=1)
+    assert "on 1 CPU rank: batch" in run_here(160, ranks_per_node=1)
     (plan,) = (tmp_path / "plan").glob("*.md")
     assert " on 1 x 1 rank, cpu." in plan.read_text()
     assert "M parameters" not in plan.read_text()
@@ -200,11 +242,14 @@ def test_run_writes_config_plan_and_reasons(run_here, tmp_path):
     assert line == "ZeRO-2, fp32 on 2 CPU ranks: batch 16 = 8 x 1 x 2"
     config = read_json(tmp_path / "plan/deepspeed.json")
     assert config["train_batch_size"] == 16
-    plan = read_json(tmp_path / "plan/plan.json")
-    assert plan["tokens_per_step"] == 16 * 128
-    assert all(decision["why"] for decision in plan["decisions"])
+    plan = Plan.read_verified(
+        tmp_path / "plan/plan.json", tmp_path / "plan/deepspeed.json"
+    )
+    assert plan.tokens_per_step == 16 * 128
+    reasons = Reasons.read_verified(tmp_path / "plan/reasons.json")
+    assert all(decision.why for decision in reasons.decisions)
     assert "| zero_stage | `2` |" in (tmp_path / "plan/plan.md").read_text()
-    assert plan["warnings"] == []
+    assert reasons.warnings == ()
     assert "an epoch is 10.0 steps.\n\n|" in (tmp_path / "plan/plan.md").read_text()
 
 
@@ -217,5 +262,24 @@ def test_a_batch_that_is_more_than_the_data_is_told(run_here, tmp_path, caplog):
     assert line.endswith(f"; {warning}")
     assert warning in caplog.text
     assert f"**{warning}**" in (tmp_path / "plan/plan.md").read_text()
-    assert read_json(tmp_path / "plan/plan.json")["warnings"] == [warning]
+    reasons = Reasons.read_verified(tmp_path / "plan/reasons.json")
+    assert reasons.warnings == (warning,)
     assert "more than" not in run_here(16)
+
+
+def test_a_plan_of_another_version_is_told(run_here, tmp_path):
+    run_here(160)
+    path = tmp_path / "plan/plan.json"
+    plan = read_json(path)
+    for value, where in (({**plan, "format": 0}, "format"), ({"format": 1}, "prec")):
+        write_json(path, value)
+        with pytest.raises(RetuneError, match=f"{path}: not what .*{where}.*configure"):
+            Plan.read(path)
+
+
+def test_what_nobody_trains_by_is_not_in_the_plan(run_here, tmp_path):
+    run_here(160)
+    before = (tmp_path / "plan/plan.json").read_text()
+    run_here(161, cpu_memory_gb=100)
+    assert (tmp_path / "plan/plan.json").read_text() == before
+    assert (tmp_path / "plan/reasons.json").read_text()

@@ -2,13 +2,13 @@
 
 import pytest
 
-from retune_workflow.dry_run import WIDTH, count_steps, describe_step
+from retune_workflow.dry_run import WIDTH, count_steps, step_lines
 from retune_workflow.planned_step import PlannedStep
-from retune_workflow.setting_changes import describe_changes
+from retune_workflow.setting_changes import name_changes
 
 
 def described(**known):
-    return describe_step(PlannedStep("finetune", **known))
+    return step_lines(PlannedStep("finetune", **known))
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def described(**known):
         ({"is_forced": True}, "forced"),
         ({"is_interrupted": True, "missing": ("a",)}, "was interrupted"),
         ({"settings": ("finetune.epochs: 1 -> 2",)}, "finetune.epochs: 1 -> 2"),
-        ({"inputs": ("retune/finetune.py",)}, "retune/finetune.py changed"),
+        ({"inputs": ("retune/steps/finetune.py",)}, "retune/steps/finetune.py changed"),
         ({"added": ("new.py",)}, "now reads new.py"),
         ({"removed": ("old.py",)}, "no longer reads old.py"),
         ({"follows": ("configure",)}, "follows configure"),
@@ -84,7 +84,7 @@ def test_the_steps_are_counted(planned, up_to_date, told):
     ],
 )
 def test_changed_settings_are_told_with_both_values(before, now, told):
-    assert list(describe_changes("x", before, now)) == told
+    assert list(name_changes("x", before, now)) == told
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_changed_settings_are_told_with_both_values(before, now, told):
 )
 def test_another_source_is_told_alone(section, told):
     before = {"source": "builtin", "name": None, "folder": None, "seed": 0}
-    assert list(describe_changes("x", before, section)) == [f"x: builtin -> {told}"]
+    assert list(name_changes("x", before, section)) == [f"x: builtin -> {told}"]

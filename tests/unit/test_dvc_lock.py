@@ -3,9 +3,9 @@
 import pytest
 from dvc.utils.serialize import dump_yaml
 
-from retune.params import read_params
-from retune.stages import RESOLVED_PARAMS
+from retune.settings.params import read_params
 from retune_dvc.resolve import RESOLVED_CODE, resolve, write_resolved
+from retune_dvc.stages import RESOLVED_PARAMS
 from retune_workflow.dvc_lock import find_recorded_changes, md5_of
 from retune_workflow.file_changes import FileChanges
 

@@ -8,14 +8,23 @@ from textwrap import dedent
 
 import pytest
 
-from retune.cli import main
-from retune.explain_reruns import KEPT, RERUNS, WIDTH, find_reruns, find_steps, run
-from retune.manual import STAGES
 from retune.settings import Params
-from retune.stages import read_stages
-from retune.steps import CODE
+from retune.step_code import STEPS
+from retune_dvc.stages import read_stages
+from retune_workflow.__main__ import main
+from retune_workflow.explain_reruns import (
+    KEPT,
+    RERUNS,
+    WIDTH,
+    find_reruns,
+    find_steps,
+    is_operational,
+    run,
+)
+from retune_workflow.manual import STAGES
 
-AFTER_CONFIGURE = ["finetune", "consolidate", "evaluate", "report"]
+AFTER_SCORES = ["report", "publish"]
+AFTER_CONFIGURE = ["finetune", "consolidate", "evaluate", "sample", *AFTER_SCORES]
 AFTER_TOKENIZE = ["configure", *AFTER_CONFIGURE]
 
 # In the order in which they run.
@@ -29,14 +38,17 @@ CONTRACT = {
     ],
     "model.revision": ["fetch", "tokenize", "baseline", *AFTER_TOKENIZE],
     "hardware.accelerator": ["baseline", *AFTER_TOKENIZE],
-    "hardware.gpus_per_node": AFTER_TOKENIZE,
+    "hardware.ranks_per_node": AFTER_TOKENIZE,
     "hardware": ["baseline", *AFTER_TOKENIZE],
     "tokenize.sequence_length": ["tokenize", *AFTER_TOKENIZE],
     "configure.precision": AFTER_TOKENIZE,
     "finetune.learning_rate": AFTER_CONFIGURE,
-    "consolidate.max_shard_size_gb": ["consolidate", "evaluate", "report"],
-    "evaluate.prompts": ["baseline", "evaluate", "report"],
-    "evaluate": ["baseline", "evaluate", "report"],
+    "consolidate.max_shard_size_gb": AFTER_CONFIGURE[1:],
+    "evaluate.bootstrap_draws": ["evaluate", *AFTER_SCORES],
+    "evaluate.stride": ["baseline", "evaluate", *AFTER_SCORES],
+    "evaluate": ["baseline", "evaluate", *AFTER_SCORES],
+    "sample.prompts": ["sample", *AFTER_SCORES],
+    "report.peak_tflops": ["report"],
 }
 EVERY_SETTING = [
     f"{section}.{key}"
@@ -61,9 +73,13 @@ def test_a_setting_reruns_what_depends_on_it(name, stages):
     assert list(find_steps(name, stages)) == CONTRACT[name]
 
 
-def test_every_setting_changes_the_report(stages):
+def test_every_setting_changes_the_result_unless_it_decides_nothing(stages):
     for name in EVERY_SETTING:
-        assert find_steps(name, stages)[-1] == "report"
+        steps = find_steps(name, stages)
+        if is_operational(name):
+            assert steps == ()
+        else:
+            assert steps[-1] == ("report" if name[:7] == "report." else "publish")
 
 
 def test_stages_read_sections_and_settings_that_there_are(stages):
@@ -82,7 +98,7 @@ def test_the_table_holds_every_setting_and_step(beside_dvc_yaml, capsys):
     shown, log = capsys.readouterr()
     head, *blocks, legend = shown.split("\n\n")
     assert log == ""
-    assert {line.strip("│ ") for line in head.splitlines()} == set(CODE)
+    assert {line.strip("│ ") for line in head.splitlines()} == set(STEPS)
     assert [
         f"{block.split()[0]}.{key.strip(',')}"
         for block in blocks
@@ -106,7 +122,7 @@ def test_one_setting_is_told_what_it_reruns_and_keeps(beside_dvc_yaml, capsys):
     assert main(["explain-reruns", "finetune.learning_rate"]) == 0
     assert capsys.readouterr().out == dedent("""\
         finetune.learning_rate
-          reruns  finetune, consolidate, evaluate, report
+          reruns  finetune, consolidate, evaluate, sample, report, publish
           keeps   download, fetch, prepare, tokenize, baseline, configure
         """)
 
@@ -120,7 +136,8 @@ def test_one_setting_is_told_what_it_reruns_and_keeps(beside_dvc_yaml, capsys):
         ("dataset.files.train", "did you mean dataset.files?"),
         (
             "seed",
-            "did you mean model.seed, prepare.seed, finetune.seed, evaluate.seed?",
+            "did you mean model.seed, prepare.seed, finetune.seed, evaluate.seed,"
+            " sample.seed?",
         ),
         ("lr", f"there are: {', '.join(Params.model_fields)}"),
     ],
@@ -141,7 +158,7 @@ def test_a_folder_without_stages_is_one_line(tmp_path, monkeypatch, capsys):
 
 
 def test_a_reader_may_leave_early(beside_dvc_yaml):
-    command = [sys.executable, "-u", "-m", "retune", "explain-reruns"]
+    command = [sys.executable, "-u", "-m", "retune_workflow", "explain-reruns"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
         process.stdout.close()

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from matplotlib.colors import to_rgb
 
-from finished_run import FinishedRun
+from finished_run import FinishedRun, changed
 from retune.reporting.figure_style import (
     NARROW,
     STYLE,
-    TITLE_INCHES,
+    TITLE_HEIGHT,
     VALIDATION,
     WIDE,
     draw,
@@ -29,9 +29,9 @@ def usual(run):
 
 
 def one_document(run):
-    run.evaluation["test"]["tuned"]["documents"] = 1
     return replace(
         run,
+        evaluation=changed(run.evaluation, {"test.tuned.documents": 1}),
         base_documents=run.base_documents.slice(5, 1),
         tuned_documents=run.tuned_documents.slice(5, 1),
     )
@@ -43,23 +43,36 @@ def huge(run):
     base = draws.lognormal(1, 1.2, 100_000)
     tuned = base * draws.lognormal(-0.1, 0.3, len(base))
     documents = {"train": 123_456_789, "validation": 12_345, "test": len(base)}
-    run.data["rejected"]["count"] = 50_000_000
-    run.data["duplicates_removed"] = 30_000_000
-    run.data["overlap"]["removed"] = {"validation": 1_234_567, "test": 1}
-    for split, count in documents.items():
-        run.tokens["splits"][split]["tokens"] = 1234 * count
-    test = run.evaluation["test"]
-    test["base"]["bits_per_byte"] = 12345.678
-    test["bits_per_byte_change_low"] = -12345.6
-    test["bits_per_byte_change_high"] = -12345.5
-    run.finetune.update(validation_loss=1.5e5, best_validation_loss=1e5)
-    run.history["grad_norm"] *= 1e7
-    run.history["learning_rate"] /= 1e3
-    run.history["seconds"] /= 1e6
-    run.validation["validation_loss"][:] = 2e5, 1.5e5
+    data = {
+        "documents": documents,
+        "rejected.count": 50_000_000,
+        "duplicates_removed": 30_000_000,
+        "overlap.removed": {"validation": 1_234_567, "test": 1},
+    }
+    splits = {
+        split: numbers.model_copy(update={"tokens": 1234 * documents[split]})
+        for split, numbers in run.tokens.splits.items()
+    }
+    test = {
+        "test.base.bits_per_byte": 12345.678,
+        "test.bits_per_byte_change_low": -12345.6,
+        "test.bits_per_byte_change_high": -12345.5,
+    }
+    losses = {"validation_loss": 1.5e5, "best_validation_loss": 1e5}
+    history = replace(
+        run.history,
+        grad_norm=1e7 * run.history.grad_norm,
+        learning_rate=run.history.learning_rate / 1e3,
+        seconds=run.history.seconds / 1e6,
+    )
     return replace(
         run,
-        data=run.data | {"documents": documents},
+        data=changed(run.data, data),
+        history=history,
+        validation=replace(run.validation, validation_loss=np.array([2e5, 1.5e5])),
+        finetune=changed(run.finetune, losses),
+        evaluation=changed(run.evaluation, test),
+        tokens=run.tokens.model_copy(update={"splits": splits}),
         base_documents=scores(base),
         tuned_documents=scores(tuned),
     )
@@ -100,7 +113,7 @@ def test_no_text_leaves_its_figure_and_no_label_touches_another(run, width):
     for drawing in plan_figures(run).values():
         height = drawing.narrow_height or drawing.height
         with matplotlib.rc_context(STYLE):
-            figure = draw(drawing, width, height, TITLE_INCHES)
+            figure = draw(drawing, width, height, TITLE_HEIGHT)
             figure.draw_without_rendering()
             for axes in figure.axes:
                 check_labels(figure, axes)

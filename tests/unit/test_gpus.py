@@ -34,23 +34,23 @@ NONE_SHOWN = (
 @pytest.mark.parametrize("number", [1, 8, "auto"])
 def test_a_machine_without_a_gpu_is_told_and_cpu_is_named(problem, number):
     files = ["dev/null"]
-    assert problem(files, accelerator="cuda", gpus_per_node=number) == NONE_SHOWN
+    assert problem(files, accelerator="cuda", ranks_per_node=number) == NONE_SHOWN
     assert problem(files, accelerator="cpu") is None
-    assert problem(files, accelerator="auto", gpus_per_node=number) is None
+    assert problem(files, accelerator="auto", ranks_per_node=number) is None
 
 
 @pytest.mark.parametrize("accelerator", ["cuda", "auto"])
 def test_more_gpus_than_there_are_are_told_with_both_numbers(problem, accelerator):
-    assert problem(TWO, accelerator=accelerator, gpus_per_node=4) == (
-        "hardware.gpus_per_node: 4, but this machine shows 2; write 2, or auto for all"
+    assert problem(TWO, accelerator=accelerator, ranks_per_node=4) == (
+        "hardware.ranks_per_node: 4, but this machine shows 2; write 2, or auto for all"
         " there are"
     )
     for number in (1, 2, "auto"):
-        assert problem(TWO, accelerator=accelerator, gpus_per_node=number) is None
+        assert problem(TWO, accelerator=accelerator, ranks_per_node=number) is None
 
 
 def test_a_model_is_evaluated_on_one_gpu(problem):
-    four = {"accelerator": "cuda", "gpus_per_node": 4}
+    four = {"accelerator": "cuda", "ranks_per_node": 4}
     assert problem(TWO, trains=False, **four) is None
     assert problem([], trains=False, **four) is None
     assert "write 2" in problem(TWO, trains=True, **four)
@@ -61,11 +61,11 @@ def test_a_model_is_evaluated_on_one_gpu(problem):
 )
 def test_only_gpus_that_the_user_lets_be_seen_count(problem, monkeypatch, chosen, seen):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-    told = problem(TWO, accelerator="cuda", gpus_per_node=seen + 1)
+    told = problem(TWO, accelerator="cuda", ranks_per_node=seen + 1)
     assert f"(CUDA_VISIBLE_DEVICES={chosen})" in told
     assert f"shows {seen or 'no GPU'}" in told
     if seen:
-        assert problem(TWO, accelerator="cuda", gpus_per_node=seen) is None
+        assert problem(TWO, accelerator="cuda", ranks_per_node=seen) is None
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_only_gpus_that_the_user_lets_be_seen_count(problem, monkeypatch, chosen
     ids=["AMD", "Windows", "a small board", "a driver not used yet"],
 )
 def test_what_is_not_sure_is_not_told(problem, files):
-    assert problem(files, accelerator="cuda", gpus_per_node=4) is None
+    assert problem(files, accelerator="cuda", ranks_per_node=4) is None
 
 
 def test_gpus_chosen_by_other_names_are_not_counted(problem, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1234")
-    assert problem(TWO, accelerator="cuda", gpus_per_node=4) is None
+    assert problem(TWO, accelerator="cuda", ranks_per_node=4) is None

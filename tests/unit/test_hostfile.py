@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from retune.errors import RetuneError
-from retune.training.hostfile import (
+from retune.launching.hostfile import (
     HOSTFILE,
     deepspeed_command,
     named_hostfile,
@@ -54,7 +54,7 @@ def test_a_host_with_too_few_slots_is_named(hostfile):
     with pytest.raises(RetuneError) as raised:
         read_hosts(path, 2, 8)
     assert str(raised.value) == (
-        f"{path}: node-b has 4 slots, hardware.gpus_per_node is 8"
+        f"{path}: node-b has 4 slots, hardware.ranks_per_node is 8"
     )
 
 

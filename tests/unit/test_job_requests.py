@@ -2,7 +2,10 @@
 
 import pytest
 
-from retune.job_requests import (
+from retune.planning.hardware import Hardware
+from retune.planning.strategy import make_plan
+from retune.settings import ConfigureSettings, FinetuneSettings
+from retune_workflow.job_requests import (
     data_request,
     finetune_memory_gb,
     finetune_request,
@@ -10,10 +13,7 @@ from retune.job_requests import (
     model_request,
     step_seconds,
 )
-from retune.planning.hardware import Hardware
-from retune.planning.strategy import decide
-from retune.publishing import write_json
-from retune.settings import ConfigureSettings, FinetuneSettings
+from token_files import write_index
 
 SETTINGS = FinetuneSettings(learning_rate=1e-5)
 LENGTH = 4096
@@ -22,18 +22,10 @@ STRATEGY = {"global_batch_size": 128, "micro_batch_size": 1, "precision": "bf16"
 
 
 def plan_of(num_parameters, nodes=1, ranks=8, accelerator="cuda", **strategy):
-    """Return of a plan what requests depend on, as `configure` writes it."""
+    """Return the plan of a large model."""
     hardware = Hardware(accelerator, nodes, ranks, 80, None)
     settings = ConfigureSettings(**STRATEGY | strategy)
-    decisions = decide(settings, hardware, num_parameters, LENGTH)
-    values = {decision.setting: decision.value for decision in decisions}
-    return {
-        **values,
-        "world_size": hardware.world_size,
-        "num_parameters": num_parameters,
-        "tokens_per_step": values["global_batch_size"] * LENGTH,
-        "hardware": vars(hardware),
-    }
+    return make_plan(settings, hardware, num_parameters, LENGTH)[0]
 
 
 @pytest.fixture
@@ -42,12 +34,8 @@ def request_of(tmp_path):
 
     def request(plan, blocks=12_800, settings=SETTINGS):
         tokens = tmp_path / "tokens"
-        write_json(tmp_path / "plan.json", plan)
-        write_json(
-            tokens / "tokens.json", {"dtype": "uint16", "sequence_length": LENGTH}
-        )
-        with (tokens / "train.tokens.bin").open("wb") as file:
-            file.truncate(blocks * LENGTH * 2)  # takes no disk
+        plan.write(tmp_path / "plan.json")
+        write_index(tokens, blocks * LENGTH, sequence_length=LENGTH)
         return finetune_request(settings, tmp_path / "plan.json", tokens)
 
     return request
@@ -174,7 +162,7 @@ def test_seventy_billion_parameters_on_eight_nodes_of_eight(request_of):
 def test_without_a_plan_or_tokens_nothing_is_known(tmp_path):
     with pytest.raises(FileNotFoundError):
         finetune_request(SETTINGS, tmp_path / "plan.json", tmp_path / "tokens")
-    write_json(tmp_path / "plan.json", plan_of(10**6, zero_stage=2))
+    plan_of(10**6, zero_stage=2).write(tmp_path / "plan.json")
     with pytest.raises(FileNotFoundError):
         finetune_request(SETTINGS, tmp_path / "plan.json", tmp_path / "tokens")
 

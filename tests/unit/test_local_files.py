@@ -5,18 +5,20 @@ import gzip
 import json
 import lzma
 import os
+import subprocess
+import sys
 
 import polars as pl
 import pyarrow as pa
 import pytest
 
 from download_case import parquet, rows_of, run_local
-from retune import download
 from retune.errors import RetuneError
-from retune.params import read_params
 from retune.settings import DatasetSettings
-from retune.sources import json_rows
+from retune.settings.params import read_params
+from retune.sources import json_window
 from retune.sources.local_sources import find_local_sources
+from retune.steps import download
 
 CONTENTS = {
     ".jsonl": b'{"text": "one"}\n{"text": "two"}\n',
@@ -337,7 +339,7 @@ ARRAY = [
 @pytest.mark.parametrize("at_once", [1, 7, 100, 2**20])
 @pytest.mark.parametrize("indent", [None, 1])
 def test_an_array_is_read_in_pieces_of_any_size(folder, monkeypatch, at_once, indent):
-    monkeypatch.setattr(json_rows, "CHARACTERS_AT_ONCE", at_once)
+    monkeypatch.setattr(json_window, "CHARACTERS_AT_ONCE", at_once)
     for ensure_ascii in (False, True):
         content = json.dumps(ARRAY, indent=indent, ensure_ascii=ensure_ascii)
         (folder / "x.json").write_text(f"\n {content} \n")
@@ -387,7 +389,7 @@ def test_what_json_is_does_not_depend_on_its_ending(folder, name, content):
 def test_a_wrong_array_is_refused_with_its_line(
     folder, monkeypatch, content, message, at_once
 ):
-    monkeypatch.setattr(json_rows, "CHARACTERS_AT_ONCE", at_once)
+    monkeypatch.setattr(json_window, "CHARACTERS_AT_ONCE", at_once)
     (folder / "x.json").write_bytes(content.encode(errors="surrogateescape"))
     assert message in refusal_of("x.json")
 
@@ -417,10 +419,10 @@ def test_a_mistake_far_into_an_array_has_the_line_of_the_file_alone(
 
 
 def test_an_array_is_not_read_on_behind_a_mistake(folder, monkeypatch):
-    monkeypatch.setattr(json_rows, "CHARACTERS_AT_ONCE", 100)
+    monkeypatch.setattr(json_window, "CHARACTERS_AT_ONCE", 100)
     (folder / "x.json").write_text("[{]" + " " * 10_000)
     with (folder / "x.json").open() as stream:
-        window = json_rows.Window(stream)
+        window = json_window.JsonWindow(stream)
         window.next_character()
         window.skip()
         with pytest.raises(ValueError, match="Expecting property name"):
@@ -442,3 +444,24 @@ def test_a_txt_file_too_long_for_one_document_names_what_cuts_it(folder, monkeyp
         " dataset.txt_documents: line makes each line one, dataset.document_start each"
         " part"
     )
+
+
+def test_finding_the_files_loads_no_library_that_reads_them(folder):
+    (folder / "x.jsonl").write_bytes(CONTENTS[".jsonl"])
+    code = (
+        "import sys; from retune.settings.params import read_params;"
+        " from retune.sources.file_hashes import list_with_md5;"
+        " from retune.sources.local_sources import find_local_sources;"
+        " params = read_params({'dataset': 'x.jsonl', 'model': 'gpt2'});"
+        " files = find_local_sources(params)['dataset'];"
+        " assert list_with_md5(files).endswith('x.jsonl\\n');"
+        " print({'pyarrow', 'polars', 'torch', 'datasets'} & set(sys.modules))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed.stdout == "set()\n"

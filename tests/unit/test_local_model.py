@@ -6,8 +6,8 @@ import os
 import pytest
 
 from retune.errors import RetuneError
-from retune.params import read_params
 from retune.settings import ModelSettings
+from retune.settings.params import read_params
 from retune.sources.local_sources import find_local_sources
 
 

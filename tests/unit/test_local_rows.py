@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from retune import download
 from retune.errors import RetuneError
 from retune.settings import DatasetSettings
+from retune.steps import download
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from retune.log_lines import LogLines, log_lines, pass_on_output
+from retune.terminal.log_lines import LogLines, log_lines, pass_on_output
 
 DEPRECATED = "/lib/c10d_logger.py:83: FutureWarning: `all_gather` is deprecated."
 SOURCE = "  return func(*args, **kwargs)"

@@ -1,13 +1,17 @@
 """What a run shows: a line per step, and a failed step's own error."""
 
 import logging
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
 import pytest
+import snakemake.logging  # noqa: F401  (keeps the stderr of its first import)
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_retune import LogHandler, explain
+from snakemake_logger_plugin_retune.plain_handler import plain_log_handler
 
 
 @pytest.fixture
@@ -230,3 +234,20 @@ def test_a_configfile_that_snakemake_cannot_read_is_told_in_our_words(
 
 def test_nothing_to_do_is_said(show):
     assert "up to date" in show("Nothing to be done (all requested files are present)")
+
+
+def test_the_plugin_leaves_the_library_to_the_workflow():
+    # Snakemake loads it first, and the workflow may be of another checkout.
+    program = (
+        "import sys, snakemake_logger_plugin_retune;"
+        " print([name for name in sys.modules if name.startswith('retune')])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "[]\n"
+
+
+def test_snakemake_has_the_handler_that_shows_a_run_in_its_own_way():
+    handler = plain_log_handler(nocolor=True)
+    assert type(handler).__name__ == "ColorizingTextHandler"

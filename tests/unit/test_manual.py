@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from retune.errors import RetuneError
-from retune.manual import MANUAL, ROOT, SCHEMA, insert_tables, render_schema
-from retune.params import read_params
 from retune.settings import Params
+from retune.settings.params import read_params
+from retune_workflow.manual import MANUAL, ROOT, SCHEMA, insert_tables, render_schema
 
-REMEDY = "run: python -m retune.manual"
+REMEDY = "run: python -m retune_workflow manual"
 
 
 def test_the_schema_has_not_drifted():
@@ -60,8 +60,8 @@ def test_every_setting_has_a_description():
         ({"dataset": ["a.txt", "b/"]}, True),
         ({"dataset": {"files": "x/"}}, True),
         ({"dataset": {"text_column": "x"}}, False),
-        ({"evaluate": {"prompts": "Red"}}, True),
-        ({"evaluate": {"prompts": 5}}, False),
+        ({"sample": {"prompts": "Red"}}, True),
+        ({"sample": {"prompts": 5}}, False),
         ({"finetune": None}, True),
         ({"dataset": None}, False),
     ],

@@ -6,21 +6,27 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 
 from finished_run import FinishedRun
+from retune.artifacts.origins import DataOrigin, FileEntry, ModelOrigin
+from retune.artifacts.provenance import Provenance
 from retune.reporting.escaping import to_html, to_markdown
 from retune.reporting.figures import plan_figures
 from retune.reporting.model_card import write_card
 from retune.reporting.page import render_page
-from retune.training.provenance import Provenance
 
 HUB = {
     "dataset": "wikitext",
     "model": {"source": "hub", "name": "owner/model", "revision": "a" * 40},
 }
 PROVENANCE = Provenance(
-    "c0ffee", "f00d", {"torch": "2.13.0"}, {"CPU": "2 x <b>CPU</b>"}
+    workflow="c0ffee",
+    params="f00d",
+    packages={"torch": "2.13.0"},
+    machine={"CPU": "2 x <b>CPU</b>"},
 )
+LOCAL_MODEL = ModelOrigin(source="local", sources=())
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +55,7 @@ def test_the_front_matter_names_base_model_and_dataset_of_the_hub(run):
 
 def test_what_is_not_on_the_hub_is_not_named_as_if_it_were(run):
     local = run.read(model={"source": "local", "folder": "/models/mine/"})
-    card = write_card(replace(local, base={"sources": []}), PROVENANCE)
+    card = write_card(replace(local, base=LOCAL_MODEL), PROVENANCE)
     assert not {"base_model", "datasets"} & set(front_matter(card))
     assert "# mine fine-tuned on" in card
 
@@ -60,17 +66,25 @@ def test_the_model_index_has_what_was_measured_and_no_more(run):
     assert metrics == {"Bits per byte": 2.5, "Token perplexity": 4000.0}
 
 
+def test_the_hub_s_own_reader_reads_the_card(run):
+    data = ModelCard(card_of(run, **HUB)).data
+    assert data.base_model == "owner/model"
+    assert data.model_name.startswith("owner/model fine-tuned on Salesforce/wikitext")
+    values = {each.metric_name: each.metric_value for each in data.eval_results}
+    assert values == {"Bits per byte": 2.5, "Token perplexity": 4000.0}
+
+
 def test_the_builtin_model_is_not_for_use_and_others_do_not_say_so(run):
     assert "**Not for use.**" in card_of(run)
     assert "Not for use" not in card_of(run, **HUB)
 
 
 def test_the_settings_can_be_read_back(run):
-    card = card_of(run, **HUB, evaluate={"prompts": ["</code></pre>", "```\n\n# x"]})
+    card = card_of(run, **HUB, sample={"prompts": ["</code></pre>", "```\n\n# x"]})
     (text,) = re.findall(r"<pre><code>(.*?)</code></pre>", card, re.DOTALL)
     settings = yaml.safe_load(html.unescape(text))
     assert settings["model"]["name"] == "owner/model"
-    assert settings["evaluate"]["prompts"] == ["</code></pre>", "```\n\n# x"]
+    assert settings["sample"]["prompts"] == ["</code></pre>", "```\n\n# x"]
 
 
 def test_revisions_checksums_and_machine_are_recorded(run):
@@ -88,13 +102,18 @@ def test_the_users_own_files_are_named_with_their_checksums(run):
     model = {"source": "local", "folder": "/home/somebody/mine/"}
     results = replace(
         run.read(dataset=data, model=model),
-        raw={
-            "sources": {
-                "train": [entry(f"letters/{i:02}.txt", f"{i:064}") for i in range(25)],
-                "test": [entry("/home/somebody/held_out.txt", "b" * 64)],
-            }
-        },
-        base={"sources": [entry("model.safetensors", "c" * 64)]},
+        raw=DataOrigin(
+            source="local",
+            sources={
+                "train": tuple(
+                    entry(f"letters/{i:02}.txt", f"{i:064}") for i in range(25)
+                ),
+                "test": (entry("/home/somebody/held_out.txt", "b" * 64),),
+            },
+        ),
+        base=ModelOrigin(
+            source="local", sources=(entry("model.safetensors", "c" * 64),)
+        ),
     )
     table = write_card(results, PROVENANCE).split("## Provenance")[1]
     table = html.unescape(table.split("<details>")[0])
@@ -115,8 +134,8 @@ def test_card_and_page_say_nothing_of_the_folders_of_a_machine(run):
             model={"source": "local", "folder": "/home/somebody/mine/"},
             hardware={"nvme_path": "/mnt/somebody/fast"},
         ),
-        raw={"sources": {}},
-        base={"sources": []},
+        raw=DataOrigin(source="local", sources={}),
+        base=LOCAL_MODEL,
     )
     card = write_card(results, PROVENANCE)
     page = render_page(results, PROVENANCE, plan_figures(results))
@@ -131,7 +150,7 @@ def test_card_and_page_say_nothing_of_the_folders_of_a_machine(run):
 
 
 def entry(path, sha256):
-    return {"path": path, "size": 1, "sha256": sha256}
+    return FileEntry(path=path, size=1, sha256=sha256)
 
 
 def test_the_learning_rate_is_the_one_that_was_used(run):

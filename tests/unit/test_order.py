@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retune.training.order import blocks_of_step, share_of_rank
+from retune.tokens.order import blocks_of_step, micro_batches_of_rank
 
 
 def order_of(num_blocks, seed=0, epoch=0):
@@ -105,7 +105,8 @@ def test_any_size_takes_the_memory_of_the_batch():
 def test_any_number_of_ranks_shares_the_same_global_batch(world_size, micro):
     blocks = blocks_of_step(3, 8, 100, seed=0)
     parts = [
-        share_of_rank(blocks, rank, world_size, micro) for rank in range(world_size)
+        micro_batches_of_rank(blocks, rank, world_size, micro)
+        for rank in range(world_size)
     ]
     assert all(part.shape == (8 // world_size // micro, micro) for part in parts)
     assert sorted(np.concatenate([p.ravel() for p in parts])) == sorted(blocks)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retune.text import overlap
-from retune.text.overlap import chunks_of, shares_words_with
+from retune.examples import overlap
+from retune.examples.overlap import chunks_of, shares_words_with
 
 # Few words, so that runs do repeat; none differs from another by case alone.
 WORDS = st.sampled_from(["a", "bb", "it's", "1", "Éa"])

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from retune import __version__
-from retune.steps import CODE
+from retune.step_code import STEPS
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -21,7 +21,8 @@ PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 OWN_PACKAGES = {
-    *("retune", "retune_dvc", "retune_slurm", "retune_start", "retune_workflow"),
+    *("retune", "retune_dvc", "retune_slurm", "retune_snakemake", "retune_start"),
+    "retune_workflow",
     "snakemake_logger_plugin_retune",
 }
 
@@ -64,7 +65,7 @@ def distributions(imports: set[str]) -> set[str]:
 def imports_of_step(step: str) -> set[str]:
     """What a step's module and the modules it imports, in turn, import."""
     seen: set[str] = set()
-    waiting = {"retune.cli", f"retune.{step}"}
+    waiting = {"retune.cli.main", f"retune.steps.{step}"}
     while waiting:
         name = waiting.pop()
         seen.add(name)
@@ -119,7 +120,7 @@ def test_a_conda_environment_has_the_versions_of_the_lock(environment):
         )
 
 
-@pytest.mark.parametrize("step", CODE)
+@pytest.mark.parametrize("step", STEPS)
 def test_the_conda_environment_of_a_step_has_all_that_the_step_imports(step):
     environment = environments_of_steps()[step]
     there = {canonicalize_name(each.name) for each in pip_requirements(environment)}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retune.publishing import write_json
-from retune.training.packing import IGNORE_INDEX, PackedBlocks
+from retune.tokens.packing import IGNORE_INDEX, PackedBlocks
+from token_files import write_index
 
 
 def write_blocks(folder, lengths, sequence_length):
@@ -16,9 +16,7 @@ def write_blocks(folder, lengths, sequence_length):
     np.arange(sum(lengths)).astype("<u2").tofile(folder / "train.tokens.bin")
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     starts.astype("<i8").tofile(folder / "train.documents.bin")
-    write_json(
-        folder / "tokens.json", {"sequence_length": sequence_length, "dtype": "<u2"}
-    )
+    write_index(folder, sum(lengths), sequence_length=sequence_length)
 
 
 @pytest.fixture(scope="module")

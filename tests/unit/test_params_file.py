@@ -3,8 +3,12 @@
 import pytest
 
 from retune.errors import RetuneError
-from retune.params_file import check_params_files, name_settings, read_params_file
-from retune.text.encodings import UTF_16
+from retune.settings.encodings import UTF_16
+from retune.settings.params_file import (
+    check_params_files,
+    name_settings,
+    read_params_file,
+)
 
 
 @pytest.fixture
@@ -53,9 +57,9 @@ BROKEN = {
         'dataset: "my.jsonl"\nmodel: "gpt2"\n',
     ),
     "a quote in quotes": (
-        "evaluate:\n  prompts:\n    - 'it's'\n",
+        "sample:\n  prompts:\n    - 'it's'\n",
         "line 3, column 11: text after a closing quote",
-        "evaluate:\n  prompts:\n    - 'it''s'\n",
+        "sample:\n  prompts:\n    - 'it''s'\n",
     ),
     "a line too deep": (
         "finetune:\n  epochs: 1\n   seed: 2\n",
@@ -93,14 +97,14 @@ BROKEN = {
         "finetune: {epochs: 1}\n",
     ),
     "a list on the line of its key": (
-        "evaluate:\n  prompts: - a\n",
+        "sample:\n  prompts: - a\n",
         "line 2, column 12: a list begins on the line after its key",
-        "evaluate:\n  prompts: [a]\n",
+        "sample:\n  prompts: [a]\n",
     ),
     "a dash without a space": (
-        "evaluate:\n  prompts:\n  -a\n  - b\n",
+        "sample:\n  prompts:\n  -a\n  - b\n",
         "line 3, column 3: a list's dash needs a space after it",
-        "evaluate:\n  prompts:\n  - a\n  - b\n",
+        "sample:\n  prompts:\n  - a\n  - b\n",
     ),
     "a bracket never closed": (
         "dataset: {source: hub, name: x\nmodel: gpt2\n",
@@ -158,9 +162,9 @@ BROKEN = {
         "dataset: '*.jsonl'\n",
     ),
     "a sign without quotes": (
-        "evaluate:\n  prompts: [a, @b]\n",
+        "sample:\n  prompts: [a, @b]\n",
         "line 2, column 16: a value that begins with @ has to stand in quotes",
-        "evaluate:\n  prompts: [a, '@b']\n",
+        "sample:\n  prompts: [a, '@b']\n",
     ),
     "a tag": (
         "dataset: !mine x\n",

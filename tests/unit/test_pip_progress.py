@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from retune.manual import ROOT
+from retune_workflow.manual import ROOT
 
 SCRIPT = ROOT / "envs/pip_progress.py"
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from retune.training.prefetch import Prefetcher
+from retune.tokens.prefetch import Prefetcher
 
 
 def threads():

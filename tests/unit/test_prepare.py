@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from prepare_case import Case, rows, text
+from retune.artifacts.publishing import sha256
 from retune.errors import RetuneError
-from retune.publishing import sha256
 
 
 @pytest.fixture

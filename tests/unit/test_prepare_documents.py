@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prepare_case import SPLITS, Case, rows, text
-from retune import prepare
 from retune.errors import RetuneError
+from retune.examples.document_checks import check_clean, reject_bad
+from retune.examples.duplicates import drop_duplicates
 from retune.settings import PrepareSettings
-from retune.text.document_checks import check_clean, reject_bad
-from retune.text.splits import drop_duplicates
+from retune.steps import prepare
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prepare_case import SPLITS, Case, rows
+from retune.artifacts.publishing import sha256
 from retune.errors import RetuneError
-from retune.publishing import sha256
-from retune.text.splits import position_of, splits_of
+from retune.examples.splits import position_of, splits_of
 
 
 @pytest.fixture

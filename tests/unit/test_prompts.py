@@ -2,10 +2,10 @@
 
 import pytest
 
-from retune.scoring.prompts import beginning_of, find_prompts
-from retune.settings import EvaluateSettings
+from retune.evaluation.prompts import beginning_of, find_prompts
+from retune.settings import SampleSettings
 
-AUTO = EvaluateSettings()
+AUTO = SampleSettings()
 LETTERS = [
     "Sehr geehrte Frau Krüger, vielen Dank für Ihr Schreiben vom letzten Montag.",
     "Sehr geehrte Frau Krüger, vielen Dank für Ihr Schreiben vom letzten Freitag.",
@@ -29,9 +29,9 @@ def test_prompts_are_whole_first_words_of_documents_far_apart():
 
 
 def test_the_prompts_of_the_settings_are_taken_as_they_are():
-    settings = EvaluateSettings(prompts=["Return the", ""])
+    settings = SampleSettings(prompts=["Return the", ""])
     assert find_prompts(settings, LETTERS, always) == ["Return the", ""]
-    assert find_prompts(EvaluateSettings(prompts=[]), LETTERS, always) == []
+    assert find_prompts(SampleSettings(prompts=[]), LETTERS, always) == []
 
 
 def test_documents_that_begin_alike_give_one_prompt():

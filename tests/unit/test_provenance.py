@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from retune import __version__
-from retune.training import provenance
-from retune.training.provenance import (
+from retune.measuring import provenance
+from retune.measuring.provenance import (
     git_state,
     gpus,
     machine,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from retune.publishing import (
+from retune.artifacts.publishing import (
     published_folder,
     read_json,
     sha256,

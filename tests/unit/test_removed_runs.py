@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from retune import finetune
+from retune.steps import finetune
 
 
 @pytest.fixture

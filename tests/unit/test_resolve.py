@@ -7,12 +7,10 @@ import subprocess
 import pytest
 import yaml
 
-from retune import steps
+from retune import step_code
 from retune.errors import RetuneError
-from retune.manual import ROOT
-from retune.params import read_params
+from retune.settings.params import read_params
 from retune.sources import file_hashes
-from retune.stages import RESOLVED_PARAMS, USER_FILES, read_stages
 from retune_dvc import resolve as resolving
 from retune_dvc.resolve import (
     RESOLVED_CODE,
@@ -21,6 +19,8 @@ from retune_dvc.resolve import (
     resolve,
     write_resolved,
 )
+from retune_dvc.stages import RESOLVED_PARAMS, USER_FILES, read_stages
+from retune_workflow.manual import ROOT
 
 STAGES = read_stages(ROOT / "dvc.yaml")
 NO_FILES = {"dataset": [], "model": []}
@@ -51,10 +51,12 @@ def test_another_spelling_resolves_to_the_same(folder, spelling):
     assert texts({**SHORT, **spelling}) == texts(values)
 
 
-def test_every_setting_is_written_with_its_default(folder):
+def test_what_decides_results_is_written_with_its_default(folder):
     written = yaml.safe_load(texts(SHORT)[RESOLVED_PARAMS])
-    assert written == read_params(SHORT).model_dump(mode="json")
+    assert written == read_params(SHORT).decisive()
     assert written["hardware"]["accelerator"] == "cpu"
+    assert "eval_steps" in written["finetune"]
+    assert "save_steps" not in written["finetune"]
 
 
 def test_what_was_written_is_read_back_stage_by_stage(folder):
@@ -195,11 +197,11 @@ def test_what_two_runs_differ_in_is_told(folder):
 
 def test_a_step_s_hash_follows_its_own_code(folder, monkeypatch):
     before = resolve(read_params(SHORT), NO_FILES).code
-    files = steps.code_files
+    files = step_code.code_files
     monkeypatch.setattr(
-        steps,
+        step_code,
         "code_files",
-        lambda step: files(step) + (["cli.py"] if step == "prepare" else []),
+        lambda step: files(step) + (["cli/main.py"] if step == "prepare" else []),
     )
     after = resolve(read_params(SHORT), NO_FILES).code
     assert {step for step in before if before[step] != after[step]} == {"prepare"}

@@ -12,34 +12,35 @@ import yaml
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from retune.errors import RetuneError
-from retune.manual import ROOT
-from retune.params import read_params
-from retune.stages import Stage, read_stages
-from retune_dvc import recordable
-from retune_dvc.commands import DoubtError, reason_in
-from retune_dvc.events import JobEvents
-from retune_dvc.fingerprints import TIMESTAMP, fingerprint_files
-from retune_dvc.init import init
-from retune_dvc.marks import (
+from retune.settings.params import read_params
+from retune_dvc import recordable, snakemake_state
+from retune_dvc.dvc_files import read_lock
+from retune_dvc.dvc_internals import first_error
+from retune_dvc.errors import UnknownStateError
+from retune_dvc.file_times import (
     get_time,
     kept_times,
     make_replaceable,
     set_time,
-    set_times,
     time_made,
 )
-from retune_dvc.memory import (
-    MEMORY,
-    Memory,
-    read_lock,
-    read_settings,
-    recall,
-    remember,
+from retune_dvc.fingerprints import fingerprint_files
+from retune_dvc.init import init
+from retune_dvc.last_seen import (
+    LAST_SEEN,
+    LastSeen,
+    read_last_seen,
+    write_last_seen,
 )
-from retune_dvc.reconcile import Look, stages_of, wanted_steps
+from retune_dvc.reconcile import Reconciled, stages_of, wanted_steps
 from retune_dvc.recordable import check_recordable
-from retune_dvc.resolve import resolve
-from retune_dvc.workflow import Workflow
+from retune_dvc.resolve import read_settings, resolve
+from retune_dvc.snakemake_state import STALE_NS, PlannedState, StoredState
+from retune_dvc.stages import Stage, read_stages
+from retune_dvc.step_rules import StepRules
+from retune_snakemake.job_events import JobEvents
+from retune_snakemake.snakemake_internals import TIMESTAMP
+from retune_workflow.manual import ROOT
 
 STAGES = read_stages(ROOT / "dvc.yaml")
 WRITTEN = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -55,9 +56,8 @@ def workflow(**changes):
         "rules": {name: name for name in STAGES},
         "outputs": {name: list(stage.outs) for name, stage in STAGES.items()},
         "benchmarks": {name: [] for name in STAGES},
-        "code": {name: [] for name in STAGES},
     }
-    return Workflow(**values | changes)
+    return StepRules(**values | changes)
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def look():
-    return Look(STAGES, resolve(SETTINGS, NO_FILES), workflow(), {})
+def begun_run():
+    return Reconciled(STAGES, resolve(SETTINGS, NO_FILES), workflow(), {})
 
 
 JANUARY, MARCH, MAY = (s * 10**9 for s in (1_767_225_600, 1_772_323_200, 1_777_593_600))
@@ -102,7 +102,20 @@ def test_what_was_marked_stale_tells_no_time_by_itself(folder):
     assert time_made(["metrics.json"]) < JANUARY
 
 
-def test_adopted_outputs_are_as_old_as_they_are_and_no_older_than_their_inputs(folder):
+def touch_all(outputs):
+    """Return what `snakemake --touch` does to times: they are now."""
+
+    def touch(*arguments):
+        for paths in outputs.values():
+            for path in paths:
+                set_time(path, time.time_ns())
+
+    return touch
+
+
+def test_outputs_taken_over_are_as_old_as_they_are_and_no_older_than_their_inputs(
+    folder, monkeypatch
+):
     stages = {
         "prepare": Stage((), ("texts.jsonl",), ("data/clean", "data.json")),
         "tokenize": Stage((), ("data/clean",), ("data/tokens",)),
@@ -114,11 +127,9 @@ def test_adopted_outputs_are_as_old_as_they_are_and_no_older_than_their_inputs(f
     write("data.json", JANUARY)
     write("data/tokens/a", JANUARY)  # from a cache; its input was made again since
     write("evaluation.json", MAY)
-    made = {name: time_made(paths) for name, paths in outputs.items()}
-    for paths in outputs.values():
-        for path in paths:
-            set_time(path, time.time_ns())
-    set_times(made, stages, outputs)
+    rules = workflow(outputs=outputs, benchmarks={name: [] for name in stages})
+    monkeypatch.setattr(snakemake_state, "call_snakemake", touch_all(outputs))
+    StoredState(stages, rules).make_up_to_date(list(stages), list(stages))
     times = {path: get_time(path) for paths in outputs.values() for path in paths}
     assert times == {
         "data/clean": MARCH,
@@ -129,19 +140,45 @@ def test_adopted_outputs_are_as_old_as_they_are_and_no_older_than_their_inputs(f
     assert os.stat("data/tokens").st_mtime_ns == MARCH  # as `ls -l` shows it
 
 
+def test_a_plan_has_the_same_times_and_changes_no_file(folder):
+    stages = {
+        "prepare": Stage((), ("texts.jsonl",), ("data/clean",)),
+        "tokenize": Stage((), ("data/clean",), ("data/tokens",)),
+        "evaluate": Stage((), ("data/tokens",), ("evaluation.json",)),
+    }
+    outputs = {name: list(stage.outs) for name, stage in stages.items()}
+    rules = workflow(outputs=outputs, benchmarks={name: [] for name in stages})
+    write("texts.jsonl", JANUARY)
+    write("data/clean/a", MARCH)
+    write("data/tokens/a", JANUARY)
+    write("evaluation.json", MAY)
+    before = fingerprint_files(["."])
+    planned = PlannedState(stages, rules)
+    planned.make_up_to_date(["prepare"], ["prepare", "tokenize"])
+    planned.make_stale(["evaluate"])
+    assert planned.times == {
+        "data/clean": MARCH,
+        "data/tokens": MARCH,
+        "evaluation.json": STALE_NS,
+    }
+    assert planned.unrecorded == {"data/clean", "evaluation.json"}
+    assert fingerprint_files(["."]) == before
+    assert not list(folder.rglob(TIMESTAMP))
+
+
 def test_a_run_of_the_file_is_recordable(folder):
     check_recordable(SETTINGS, STAGES, workflow())
 
 
 def test_an_unknown_snakemake_is_in_doubt(folder, monkeypatch):
     monkeypatch.setattr(recordable.snakemake, "__version__", "10.0.0")
-    with pytest.raises(DoubtError, match=r"Snakemake 10\.0\.0 is not known to retune"):
+    with pytest.raises(UnknownStateError, match=r"Snakemake 10\.0\.0 is not known"):
         check_recordable(SETTINGS, STAGES, workflow())
 
 
 def test_without_dvc_installed_a_run_is_not_recordable(folder, monkeypatch):
     monkeypatch.setattr(recordable, "find_spec", lambda name: None)
-    with pytest.raises(DoubtError, match="dvc is not installed"):
+    with pytest.raises(UnknownStateError, match="dvc is not installed"):
         check_recordable(SETTINGS, STAGES, workflow())
 
 
@@ -153,16 +190,16 @@ def test_what_params_yaml_leaves_out_is_no_doubt(folder):
 
 def test_settings_that_are_not_those_of_the_file_are_in_doubt(folder):
     values = {name: WRITTEN[name] for name in ("dataset", "model")}
-    with pytest.raises(DoubtError, match=r"settings are not those of params\.yaml"):
+    with pytest.raises(UnknownStateError, match=r"settings are not those of params"):
         check_recordable(read_params(values), STAGES, workflow())
     (folder / "params.yaml").unlink()
-    with pytest.raises(DoubtError, match=r"there is no params\.yaml here"):
+    with pytest.raises(UnknownStateError, match=r"there is no params\.yaml here"):
         check_recordable(read_params(values), STAGES, workflow())
 
 
 def test_without_a_dvc_yaml_the_doubt_says_what_writes_one(folder):
     (folder / "dvc.yaml").unlink()
-    with pytest.raises(DoubtError, match=r"`python -m retune_dvc init` writes it"):
+    with pytest.raises(UnknownStateError, match=r"-m retune_dvc init` writes it"):
         check_recordable(SETTINGS, STAGES, workflow())
     other = workflow(
         snakefile="/opt/my retune/Snakefile",
@@ -172,13 +209,13 @@ def test_without_a_dvc_yaml_the_doubt_says_what_writes_one(folder):
         "`python -m retune_dvc init --snakefile '/opt/my retune/Snakefile'"
         " --rules 'tune_*'` writes it"
     )
-    with pytest.raises(DoubtError, match=re.escape(command)):
+    with pytest.raises(UnknownStateError, match=re.escape(command)):
         check_recordable(SETTINGS, STAGES, other)
 
 
 def test_settings_that_are_a_section_of_another_workflow_are_in_doubt(folder):
     (folder / "params.yaml").write_text(yaml.safe_dump({"mine": 3, "retune": WRITTEN}))
-    with pytest.raises(DoubtError, match=r"params\.yaml here is not retune's alone"):
+    with pytest.raises(UnknownStateError, match=r"yaml here is not retune's alone"):
         check_recordable(SETTINGS, STAGES, workflow())
 
 
@@ -198,7 +235,9 @@ def test_stages_of_the_user_s_own_are_read(folder):
 
 def test_outputs_that_dvc_yaml_does_not_name_are_in_doubt(folder):
     outputs = workflow().outputs | {"report": ["models/tuned/README.md", "other.html"]}
-    with pytest.raises(DoubtError, match=r"dvc\.yaml does not say what report writes"):
+    with pytest.raises(
+        UnknownStateError, match=r"yaml does not say what report writes"
+    ):
         check_recordable(SETTINGS, STAGES, workflow(outputs=outputs))
 
 
@@ -209,7 +248,7 @@ DAMAGED += ["stages: {prepare: 1}"]
 @pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_lock_is_in_doubt(folder, text):
     (folder / "dvc.lock").write_text(text)
-    with pytest.raises(DoubtError, match=r"dvc\.lock cannot be read"):
+    with pytest.raises(UnknownStateError, match=r"dvc\.lock cannot be read"):
         read_lock()
 
 
@@ -267,11 +306,11 @@ def test_params_yaml_is_read_as_snakemake_s_is(folder, text, told):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": {"other": 1}}'])
-def test_a_damaged_memory_is_no_memory(folder, text):
-    remember({"prepare": Memory("state", "made", clean=True)})
-    assert recall() == {"prepare": Memory("state", "made", clean=True)}
-    MEMORY.write_text(text)
-    assert recall() == {}
+def test_what_was_seen_is_nothing_when_damaged(folder, text):
+    write_last_seen({"prepare": LastSeen("state", "made", clean=True)})
+    assert read_last_seen() == {"prepare": LastSeen("state", "made", clean=True)}
+    LAST_SEEN.write_text(text)
+    assert read_last_seen() == {}
 
 
 def test_fingerprints_follow_every_file_but_the_mark(folder):
@@ -320,7 +359,7 @@ def test_a_link_into_the_cache_is_replaced_by_a_file_of_its_own(folder):
     ],
 )
 def test_only_what_the_targets_need_is_brought_back(targets, steps):
-    assert set(wanted_steps(targets, look())) == steps
+    assert set(wanted_steps(targets, begun_run())) == steps
 
 
 def test_an_error_while_following_jobs_does_not_end_the_run(capsys):
@@ -347,8 +386,10 @@ def test_jobs_are_followed_in_order():
     assert seen == [("start", 3), ("start", 4), 3]
 
 
-def test_the_reason_in_dvcs_messages_is_one_line():
-    assert reason_in("WARNING: x\nERROR: no space\nmore\n") == "no space"
+def test_the_first_error_dvcs_messages_is_one_line():
+    assert first_error("WARNING: x\nERROR: no space\nmore\n") == "no space"
     busy = "ERROR: '/a' is busy, it is being blocked by:\n  (PID 7): dvc repro\n\nIf"
-    assert reason_in(busy) == "'/a' is busy, it is being blocked by: (PID 7): dvc repro"
-    assert reason_in("") == "it gave no reason"
+    assert (
+        first_error(busy) == "'/a' is busy, it is being blocked by: (PID 7): dvc repro"
+    )
+    assert first_error("") == "it gave no reason"

@@ -2,34 +2,41 @@
 
 import pytest
 
-from retune import configure
-from retune.publishing import write_manifest, write_sealed
+from retune.artifacts.publishing import write_manifest
+from retune.artifacts.run_spec import RunSpec
 from retune.settings import ConfigureSettings, FinetuneSettings, HardwareSettings
-from retune.training.run_key import identity_of, key_of, open_run
+from retune.step_code import code_files, hash_file
+from retune.steps import configure
+from retune.training.run_key import NOT_OF_WEIGHTS, RunIdentity, open_run
 from tiny_facts import tiny_facts
+from token_files import make_token_metrics
 
 
 @pytest.fixture
 def inputs(tmp_path):
-    """Return a function that plans, and gives the arguments of `identity_of`."""
+    """Return a function that plans, and gives the folders of a training."""
     for name in ("base", "tokens"):
         (tmp_path / name).mkdir()
     tiny_facts().write(tmp_path / "base")
     for name in ("base", "tokens"):
         write_manifest(tmp_path / name)
-    numbers = {"sequence_length": 32, "splits": {"train": {"blocks": 64}}}
-    write_sealed(tmp_path / "tokens.json", numbers)
+    make_token_metrics(64, 32).write(tmp_path / "tokens.json")
 
     def plan(ranks=2, **settings):
         folder = tmp_path / f"plan-{ranks}-{len(list(tmp_path.iterdir()))}"
         configure.run(
             ConfigureSettings(**settings),
-            HardwareSettings(gpus_per_node=ranks),
+            HardwareSettings(ranks_per_node=ranks),
             *(tmp_path / "base", tmp_path / "tokens.json", folder),
         )
         return [tmp_path / "base", tmp_path / "tokens", folder]
 
     return plan
+
+
+def identity(settings, paths):
+    """Return the identity of a training by these folders."""
+    return RunIdentity.of(RunSpec.make(settings, *paths))
 
 
 @pytest.mark.parametrize(
@@ -41,8 +48,8 @@ def inputs(tmp_path):
 )
 def test_a_run_is_the_same_though_something_else_is_to_be_kept(inputs, change):
     paths = inputs()
-    same = identity_of(FinetuneSettings(**change), *paths)
-    assert key_of(same) == key_of(identity_of(FinetuneSettings(), *paths))
+    same = identity(FinetuneSettings(**change), paths)
+    assert same.key == identity(FinetuneSettings(), paths).key
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -52,7 +59,7 @@ def test_a_run_is_the_same_on_other_ranks_and_in_other_portions(
 ):
     batch = {"global_batch_size": 8, "precision": precision, "zero_stage": zero_stage}
     keys = {
-        key_of(identity_of(FinetuneSettings(), *inputs(ranks, **batch, **portions)))
+        identity(FinetuneSettings(), inputs(ranks, **batch, **portions)).key
         for ranks, portions in ((1, {}), (2, {}), (2, {"micro_batch_size": 1}))
     }
     assert len(keys) == 1
@@ -63,27 +70,27 @@ def test_a_run_is_the_same_on_other_ranks_and_in_other_portions(
 )
 def test_another_setting_is_another_run(inputs, change):
     paths = inputs()
-    other = identity_of(FinetuneSettings(**change), *paths)
-    assert key_of(other) != key_of(identity_of(FinetuneSettings(), *paths))
+    other = identity(FinetuneSettings(**change), paths)
+    assert other.key != identity(FinetuneSettings(), paths).key
 
 
 def test_another_strategy_or_data_is_another_run(inputs, tmp_path):
     identities = [
-        identity_of(FinetuneSettings(), *inputs(**settings))
+        identity(FinetuneSettings(), inputs(**settings))
         for settings in ({}, {"zero_stage": 3}, {"global_batch_size": 8})
     ]
     paths = inputs()
     write_manifest(tmp_path / "tokens", source="other")
-    identities.append(identity_of(FinetuneSettings(), *paths))
-    assert len({key_of(identity) for identity in identities}) == 4
+    identities.append(identity(FinetuneSettings(), paths))
+    assert len({each.key for each in identities}) == 4
 
 
 @pytest.fixture
 def earlier(tmp_path, inputs):
     """The folder of a run that has a checkpoint, and what it was made of."""
     paths = inputs()
-    identity = identity_of(FinetuneSettings(), *paths)
-    run = open_run(tmp_path / "state", identity)
+    made_of = identity(FinetuneSettings(), paths)
+    run = open_run(tmp_path / "state", made_of)
     (run / "step-00000150").mkdir()
     return run, paths
 
@@ -91,7 +98,7 @@ def earlier(tmp_path, inputs):
 def test_a_new_run_says_what_it_does_not_resume_and_why(earlier, tmp_path, caplog):
     run, paths = earlier
     settings = FinetuneSettings(learning_rate=1e-4, seed=3)
-    assert open_run(run.parent, identity_of(settings, *paths)) != run
+    assert open_run(run.parent, identity(settings, paths)) != run
     assert caplog.messages == [
         f"a new training: that of {run}, at step 150, is not resumed:"
         ' finetune.learning_rate was "auto", is 0.0001; finetune.seed was 0, is 3'
@@ -101,7 +108,7 @@ def test_a_new_run_says_what_it_does_not_resume_and_why(earlier, tmp_path, caplo
 def test_a_change_of_the_data_is_told_without_its_hash(earlier, tmp_path, caplog):
     run, paths = earlier
     write_manifest(tmp_path / "tokens", source="other")
-    open_run(run.parent, identity_of(FinetuneSettings(), *paths))
+    open_run(run.parent, identity(FinetuneSettings(), paths))
     assert caplog.messages[0].endswith("is not resumed: the tokens changed")
 
 
@@ -110,11 +117,36 @@ def test_many_changes_are_counted(earlier, caplog):
     settings = FinetuneSettings(
         learning_rate=1, seed=3, epochs=2, weight_decay=0, warmup_ratio=0
     )
-    open_run(run.parent, identity_of(settings, *paths))
+    open_run(run.parent, identity(settings, paths))
     assert caplog.messages[0].endswith("; and 2 more")
 
 
 def test_a_run_that_resumes_says_nothing_of_others(earlier, caplog):
     run, paths = earlier
-    assert open_run(run.parent, identity_of(FinetuneSettings(), *paths)) == run
+    assert open_run(run.parent, identity(FinetuneSettings(), paths)) == run
     assert not caplog.messages
+
+
+def test_an_earlier_run_that_cannot_be_read_is_named_all_the_same(earlier, caplog):
+    run, paths = earlier
+    (run / "identity.json").write_text("{")
+    open_run(run.parent, identity(FinetuneSettings(seed=3), paths))
+    assert caplog.messages[0].endswith("is not resumed: it does not say what it was")
+
+
+def test_code_that_only_measures_or_publishes_is_named_as_it_is():
+    assert set(code_files("finetune")) > NOT_OF_WEIGHTS
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"), [("measuring/speed.py", False), ("engines/loss.py", True)]
+)
+def test_an_interrupted_run_goes_on_after_a_change_that_decides_no_weight(
+    earlier, monkeypatch, file, changes
+):
+    run, paths = earlier
+    hashes = {file: "another"}
+    monkeypatch.setattr(
+        "retune.training.run_key.hash_file", lambda f: hashes.get(f) or hash_file(f)
+    )
+    assert (open_run(run.parent, identity(FinetuneSettings(), paths)) != run) is changes

@@ -79,4 +79,4 @@ def test_a_lock_on_a_file_that_was_removed_locks_nothing(tmp_path, monkeypatch):
         flock(handle, how)
 
     monkeypatch.setattr(run_lock.fcntl, "flock", removed_before)
-    assert run_lock.try_to_take(lock, tmp_path / "run") is None
+    assert run_lock.acquire_now(lock, tmp_path / "run") is None

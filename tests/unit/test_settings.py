@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from retune.errors import RetuneError
-from retune.manual import ROOT
-from retune.params import read_params
 from retune.settings import DATASET_PRESETS, MODEL_PRESETS, Params
+from retune.settings.params import read_params
+from retune_workflow.manual import ROOT
 
 MINIMAL = {"dataset": "builtin", "model": "builtin"}
 
@@ -88,7 +88,7 @@ def test_problems_across_sections_are_named_together():
         ("configure", {"pipeline_stages": 3}, "2 ranks are not a multiple"),
         ("configure", {"precision": "fp16"}, "no fp16 there"),
         ("evaluate", {"context_length": 64, "stride": 65}, "go unscored"),
-        ("hardware", {"nodes": 2, "gpus_per_node": "auto"}, "must be given"),
+        ("hardware", {"nodes": 2, "ranks_per_node": "auto"}, "must be given"),
     ],
 )
 def test_impossible_combinations_say_what_would_be_right(section, values, message):
@@ -108,8 +108,8 @@ def test_a_section_that_says_nothing_has_its_defaults():
 @pytest.mark.parametrize(
     ("section", "short", "long"),
     [
-        ("evaluate", {"prompts": "Red"}, {"prompts": ["Red"]}),
-        ("evaluate", {"prompts": "auto"}, {}),
+        ("sample", {"prompts": "Red"}, {"prompts": ["Red"]}),
+        ("sample", {"prompts": "auto"}, {}),
         (
             "finetune",
             {"lora": {"target_modules": "q_proj"}},
@@ -136,14 +136,14 @@ def test_one_text_may_stand_for_a_list_and_a_list_for_a_local_dataset(
     ("section", "values", "told"),
     [
         (
-            "evaluate",
+            "sample",
             {"prompts": 5},
-            "evaluate.prompts: 5 should be a text, a list of these, or 'auto'",
+            "sample.prompts: 5 should be a text, a list of these, or 'auto'",
         ),
         (
-            "evaluate",
+            "sample",
             {"prompts": ["a", 5]},
-            "evaluate.prompts: ['a', 5] should be a text, a list of these, or 'auto'",
+            "sample.prompts: ['a', 5] should be a text, a list of these, or 'auto'",
         ),
         (
             "finetune",
@@ -177,8 +177,8 @@ def test_a_wrong_list_is_one_problem_with_the_key_as_it_is_written(
 
 
 def test_several_nodes_are_possible():
-    params = read_params({**MINIMAL, "hardware": {"nodes": 2, "gpus_per_node": 4}})
-    assert (params.hardware.nodes, params.hardware.gpus_per_node) == (2, 4)
+    params = read_params({**MINIMAL, "hardware": {"nodes": 2, "ranks_per_node": 4}})
+    assert (params.hardware.nodes, params.hardware.ranks_per_node) == (2, 4)
 
 
 def test_a_wrong_key_does_not_hide_what_is_impossible_across_sections():
@@ -211,7 +211,7 @@ def test_a_wrong_key_does_not_hide_what_is_impossible_across_sections():
 )
 def test_a_wrong_section_hides_no_problem_between_two_others(wrong, values):
     sections = {
-        "hardware": {"gpus_per_node": 3},
+        "hardware": {"ranks_per_node": 3},
         "configure": {
             "global_batch_size": 4,
             "precision": "fp16",
@@ -238,7 +238,7 @@ def test_a_wrong_section_does_not_hide_that_adapters_go_with_one_stage(wrong):
 
 def test_a_rule_that_reads_a_wrong_key_waits_until_it_is_right_and_no_other_does():
     sections = {
-        "hardware": {"gpus_per_node": 3},
+        "hardware": {"ranks_per_node": 3},
         "configure": {"global_batch_siz": 16, "precision": "fp16"},
     }
     misspelt, fp16 = problems_of({**MINIMAL, **sections})
@@ -255,7 +255,7 @@ def test_a_disk_for_offloading_needs_two_things_and_both_are_told():
 
 def test_keys_that_do_not_go_together_hide_no_rule_between_sections():
     sections = {
-        "hardware": {"gpus_per_node": 3},
+        "hardware": {"ranks_per_node": 3},
         "configure": {"zero_stage": 0, "precision": "bf16", "global_batch_size": "16"},
     }
     within, across = problems_of({**MINIMAL, **sections})
@@ -325,3 +325,10 @@ def test_a_key_that_is_no_word_is_an_unknown_key():
     assert problem.startswith("  finetune.2: unknown key")
     (problem,) = problems_of({**MINIMAL, 1: 2})
     assert problem.startswith("  1: unknown key; there are: dataset, model")
+
+
+def test_operational_settings_are_not_among_those_that_decide_results():
+    for name, section in Params.model_validate(MINIMAL):
+        decisive, operational = section.decisive(), section.operational()
+        assert not decisive.keys() & operational.keys()
+        assert {**decisive, **operational} == section.model_dump(mode="json"), name

@@ -8,7 +8,7 @@ from snakemake.iocontainers import ResourceList
 from snakemake_executor_plugin_slurm import ExecutorSettings
 
 from retune_slurm.command_line import read_settings
-from retune_slurm.dry_run import describe_request, request
+from retune_slurm.dry_run import request, request_line
 
 SETTINGS = ExecutorSettings(status_command="squeue")
 
@@ -85,12 +85,12 @@ def test_a_partition_alone_makes_no_run_of_slurm(tmp_path):
 
 
 def test_what_the_executor_would_refuse_is_shown_as_refused():
-    shown = describe_request(
+    shown = request_line(
         job_of(slurm_partition="gpu", slurm_extra="--gres=gpu:8"), SETTINGS
     )
     assert shown.startswith("would be refused: ")
     assert "'slurm_extra'" in shown
-    assert describe_request(job_of(slurm_partition="gpu"), SETTINGS).startswith(
+    assert request_line(job_of(slurm_partition="gpu"), SETTINGS).startswith(
         "sbatch: -p gpu"
     )
 

@@ -8,10 +8,10 @@ import os
 import pytest
 
 from retune.errors import RetuneError
-from retune.training.slurm import (
+from retune.launching.slurm import (
+    ATTEMPTS,
     JOB,
     REQUEUE,
-    TRIES,
     Allocation,
     call,
     field,
@@ -39,7 +39,7 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv(JOB, "12")
     monkeypatch.setenv(REQUEUE, "1")
-    monkeypatch.setattr("retune.training.slurm.BETWEEN_TRIES_S", 0)
+    monkeypatch.setattr("retune.launching.slurm.BETWEEN_ATTEMPTS_S", 0)
 
     def make(name, body):
         command = tmp_path / name
@@ -185,16 +185,18 @@ def fails_at_first(slurm, tmp_path, times, body):
 
 def test_an_allocation_is_asked_for_until_slurm_answers(slurm, tmp_path):
     slurm("squeue", 'echo "1|8|node1"')
-    fails_at_first(slurm, tmp_path, TRIES - 1, "echo NodeAddr=10.0.0.1")
+    fails_at_first(slurm, tmp_path, ATTEMPTS - 1, "echo NodeAddr=10.0.0.1")
     assert read_allocation() == Allocation(1, 8, "10.0.0.1")
 
 
 def test_a_job_is_queued_again_as_soon_as_slurm_answers(slurm, tmp_path, caplog):
     shown = SHOWN.format(state="RUNNING", preempted="None")
-    fails_at_first(slurm, tmp_path, TRIES - 1, f'[ "$1" = requeue ] || echo "{shown}"')
+    fails_at_first(
+        slurm, tmp_path, ATTEMPTS - 1, f'[ "$1" = requeue ] || echo "{shown}"'
+    )
     assert requeue() is True
     assert slurm.calls()[-1] == "scontrol requeue 12"
-    assert caplog.text.count("Socket timed out") == TRIES - 1
+    assert caplog.text.count("Socket timed out") == ATTEMPTS - 1
 
 
 def test_a_command_that_fails_is_told_in_its_own_words(slurm):
@@ -204,15 +206,15 @@ def test_a_command_that_fails_is_told_in_its_own_words(slurm):
     assert str(raised.value) == (
         "squeue --noheader --jobs 12 -o %D|%C|%B: Invalid job id specified"
     )
-    assert len(slurm.calls()) == TRIES
+    assert len(slurm.calls()) == ATTEMPTS
 
 
 def test_a_command_that_does_not_return_is_given_up(slurm, monkeypatch):
-    monkeypatch.setattr("retune.training.slurm.ANSWER_S", 0.1)
+    monkeypatch.setattr("retune.launching.slurm.ANSWER_S", 0.1)
     slurm("squeue", "exec sleep 60")
     with pytest.raises(RetuneError, match="squeue: no answer in 0 s"):
         call("squeue")
-    assert len(slurm.calls()) == TRIES
+    assert len(slurm.calls()) == ATTEMPTS
 
 
 def test_a_command_that_is_not_there_is_named(monkeypatch, tmp_path):

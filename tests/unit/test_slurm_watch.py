@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from retune_slurm import watch as watching
-from retune_slurm.executor_jobs import ExecutorJobs
+from retune_slurm.executor_internals import ExecutorJobs
 from retune_slurm.watch import REFUSALS, Job, Watch, read_jobs
 
 RUN = "a-run"
@@ -93,7 +93,7 @@ def watch(slurm, monkeypatch):
         for _ in range(times):
             now = clock.monotonic() + 10
             clock.monotonic = lambda now=now: now
-            Watch.look(watch)
+            Watch.check(watch)
 
     watch.look = look
     return watch
@@ -119,7 +119,7 @@ def test_the_executor_is_kept_looking_as_often_as_it_began(slurm, watch):
     watch.look()
     # It adds 10 s of its own to that.
     assert watch.executor.next_seconds_between_status_checks == 0
-    ExecutorJobs(watch.executor, 30).keep_looking()
+    ExecutorJobs(watch.executor, 30).keep_interval()
     assert watch.executor.next_seconds_between_status_checks == 20
 
 
@@ -316,7 +316,7 @@ def run_watch(code):
         "import time; from types import SimpleNamespace\n"
         "from retune_slurm import watch\n"
         f"jobs, told = SimpleNamespace(run_id={RUN!r}), []\n"
-        "jobs.keep_looking, jobs.numbers = lambda: None, lambda: {'12'}\n"
+        "jobs.keep_interval, jobs.numbers = lambda: None, lambda: {'12'}\n"
         "jobs.fail = lambda number, reason: told.append(reason)\n"
         f"{code}\n"
         "watch.Watch(jobs, 0.05, told.append).start()\n"
@@ -342,7 +342,7 @@ def test_an_error_is_told_once_and_it_goes_on(slurm):
         "errors = [OSError('odd')] * 3\n"
         "def fail():\n"
         "    if errors: raise errors.pop()\n"
-        "jobs.keep_looking = fail\n"
+        "jobs.keep_interval = fail\n"
     )
-    assert told.count("SLURM jobs could not be looked at: OSError('odd')") == 1
+    assert told.count("SLURM jobs could not be looked at: OSError: odd") == 1
     assert "can never start" in told

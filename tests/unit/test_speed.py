@@ -3,10 +3,14 @@
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import pytest
 
-from retune.training.speed import Stopwatch, peak_flops, summarize_speed
+from history_rows import step_row
+from retune.measuring.peak_flops import peak_flops, utilisation
+from retune.measuring.speed import speed_of
+from retune.measuring.stopwatch import PassSeconds, Stopwatch
 
 
 @pytest.mark.parametrize(
@@ -44,26 +48,27 @@ def test_peaks_are_found_by_the_names_of_devices(name, precision, tflops):
     assert peak_flops(name, precision) == expected
 
 
-def test_parts_of_one_name_add_up_and_are_read_once():
+def test_passes_of_one_name_add_up_and_are_read_once():
     stopwatch = Stopwatch()
     for _ in range(3):
-        with stopwatch.part("forward"):
+        with stopwatch.measure("forward"):
             time.sleep(0.02)
         time.sleep(0.02)
-        with stopwatch.part("backward"):
+        with stopwatch.measure("backward"):
             time.sleep(0.04)
     seconds = stopwatch.read()
-    assert list(seconds) == ["forward_seconds", "backward_seconds"]
-    assert 0.06 <= seconds["forward_seconds"] < seconds["backward_seconds"]
-    assert 0.12 <= seconds["backward_seconds"] < 0.5
-    assert stopwatch.read() == {}
+    assert seconds.optimizer is None
+    assert 0.06 <= seconds.forward < seconds.backward
+    assert 0.12 <= seconds.backward < 0.5
+    assert stopwatch.read() == PassSeconds()
 
 
 # In a process of its own: earlier tests may have held more.
 PEAK = """
 import sys
 import numpy as np
-from retune.training.speed import Stopwatch, peak_memory_gb
+from retune.measuring.device_memory import peak_memory_gb
+from retune.measuring.stopwatch import Stopwatch
 before = peak_memory_gb()
 block = np.ones(40_000_000)
 during = peak_memory_gb()
@@ -80,18 +85,13 @@ def test_peak_memory_is_the_most_ever_held_and_needs_no_torch():
     subprocess.run([sys.executable, "-c", PEAK], check=True, cwd="workflow")
 
 
-def step(seconds, **values):
-    return {"seconds": seconds, "num_tokens": 1000, "num_labels": 900, **values}
-
-
-def test_the_summary_leaves_out_the_first_step_and_validations():
-    records = [
-        {"step": 0, "validation_loss": 5.0},
-        step(60.0),
-        step(1.0, data_seconds=0.25, save_seconds=1.0),
-        step(3.0, data_seconds=0.25, forward_seconds=2.0),
+def test_the_summary_leaves_out_the_first_step():
+    rows = [
+        step_row(1, seconds=60.0),
+        step_row(2, seconds=1.0, data_seconds=0.25, save_seconds=1.0),
+        step_row(3, seconds=3.0, data_seconds=0.25, forward_seconds=2.0),
     ]
-    assert summarize_speed(records, 2, 2e6, 1e9) == pytest.approx(
+    assert asdict(speed_of(rows)) == pytest.approx(
         {
             "step_seconds": 2.0,
             "tokens_per_second": 450.0,
@@ -102,13 +102,17 @@ def test_the_summary_leaves_out_the_first_step_and_validations():
             "backward_share": 0.0,
             "optimizer_share": 0.0,
             "save_share": 0.2,
-            "mfu": 0.5,
         }
     )
 
 
-def test_the_summary_of_little():
-    assert summarize_speed([], 2) == {}
-    one = summarize_speed([step(2.0)], 2)
-    assert one["tokens_per_second"] == 450.0
-    assert one["mfu"] is None
+def test_the_only_step_counts_and_what_was_not_measured_takes_no_time():
+    speed = speed_of([step_row(1, seconds=2.0, forward_seconds=None)])
+    assert speed.tokens_per_second == 450.0
+    assert speed.forward_share == 0.0
+
+
+def test_the_share_of_the_peak_is_of_all_devices():
+    assert utilisation(2e6, 500.0, 1e9, 2) == 0.5
+    assert utilisation(None, 500.0, 1e9, 2) is None
+    assert utilisation(2e6, 500.0, None, 2) is None

@@ -12,10 +12,10 @@ import sys
 import pytest
 import yaml
 
-from retune.manual import ROOT
-from retune.steps import CODE
+from retune.step_code import STEPS
 from retune_dvc.init import adapt
 from retune_dvc.resolve import DVC_DOLLAR, resolve_stage
+from retune_workflow.manual import ROOT
 
 SHELLS = [
     shell
@@ -65,7 +65,7 @@ def commands(text):
 
 def test_a_stage_becomes_snakemake_and_runs_its_rule(run):
     found = commands((ROOT / "dvc.yaml").read_text())
-    assert list(found) == list(CODE)
+    assert list(found) == list(STEPS)
     for step, command in found.items():
         is_child_of_dvc, _, words = run(command)
         assert is_child_of_dvc, "it would not notice that DVC was killed"

@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from retune.starter import GONE, STARTED_BY, Starter
-from retune.training.stopping import StopRequest
+from retune.supervision.starter import GONE, STARTED_BY, Starter
+from retune.supervision.stopping import StopRequest
 
 SOON_S = 20
 # A step that says when it is ready, and how it ends.
 STEP = """
 import signal, sys, time
-from retune.starter import GONE, end_with_starter
+from retune.supervision.starter import GONE, end_with_starter
 signal.signal(GONE, lambda *_: sys.exit(7))
 end_with_starter()
 try:
@@ -97,7 +97,9 @@ def test_nobody_is_named_and_nobody_is_gone():
 def test_a_later_process_of_the_same_number_is_another(sleeper, monkeypatch):
     starter = Starter(str(sleeper.pid))
     assert starter.gone() is None
-    monkeypatch.setattr("retune.starter.beginning_of", lambda number: "later")
+    monkeypatch.setattr(
+        "retune.supervision.starter.beginning_of", lambda number: "later"
+    )
     assert starter.gone() == sleeper.pid
 
 

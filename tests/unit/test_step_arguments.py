@@ -1,6 +1,6 @@
 """What a step's source says of its arguments."""
 
-from retune.step_arguments import Argument, described_arguments, summary_in
+from retune.cli.step_arguments import Argument, argument_helps, summary_in
 
 DOCSTRING = """Do it.
 
@@ -18,7 +18,7 @@ DOCSTRING = """Do it.
 
 
 def test_arguments_are_those_under_args_with_lines_joined():
-    assert described_arguments(DOCSTRING) == {
+    assert argument_helps(DOCSTRING) == {
         "settings": "The section.",
         "raw": "A folder: it has lines that go on (data/raw).",
         "token_metrics": "A file (metrics/tokens.json).",
@@ -26,7 +26,7 @@ def test_arguments_are_those_under_args_with_lines_joined():
 
 
 def test_without_the_heading_there_are_none():
-    assert described_arguments("Do it.\n\nArgs are told elsewhere.") == {}
+    assert argument_helps("Do it.\n\nArgs are told elsewhere.") == {}
 
 
 def test_the_usual_path_stands_at_the_end():

@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 from tokenizers import ByteLevelBPETokenizer
 
+from retune.artifacts.publishing import read_json, write_manifest
 from retune.errors import RetuneError
-from retune.publishing import read_json, write_manifest
 from retune.settings import TokenizeSettings
-from retune.tokenize import run
+from retune.steps.tokenize import run
 from tiny_facts import tiny_facts
 from tiny_tokenizers import bpe_without_unknown
 

@@ -16,7 +16,7 @@ BOS, EOS = 1, 2
 
 def save(tokenizer, folder, **options):
     tokenizer.save(str(folder / "tokenizer.json"))
-    options = {"vocab_size": 10_000, "marks": (BOS, EOS), **options}
+    options = {"vocab_size": 10_000, "bos_eos": (BOS, EOS), **options}
     return ModelTokenizer(folder, **options)
 
 
@@ -132,7 +132,7 @@ def test_an_eos_of_any_sort_is_text(options, tmp_path):
     # EOS of the facts, though the file may not call it special.
     raw.add_tokens([AddedToken("<END>", **{"special": True, **options})])
     end = raw.token_to_id("<END>")
-    tokenizer = save(raw, tmp_path, marks=(end, end))
+    tokenizer = save(raw, tmp_path, bos_eos=(end, end))
     (ids,) = tokenizer.encode(["the <END> dog"])
     assert end not in ids
     assert tokenizer.decode([*ids, end]) == "the <end> dog"

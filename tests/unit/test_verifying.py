@@ -5,11 +5,10 @@ import json
 import pytest
 
 from flipped_bit import flip_a_bit
-from retune.errors import RetuneError
-from retune.publishing import sha256, write_manifest, write_sealed
-from retune.training.heartbeat import Heartbeat, read_beats
-from retune.training.verified_inputs import share_of, verify_share
-from retune.verifying import (
+from plans import make_plan
+from retune.artifacts.publishing import sha256, write_manifest, write_sealed
+from retune.artifacts.run_spec import RunSpec
+from retune.artifacts.verifying import (
     WEIGHTS,
     Written,
     check_list,
@@ -18,6 +17,10 @@ from retune.verifying import (
     read_verified,
     verify_folder,
 )
+from retune.errors import RetuneError
+from retune.settings import FinetuneSettings
+from retune.supervision.heartbeat import Heartbeat, read_beats
+from retune.training.verified_inputs import files_of_rank, verify_large_files
 
 AGAIN = "; run fetch again: snakemake --cores all train --forcerun fetch"
 
@@ -161,10 +164,10 @@ def test_a_copy_that_differs_is_told_by_the_name_of_the_original(base, tmp_path)
 
 def test_the_ranks_of_a_machine_have_all_files_and_about_as_many_bytes(tmp_path):
     files = [Written(tmp_path / str(i), str(i), i, "") for i in (5, 9, 1, 4, 8, 2)]
-    shares = [share_of(files, rank, 3) for rank in range(3)]
+    shares = [files_of_rank(files, rank, 3) for rank in range(3)]
     assert sorted(f.size for share in shares for f in share) == [1, 2, 4, 5, 8, 9]
     assert [sum(f.size for f in share) for share in shares] == [10, 10, 9]
-    assert share_of(files[:1], 1, 2) == []
+    assert files_of_rank(files[:1], 1, 2) == []
 
 
 @pytest.fixture
@@ -181,6 +184,17 @@ def two_shards(tmp_path):
     return tmp_path / "base", tmp_path / "tokens"
 
 
+def training_of(base, tokens, zero_stage=3):
+    """Return a training by these folders."""
+    return RunSpec(
+        settings=FinetuneSettings(),
+        base=base,
+        tokens=tokens,
+        plan=make_plan(zero_stage=zero_stage),
+        deepspeed={},
+    )
+
+
 def refusing_ranks(two_shards, tmp_path, monkeypatch, first=0, zero_stage=3):
     """Return which of a node's two ranks refuse their share."""
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
@@ -190,7 +204,7 @@ def refusing_ranks(two_shards, tmp_path, monkeypatch, first=0, zero_stage=3):
         monkeypatch.setenv("LOCAL_RANK", str(rank))
         heartbeat = Heartbeat(tmp_path, rank)
         try:
-            verify_share(*two_shards, {"zero_stage": zero_stage}, heartbeat)
+            verify_large_files(training_of(*two_shards, zero_stage), heartbeat)
         except RetuneError:
             refusing.append(rank)
     return refusing

@@ -1,15 +1,15 @@
 """What a training's log says of its progress."""
 
 import io
-import json
 import logging
 
 import pytest
 from tqdm import tqdm
 
-from retune.training import watched_progress
-from retune.training.history import FILE
-from retune.training.watched_progress import BarAndLog
+from history_rows import step_row
+from retune.measuring.history import History, RunStart
+from retune.supervision import watched_progress
+from retune.supervision.watched_progress import BarAndLog
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def clock(monkeypatch):
 
 def train_to(state, step):
     """Write a history that ends at a step."""
-    record = {"train_loss": 5.0, "num_labels": 900, "seconds": 0.3}
-    lines = [json.dumps({"step": n, **record}) for n in range(step + 1)]
-    (state / FILE).write_text("\n".join(lines) + "\n")
+    history = History(state, 0, RunStart(0, None))
+    for number in range(step + 1):
+        history.write(step_row(number, train_loss=5.0, num_labels=900, seconds=0.3))
 
 
 @pytest.mark.parametrize("is_drawn", [False, True])

@@ -78,3 +78,29 @@ def test_another_configfile_goes_before_params_and_may_stand_alone(workspace):
     result = workspace.snakemake("--dry-run", "--configfile", "other.yaml")
     assert result.returncode == 0, result.stderr
     assert f"there is none in {workspace.folder}" in workspace.snakemake().stderr
+
+
+def test_an_old_name_of_a_key_is_one_line_and_the_run_goes_on(workspace):
+    path = workspace.folder / "params.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("ranks_per_node: 2", "gpus_per_node: 2"))
+    result = workspace.snakemake("--dry-run", "train")
+    assert result.returncode == 0, result.stderr
+    assert (result.stdout + result.stderr).count("gpus_per_node") == 1
+    hint = (
+        "params.yaml: hardware.gpus_per_node: is called hardware.ranks_per_node now;"
+        " please rename it"
+    )
+    assert hint in (result.stdout + result.stderr).splitlines()
+
+
+def test_both_names_of_a_key_are_told(workspace):
+    path = workspace.folder / "params.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("  ranks_per", "  gpus_per_node: 2\n  ranks_per"))
+    shown = said(workspace.snakemake("--dry-run", "train"))
+    assert shown[-2:] == [
+        "params.yaml: 1 problem",
+        "  hardware.gpus_per_node: is the old name of hardware.ranks_per_node, which is"
+        " given, too; keep that one",
+    ]

@@ -5,8 +5,8 @@ import shlex
 
 import pytest
 
-from retune.step_arguments import example_of
-from retune.steps import CODE
+from retune.cli.step_arguments import read_signature
+from retune.step_code import STEPS
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +24,13 @@ def options(words):
     return dict(zip(given[::2], given[1::2], strict=True))
 
 
-@pytest.mark.parametrize("step", CODE)
+@pytest.mark.parametrize("step", STEPS)
 def test_the_example_names_the_paths_of_the_workflow(commands, step):
-    start, words = example_of(step).split(" --params ")
+    start, words = read_signature(step).example.split(" --params ")
     assert start == f"python -m retune {step}"
     by_hand = options(f"--params {words}")
     assert by_hand.pop("--params") == "params.yaml"
     by_workflow = commands[step]
-    for settings in ("--settings", "--hardware", "--accelerator"):
+    for settings in ("--settings", "--hardware", "--accelerator", "--operational"):
         by_workflow.pop(settings, None)
     assert by_hand == by_workflow

@@ -11,20 +11,21 @@ from typing import Any
 import pytest
 import yaml
 
+from retune.artifacts.publishing import write_json
+from retune.launching.hostfile import HOSTFILE
+from retune.launching.slurm import JOB
 from retune.planning.hardware import Hardware
-from retune.planning.strategy import decide
-from retune.publishing import write_json
+from retune.planning.strategy import make_plan
 from retune.settings import ConfigureSettings
-from retune.steps import CODE
-from retune.training.hostfile import HOSTFILE
-from retune.training.slurm import JOB
+from retune.step_code import STEPS
+from token_files import write_index
 
 PROFILE = "profiles/slurm"
 SLURM = ("--workflow-profile", PROFILE)
 NOT_KNOWN_YET = "(to come, from files not made yet: time, memory)"
 NOT_KNOWN_OF_FINETUNE = "(to come, from files not made yet: time, memory, signal)"
 HERE = {"download", "fetch"}
-GPUS = {"accelerator": "cuda", "nodes": 2, "gpus_per_node": 4}
+GPUS = {"accelerator": "cuda", "nodes": 2, "ranks_per_node": 4}
 
 
 class Cluster:
@@ -104,7 +105,7 @@ def test_two_nodes_with_four_gpus_each(cluster):
     assert requests["configure"] == (
         "-A mine -p cpu -t 60 --mem 8000 --requeue --ntasks=1 --cpus-per-task=1"
     )
-    assert set(requests) == set(CODE) - HERE
+    assert set(requests) == set(STEPS) - HERE
 
 
 def test_one_node_is_no_job_of_several_tasks(cluster):
@@ -116,7 +117,7 @@ def test_one_node_is_no_job_of_several_tasks(cluster):
 
 
 def test_ranks_on_cpus_ask_for_no_gpu(cluster):
-    cluster.set_hardware(accelerator="cpu", nodes=2, gpus_per_node=4)
+    cluster.set_hardware(accelerator="cpu", nodes=2, ranks_per_node=4)
     requests = cluster.requests("train")
     assert requests["finetune"].startswith(
         "-p gpu --nodes=2 --requeue --ntasks=2 --cpus-per-task=16 "
@@ -132,7 +133,7 @@ def test_steps_that_need_a_network_go_to_the_partition_that_has_one(cluster):
     )
     requests = cluster.requests("train")
     assert requests["download"].startswith("-p transfer -t 60 --mem 8000 ")
-    assert set(requests) == set(CODE) - {"fetch"}
+    assert set(requests) == set(STEPS) - {"fetch"}
 
 
 def test_a_profile_without_a_partition_is_one_for_slurm_too(cluster):
@@ -140,7 +141,7 @@ def test_a_profile_without_a_partition_is_one_for_slurm_too(cluster):
     cluster.adapt(lambda profile: profile["default-resources"].pop("slurm_partition"))
     requests = cluster.requests("train")
     assert requests["configure"].startswith("-t 60 --mem 8000 --requeue ")
-    assert set(requests) == set(CODE) - HERE
+    assert set(requests) == set(STEPS) - HERE
     cluster.set_hardware(nodes=1, accelerator="auto")
     assert "hardware.accelerator: auto asks" in refused(cluster, *SLURM)
 
@@ -152,30 +153,18 @@ def test_a_run_here_asks_for_nothing(cluster):
     assert "sbatch:" not in result.stdout + result.stderr
 
 
-def make_plan(cluster: Cluster) -> None:
+def leave_a_plan(cluster: Cluster) -> None:
     """Have everything that finetune reads, for a plan of a large model."""
     hardware = Hardware("cuda", 2, 4, 80, None)
     settings = ConfigureSettings(
         global_batch_size=64, micro_batch_size=1, zero_stage=3, precision="bf16"
     )
     size, length = 7 * 10**9, 2048
-    decisions = decide(settings, hardware, size, length)
-    values = {decision.setting: decision.value for decision in decisions}
-    write_json(
-        cluster.folder / "plan/plan.json",
-        {
-            **values,
-            "world_size": hardware.world_size,
-            "num_parameters": size,
-            "tokens_per_step": 64 * length,
-            "hardware": vars(hardware),
-        },
-    )
+    plan, _ = make_plan(settings, hardware, size, length)
+    plan.write(cluster.folder / "plan/plan.json")
     write_json(cluster.folder / "plan/deepspeed.json", {})
     tokens = cluster.folder / "data/tokens"
-    write_json(tokens / "tokens.json", {"dtype": "uint16", "sequence_length": length})
-    with (tokens / "train.tokens.bin").open("wb") as file:
-        file.truncate(6400 * length * 2)
+    write_index(tokens, 6400 * length, sequence_length=length)
     (cluster.folder / "models/base").mkdir(parents=True)
 
 
@@ -185,7 +174,7 @@ ALONE = ("--allowed-rules", "finetune", "--", "finetune")
 
 def test_time_memory_and_notice_follow_from_the_plan(cluster):
     cluster.set_hardware(**GPUS)
-    make_plan(cluster)
+    leave_a_plan(cluster)
     words = shlex.split(cluster.requests(*ALONE)["finetune"])
     given = dict(zip(words, words[1:], strict=False))
     assert 60 < int(given["-t"]) < 600
@@ -197,7 +186,7 @@ def test_time_memory_and_notice_follow_from_the_plan(cluster):
 
 def test_files_that_will_be_made_anew_say_nothing_of_a_request(cluster):
     cluster.set_hardware(**GPUS)
-    make_plan(cluster)
+    leave_a_plan(cluster)
     requests = cluster.requests("train")
     assert requests["finetune"].endswith(NOT_KNOWN_OF_FINETUNE)
     for step in ("prepare", "tokenize", "baseline", "consolidate", "evaluate"):
@@ -206,7 +195,7 @@ def test_files_that_will_be_made_anew_say_nothing_of_a_request(cluster):
 
 def test_only_what_comes_after_a_change_is_not_known_yet(cluster, workspace):
     cluster.set_hardware(**GPUS | {"nodes": 1})
-    make_plan(cluster)
+    leave_a_plan(cluster)
     (cluster.folder / "data/clean").mkdir()
     for split in ("validation", "test"):
         (cluster.folder / f"data/clean/{split}.parquet").write_text("made up")
@@ -228,7 +217,7 @@ def test_what_a_cluster_wants_of_every_job_goes_beside_the_signal(cluster):
             slurm_extra="--exclude=node7"
         )
     )
-    make_plan(cluster)
+    leave_a_plan(cluster)
     assert re.search(
         r" --signal=USR1@\d+ --exclude=node7 ", cluster.requests(*ALONE)["finetune"]
     )
@@ -254,7 +243,7 @@ def test_a_profile_may_ask_for_its_own_notice(cluster):
         profile["set-resources"]["finetune"]["slurm_extra"] = own
 
     cluster.adapt(change)
-    make_plan(cluster)
+    leave_a_plan(cluster)
     request = cluster.requests(*ALONE)["finetune"]
     assert f" {own} " in request
     assert request.count("--signal") == 1
@@ -274,7 +263,7 @@ def test_a_profile_may_ask_for_its_own_notice(cluster):
 def test_a_time_in_which_no_step_is_done_is_told(cluster, own, too_few):
     cluster.set_hardware(**GPUS)
     cluster.adapt(lambda profile: profile["set-resources"]["finetune"].update(own))
-    make_plan(cluster)
+    leave_a_plan(cluster)
     result = cluster.snakemake(*SLURM, "--dry-run", *ALONE)
     shown = result.stdout + result.stderr
     assert result.returncode == 0, shown
@@ -310,14 +299,14 @@ def refused(cluster: Cluster, *arguments: str) -> str:
 
 
 def test_several_nodes_need_a_cluster_or_a_hostfile(cluster):
-    cluster.set_hardware(nodes=2, gpus_per_node=2)
+    cluster.set_hardware(nodes=2, ranks_per_node=2)
     shown = refused(cluster, "--cores", "1")
     assert "hardware.nodes: 2: on a SLURM cluster run snakemake" in shown
     assert f"--workflow-profile {PROFILE} train" in shown
     assert HOSTFILE in shown
 
 
-@pytest.mark.parametrize("setting", ["accelerator", "gpus_per_node"])
+@pytest.mark.parametrize("setting", ["accelerator", "ranks_per_node"])
 def test_a_cluster_must_be_told_what_it_has(cluster, setting):
     cluster.set_hardware(**{"nodes": 1, setting: "auto"})
     for arguments in (SLURM, (*SLURM, "--dry-run")):
@@ -326,6 +315,6 @@ def test_a_cluster_must_be_told_what_it_has(cluster, setting):
 
 
 def test_on_one_machine_it_may_be_found_out(cluster):
-    cluster.set_hardware(accelerator="auto", gpus_per_node="auto")
+    cluster.set_hardware(accelerator="auto", ranks_per_node="auto")
     result = cluster.snakemake("--dry-run", "train")
     assert result.returncode == 0, result.stderr

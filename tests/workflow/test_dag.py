@@ -1,10 +1,10 @@
 """What the workflow plans to run, and what it refuses. Settings: test_reruns."""
 
-from retune.steps import CODE
+from retune.step_code import STEPS
 
 
 def test_a_first_run_runs_every_step(workspace):
-    assert workspace.planned() == set(CODE)
+    assert workspace.planned() == set(STEPS)
 
 
 def test_a_finished_run_has_nothing_to_do(finished):
@@ -19,7 +19,7 @@ def test_a_changed_file_of_the_user_reruns_download(workspace):
     workspace.looks_finished()
     assert workspace.planned() == set()
     mine.write_text('{"text": "another document"}\n')
-    assert workspace.planned() == set(CODE) - {"fetch"}
+    assert workspace.planned() == set(STEPS) - {"fetch"}
 
 
 def test_a_missing_file_of_the_user_is_named_before_anything_runs(workspace):
@@ -42,7 +42,7 @@ def test_touched_code_reruns_nothing(finished):
 def test_the_default_target_is_the_main_job(workspace):
     result = workspace.snakemake("--dry-run")
     assert result.returncode == 0
-    for step in CODE:
+    for step in STEPS:
         assert f"\n{step} " in result.stdout + result.stderr
 
 

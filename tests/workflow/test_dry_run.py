@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from planned_steps import read_reasons
-from retune.steps import CODE
+from retune.step_code import STEPS
 from retune_workflow.dry_run import WIDTH
 
 
@@ -40,8 +40,8 @@ def reasons(job, *arguments):
 
 def test_a_first_run_is_a_line_a_step(workspace):
     shown = shown_by(workspace)
-    assert read_reasons(shown) == dict.fromkeys(CODE, "not run yet")
-    assert len(shown.splitlines()) <= len(CODE) + 3
+    assert read_reasons(shown) == dict.fromkeys(STEPS, "not run yet")
+    assert len(shown.splitlines()) <= len(STEPS) + 3
 
 
 def test_without_a_change_there_is_one_line(finished):
@@ -56,7 +56,9 @@ def test_a_changed_setting_is_told_with_both_values_where_it_counts(job):
         "finetune": "finetune.learning_rate: auto -> 0.0003",
         "consolidate": "follows finetune",
         "evaluate": "follows consolidate",
-        "report": "follows evaluate",
+        "sample": "follows consolidate",
+        "report": "follows evaluate, sample",
+        "publish": "follows evaluate, sample",
     }
 
 
@@ -64,12 +66,16 @@ def test_several_changed_settings_are_all_told(job):
     change(job, "prepare", min_characters=3)
     change(job, "finetune", learning_rate=0.0003, epochs=2)
     change(job, "hardware", accelerator="cuda", nodes=1)
+    # A setting of a section that the step is given in part.
+    change(job, "evaluate", stride=8)
     shown = shown_by(job)
     found = read_reasons(shown)
     assert found["prepare"] == "prepare.min_characters: 20 -> 3"
     assert found["tokenize"] == "follows prepare"
     device = "hardware.accelerator: cpu -> cuda"
-    assert found["baseline"] == f"{device}; follows prepare"
+    assert found["baseline"] == (
+        f"evaluate.stride: auto -> 8; {device}; follows prepare"
+    )
     assert found["configure"] == f"{device}; follows tokenize"
     assert found["finetune"] == (
         "finetune.epochs: 1 -> 2; finetune.learning_rate: auto -> 0.0003;"
@@ -88,15 +94,15 @@ def test_another_dataset_and_model_are_named(job):
 
 
 def test_changed_code_is_named_and_no_other(job):
-    for module in ("training/packing", "scoring/bootstrap"):
+    for module in ("tokens/packing", "evaluation/bootstrap"):
         with (job.folder / f"workflow/retune/{module}.py").open("a") as file:
-            file.write("# A comment.\n")
+            file.write("CHANGED = True\n")
     for path in (job.folder / "workflow").rglob("*.py"):
         path.touch()
     found = reasons(job)
-    assert found["finetune"] == "retune/training/packing.py changed"
+    assert found["finetune"] == "retune/tokens/packing.py changed"
     assert found["evaluate"] == (
-        "retune/scoring/bootstrap.py changed; follows consolidate"
+        "retune/evaluation/bootstrap.py changed; follows consolidate"
     )
 
 
@@ -118,9 +124,10 @@ def test_a_forced_step_is_called_so_and_the_others_are_not(job):
     assert found["evaluate"] == "follows consolidate"
     assert set(reasons(job, "--forceall").values()) <= {
         "forced",
-        *(f"forced; follows {step}" for step in CODE),
+        *(f"forced; follows {step}" for step in STEPS),
         "forced; follows fetch, prepare",
         "forced; follows baseline, consolidate",
+        "forced; follows evaluate, sample",
     }
 
 
@@ -148,10 +155,9 @@ def test_what_was_being_made_when_a_run_was_killed_was_interrupted(job):
 
 def test_without_a_record_of_the_run_that_is_told(job):
     shutil.rmtree(job.folder / ".snakemake")
-    for path in (job.folder / "workflow").rglob("*.py"):
-        path.touch()
+    (job.folder / "metrics/tokens.json").touch()
     found = reasons(job)
-    assert found["download"] == "nothing records how its outputs were made"
+    assert found["configure"] == "nothing records how its outputs were made"
 
 
 @pytest.mark.parametrize("option", ["--verbose", "--printshellcmds"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from retune.steps import CODE
+from retune.step_code import STEPS
 from versioned_run import SMALL, VersionedRun, write_texts
 from workflow_copy import copy_workflow
 
@@ -123,11 +123,11 @@ def test_with_dvc_a_folder_elsewhere_is_versioned(run, checkout, tmp_path):
         "dvc", "repro", "download"
     )
     assert "recorded with DVC, from an earlier run: download" in run(*command)
-    assert set(run.lock()) == set(CODE)
+    assert set(run.lock()) == set(STEPS)
     run.commit("first run")
     # Code that is elsewhere is looked at each time.
     assert run("dvc", "status").split() == ["resolved/dvc.yaml:resolve:", *ALWAYS]
-    run.change("evaluate", max_new_tokens=3)
+    run.change("sample", max_new_tokens=3)
     run("dvc", "repro")
     assert "Nothing to be done" in run(*command)
     run(
@@ -138,7 +138,7 @@ def test_with_dvc_a_folder_elsewhere_is_versioned(run, checkout, tmp_path):
         "--name",
         "more",
         "-S",
-        "evaluate.max_new_tokens=4",
+        "sample.max_new_tokens=4",
     )
     assert "more" in run("dvc", "exp", "list", "--names-only").split()
 
@@ -156,16 +156,16 @@ def test_a_module_under_other_names_runs_to_the_end_and_is_versioned(run, checko
     run("snakemake", "--cores", "1")
     assert (run.folder / "summary.json").exists()
     assert not finished(run.folder)
-    assert set(run.lock()) == set(CODE) - {"report"}
+    assert set(run.lock()) == set(STEPS) - {"sample", "report", "publish"}
     run("snakemake", "--cores", "1", "tune_train")
     assert finished(run.folder)
-    assert set(run.lock()) == set(CODE)
-    run.change("evaluate", max_new_tokens=3)
-    assert "Running stage 'evaluate'" in run("dvc", "repro")
+    assert set(run.lock()) == set(STEPS)
+    run.change("sample", max_new_tokens=3)
+    assert "Running stage 'sample'" in run("dvc", "repro")
     assert "Nothing to be done" in run("snakemake", "--cores", "1", "tune_train")
-    run.change("evaluate", max_new_tokens=SMALL["evaluate"]["max_new_tokens"])
+    run.change("sample", max_new_tokens=SMALL["sample"]["max_new_tokens"])
     shown = run("snakemake", "--cores", "1", "tune_train")
-    assert "brought back from DVC's cache instead of run: baseline, evaluate" in shown
+    assert "brought back from DVC's cache instead of run: sample" in shown
 
 
 def test_a_module_leaves_the_default_target_to_the_workflow_that_uses_it(run, checkout):

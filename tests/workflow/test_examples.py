@@ -5,10 +5,10 @@ import shutil
 import pytest
 import yaml
 
-from retune.manual import ROOT
-from retune.params import read_params
 from retune.settings import Params
-from retune.steps import CODE
+from retune.settings.params import read_params
+from retune.step_code import STEPS
+from retune_workflow.manual import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
@@ -23,4 +23,4 @@ def test_an_example_is_a_whole_params_file(path):
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_can_be_planned(workspace, path):
     shutil.copy(path, workspace.folder / "params.yaml")
-    assert workspace.planned() == set(CODE)
+    assert workspace.planned() == set(STEPS)

@@ -17,7 +17,7 @@ def for_gpus(workspace, monkeypatch):
     monkeypatch.delenv(VISIBLE, raising=False)
     path = workspace.folder / "params.yaml"
     text = path.read_text().replace("accelerator: cpu ", "accelerator: cuda ")
-    path.write_text(text.replace("gpus_per_node: 2 ", "gpus_per_node: 4 "))
+    path.write_text(text.replace("ranks_per_node: 2 ", "ranks_per_node: 4 "))
     return workspace
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retune.manual import ROOT
+from retune_workflow.manual import ROOT
 
 BIN = Path(sys.executable).parent
 RULES = [ROOT / "workflow/Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]
@@ -18,6 +18,8 @@ RULES = [ROOT / "workflow/Snakefile", *sorted((ROOT / "workflow/rules").glob("*.
     [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
+        ["lint-imports"],
+        ["mypy"],
         ["snakefmt", "--check", "Snakefile", "workflow"],
         ["snakemake", "--lint"],
     ],

@@ -42,7 +42,7 @@ def named(workspace):
             "document_start": "t{1,2}ext",
         },
         model={"source": "local", "folder": model.name},
-        evaluate={"prompts": ["What is {rule}?"]},
+        sample={"prompts": ["What is {rule}?"]},
     )
     return workspace
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from retune.manual import ROOT
-from retune.params import read_params
-from retune.steps import CODE
+from retune.settings.params import read_params
+from retune.step_code import STEPS
+from retune_workflow.manual import ROOT
 
 BIN = Path(sys.executable).parent
 PAGES = {
@@ -49,7 +49,7 @@ def test_snakemake_plans_every_step(workspace, command):
     result = workspace.snakemake(*command.split()[1:], "--dry-run")
     assert result.returncode == 0, result.stderr
     shown = result.stdout + result.stderr
-    assert all(f"\n{step} " in shown for step in CODE)
+    assert all(f"\n{step} " in shown for step in STEPS)
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("dvc")])
@@ -77,7 +77,7 @@ def test_every_yaml_excerpt_is_valid(page):
 
 def test_the_table_of_steps_is_that_of_the_workflow():
     rows = re.findall(r"^\| `(\w+)` \| `", PAGES["README.md"], re.M)
-    assert rows == list(CODE)
+    assert rows == list(STEPS)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -11,26 +11,40 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from both_tools import planned, stale
-from retune.explain_reruns import find_reruns
-from retune.manual import ROOT
 from retune.settings import Params
-from retune.stages import read_stages
-from retune.steps import CODE
+from retune.step_code import STEPS
+from retune_dvc.stages import read_stages
+from retune_workflow.explain_reruns import find_reruns
+from retune_workflow.manual import ROOT
 
-AFTER_CONFIGURE = {"finetune", "consolidate", "evaluate", "report"}
+AFTER_SCORES = {"report", "publish"}
+AFTER_FINETUNE = {"consolidate", "evaluate", "sample", *AFTER_SCORES}
+AFTER_CONFIGURE = {"finetune", *AFTER_FINETUNE}
 AFTER_TOKENIZE = {"configure", *AFTER_CONFIGURE}
 # What a change of a setting reruns, by its section unless it is named.
 RERUNS = {
     "hardware.accelerator": {"baseline", *AFTER_TOKENIZE},
-    "dataset": set(CODE) - {"fetch"},
+    "dataset": set(STEPS) - {"fetch"},
     "model": {"fetch", "tokenize", "baseline", *AFTER_TOKENIZE},
     "hardware": AFTER_TOKENIZE,
     "prepare": {"prepare", "tokenize", "baseline", *AFTER_TOKENIZE},
     "tokenize": {"tokenize", *AFTER_TOKENIZE},
     "configure": AFTER_TOKENIZE,
     "finetune": AFTER_CONFIGURE,
-    "consolidate": {"consolidate", "evaluate", "report"},
-    "evaluate": {"baseline", "evaluate", "report"},
+    "consolidate": AFTER_FINETUNE,
+    "evaluate.context_length": {"baseline", "evaluate", *AFTER_SCORES},
+    "evaluate.stride": {"baseline", "evaluate", *AFTER_SCORES},
+    "evaluate": {"evaluate", *AFTER_SCORES},
+    "sample": {"sample", *AFTER_SCORES},
+    "report": {"report"},
+    **dict.fromkeys(
+        [
+            *("finetune.save_steps", "finetune.save_total_limit"),
+            *("finetune.save_only_model", "finetune.max_skipped_steps"),
+            *("finetune.ddp_timeout", "evaluate.batch_size"),
+        ],
+        set[str](),
+    ),
 }
 
 # A setting is changed from the first of these settings in which it has a meaning.
@@ -55,7 +69,7 @@ LEAVES = [
 
 def reruns_of(leaf: str) -> set[str]:
     """Return what a changed setting reruns."""
-    return RERUNS.get(leaf) or RERUNS[leaf.split(".")[0]]
+    return RERUNS.get(leaf, RERUNS[leaf.split(".")[0]])
 
 
 def settings_of(source: str) -> dict[str, Any]:
@@ -214,18 +228,34 @@ def test_another_spelling_of_a_number_reruns_nothing(workspaces, spelling):
 @pytest.mark.parametrize(
     ("module", "reruns"),
     [
-        ("training/packing", AFTER_CONFIGURE),
-        ("scoring/bootstrap", {"evaluate", "report"}),
-        ("tokenize", {"tokenize", *AFTER_TOKENIZE}),
+        ("tokens/packing", AFTER_CONFIGURE),
+        ("evaluation/bootstrap", {"evaluate", *AFTER_SCORES}),
+        ("evaluation/prompts", {"sample", *AFTER_SCORES}),
+        ("steps/tokenize", {"tokenize", *AFTER_TOKENIZE}),
+        ("measuring/peak_flops", {"report"}),
+        ("reporting/model_card", {"publish"}),
     ],
 )
 def test_changed_code_reruns_its_step(workspaces, module, reruns):
     workspace = workspaces["builtin"]
     path = workspace.folder / f"workflow/retune/{module}.py"
     text = path.read_text()
-    path.write_text(f"{text}# A comment.\n")
+    path.write_text(f"{text}CHANGED = True\n")
     try:
         by_snakemake, by_dvc = workspace.reruns()
     finally:
         path.write_text(text)
     assert by_snakemake == by_dvc == reruns
+
+
+def test_comments_and_docstrings_rerun_nothing(workspaces):
+    workspace = workspaces["builtin"]
+    library = workspace.folder / "workflow/retune"
+    texts = {path: path.read_text() for path in library.rglob("*.py")}
+    for path, text in texts.items():
+        path.write_text(text.replace('"""', '"""Now: ', 1) + "# A comment.\n")
+    try:
+        assert workspace.reruns() == (set(), set())
+    finally:
+        for path, text in texts.items():
+            path.write_text(text)

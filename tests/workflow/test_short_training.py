@@ -1,8 +1,9 @@
 """A training that is hardly meant so short is told on the terminal before it runs."""
 
-import json
-
 import pytest
+
+from plans import make_plan
+from retune.artifacts.plan import Reasons
 
 WARNING = (
     "finetune.epochs: 1 of 50 blocks makes only 6 steps of 8: train more epochs, or"
@@ -13,8 +14,15 @@ WARNING = (
 @pytest.mark.parametrize(("blocks", "warnings"), [(50, [WARNING]), (160, [])])
 def test_a_short_training_is_told_before_finetune_runs(workspace, blocks, warnings):
     workspace.looks_finished()
-    plan = {"train_blocks": blocks, "global_batch_size": 8}
-    (workspace.folder / "plan/plan.json").write_text(json.dumps(plan))
+    make_plan(global_batch_size=8).write(workspace.folder / "plan/plan.json")
+    reasons = Reasons(
+        decisions=(),
+        warnings=(),
+        train_blocks=blocks,
+        model_states_gb=1.0,
+        gpu_name=None,
+    )
+    reasons.write(workspace.folder / "plan/reasons.json")
     (workspace.folder / "models/base/manifest.json").write_text("{}")
     checkpoint = "results/finetune/checkpoint"
     result = workspace.snakemake("--cores", "1", "--forcerun", "finetune", checkpoint)

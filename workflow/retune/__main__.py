@@ -1,24 +1,24 @@
-"""`python -m retune COMMAND`."""
+"""The entry point of `python -m retune STEP`."""
 
 import signal
 import sys
 from types import FrameType
 
-from retune.starter import GONE
-from retune.terminal import is_heard, leave_closed_terminal
+from retune.supervision.starter import GONE
+from retune.terminal.closed_terminal import can_be_handled, leave_closed_terminal
 
 
 def leave(number: int, frame: FrameType | None) -> None:
-    """Leave as after an error: folders half-written are removed and ranks are ended."""
+    """Exit as after an error: ranks are ended and half-written folders removed."""
     leave_closed_terminal()
     sys.exit(128 + (signal.SIGTERM if number == GONE else number))
 
 
 for number in (signal.SIGTERM, signal.SIGHUP, GONE):
-    if is_heard(number):
+    if can_be_handled(number):
         signal.signal(number, leave)
 try:
-    from retune.cli import main
-except KeyboardInterrupt:  # before anything has begun: nothing to say
+    from retune.cli.main import main
+except KeyboardInterrupt:  # Nothing has begun, so there is nothing to say.
     sys.exit(128 + signal.SIGINT)
 sys.exit(main())

@@ -2,7 +2,7 @@
 
 
 def number(value: float | None) -> str:
-    """Return a number with as many decimals as its size asks for; None is a dash."""
+    """Return a number with fewer decimals the larger it is; a dash for None."""
     if value is None:
         return "-"
     if abs(value) >= 1e9:
@@ -11,8 +11,8 @@ def number(value: float | None) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def told_apart(first: float, second: float) -> tuple[str, str]:
-    """Return two different numbers with two decimals, or as many as they differ in."""
+def distinct_numbers(first: float, second: float) -> tuple[str, str]:
+    """Return two different numbers with two decimals, or as many as show it."""
     decimals = 2
     while f"{first:.{decimals}f}" == f"{second:.{decimals}f}":
         decimals += 1
@@ -20,17 +20,17 @@ def told_apart(first: float, second: float) -> tuple[str, str]:
 
 
 def change_line(before: float, after: float, low: float, high: float) -> str:
-    """Return such as `3.38 -> 2.30 (-1.08, 95 % -1.11 to -1.05)`.
+    """Return a change with its interval: `3.38 -> 2.30 (-1.08, 95 % -1.11 to -1.05)`.
 
     Args:
-        before: What was measured first.
-        after: And then.
-        low: Lower end of the change's interval.
-        high: Upper end.
+        before: Value before the change.
+        after: Value after it.
+        low: Lower end of the 95 % interval of `after - before`.
+        high: Upper end of that interval.
     """
     if before == after:
         return f"{before:.2f}, unchanged"
-    first, second = told_apart(before, after)
+    first, second = distinct_numbers(before, after)
     decimals = len(second.partition(".")[2])
     change, low_end, high_end = (
         f"{value:+.{decimals}f}" for value in (after - before, low, high)
@@ -39,26 +39,26 @@ def change_line(before: float, after: float, low: float, high: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return such as `12.5 %`; what would round to nothing is `< 0.1 %`."""
+    """Return a share in percent: `12.5 %`, or `< 0.1 %` for a very small one."""
     if 0 < share < 0.0005:
         return "< 0.1 %"
     return f"{100 * share:.1f} %"
 
 
 def relative_change(before: float | None, after: float | None) -> str:
-    """Return such as `-12.5 %`; a dash where one of them is not known."""
+    """Return a change in percent: `-12.5 %`; a dash if a value is not known."""
     if not before or after is None:
         return "-"
     return f"{100 * (after / before - 1):+,.1f} %"
 
 
 def counted(count: int, noun: str) -> str:
-    """Return such as `1 step` or `1,733 steps`."""
+    """Return a number of things: `1 step` or `1,733 steps`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def duration(seconds: float) -> str:
-    """Return such as `45 s`, `3 min 50 s` or `12 h 5 min`."""
+    """Return a time in words: `45 s`, `3 min 50 s` or `12 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -68,14 +68,14 @@ def duration(seconds: float) -> str:
 
 
 def parameters(count: int) -> str:
-    """Return such as `2.6 M parameters`; of a toy, each is counted."""
+    """Return the size of a model: `2.6 M parameters`; exact if it is very small."""
     if count < 100_000:
         return f"{count:,} parameters"
     return f"{count / 1e6:,.1f} M parameters"
 
 
 def size(num_bytes: int) -> str:
-    """Return such as `3.1 kB`, `0.61 MB`, `10.5 MB` or `13.5 GB`."""
+    """Return a number of bytes in words: `3.1 kB`, `0.61 MB`, `13.5 GB`."""
     if num_bytes < 100_000:
         return f"{num_bytes / 1e3:.1f} kB"
     if num_bytes < 1e9:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import retune
 from retune.errors import RetuneError
-from retune.params import read_params
+from retune.settings.params import read_params
 from retune.sources.local_sources import find_local_sources
-from retune.stages import STAGES, read_stages
-from retune.steps import CODE
+from retune.step_code import STEPS
 from retune_dvc.init import init
-from retune_dvc.memory import read_settings
-from retune_dvc.resolve import resolve, write_resolved
+from retune_dvc.resolve import read_settings, resolve, write_resolved
 from retune_dvc.run_cache import restore
+from retune_dvc.stages import STAGES, read_stages
+from retune_snakemake.upgrades import explain_break
 
 CHECKOUT = Path(retune.__file__).parents[2]
 
@@ -49,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     text = "Bring a step's outputs back from DVC's cache, as its job."
     command = commands.add_parser("restore", help=text, description=text)
-    command.add_argument("step", choices=CODE, metavar="STEP")
+    command.add_argument("step", choices=STEPS, metavar="STEP")
     text = "Write resolved/: what the stages of dvc.yaml go by besides data."
     commands.add_parser("resolve", help=text, description=text)
     text = "Write dvc.yaml for a run in this folder."
@@ -78,6 +78,8 @@ def restore_step(step: str) -> int:
         reason = "not in DVC's cache any more"
     except RetuneError as error:
         reason = str(error)
+    except Exception as error:
+        reason = explain_break(error, ["dvc"])
     print(f"{step} is run, not brought back: {reason}", file=sys.stderr)
     return 1
 

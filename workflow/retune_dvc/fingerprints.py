@@ -4,13 +4,23 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import NamedTuple
 
-# Snakemake's mark in a folder that it made; its time is the folder's.
-TIMESTAMP = ".snakemake_timestamp"
+from retune_snakemake.snakemake_internals import TIMESTAMP
 
 
-def fingerprint(value: Any) -> str:
+class FileStatus(NamedTuple):
+    """Path, modification time in ns and size in bytes of a file.
+
+    Time and size are None where the file does not exist.
+    """
+
+    path: str
+    time: int | None = None
+    size: int | None = None
+
+
+def fingerprint(value: object) -> str:
     """Return a short hash of a JSON value."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -21,10 +31,10 @@ def fingerprint_files(paths: Iterable[str]) -> str:
     return fingerprint([stat_tree(path) for path in paths])
 
 
-def stat_tree(path: str) -> list[Any]:
-    """Return path, time and size of a file, or of every file in a folder."""
+def stat_tree(path: str) -> list[FileStatus]:
+    """Return the status of a file, or of every file in a folder."""
     if not os.path.isdir(path):
-        return stat_file(path)
+        return [stat_file(path)]
     files = (
         os.path.join(folder, name)
         for folder, _, names in os.walk(path)
@@ -34,10 +44,10 @@ def stat_tree(path: str) -> list[Any]:
     return [stat_file(file) for file in sorted(files)]
 
 
-def stat_file(path: str) -> list[Any]:
-    """Return path, time in ns and size in bytes; only the path if it is not there."""
+def stat_file(path: str) -> FileStatus:
+    """Return the status of one file."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        return [path]
-    return [path, status.st_mtime_ns, status.st_size]
+        return FileStatus(path)
+    return FileStatus(path, status.st_mtime_ns, status.st_size)

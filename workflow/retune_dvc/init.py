@@ -8,20 +8,19 @@ import os
 import shlex
 from pathlib import Path
 
+from retune.artifacts.publishing import write_text
 from retune.errors import RetuneError
-from retune.params import read_params
-from retune.publishing import write_text
+from retune.settings.params import read_params
 from retune.sources.local_sources import find_local_sources
-from retune.stages import STAGES
-from retune.steps import CODE
+from retune.step_code import STEPS
 from retune_dvc.commands import call_dvc
-from retune_dvc.memory import read_settings
-from retune_dvc.recordable import default_snakefiles
-from retune_dvc.resolve import resolve, write_resolved
+from retune_dvc.resolve import read_settings, resolve, write_resolved
+from retune_dvc.stages import STAGES
+from retune_snakemake.snakemake_internals import TIMESTAMP, default_snakefiles
 
-# Snakemake's mark in a folder that it made is nobody's data.
+# The file that Snakemake leaves in a folder that it made is nobody's data.
 IGNORED_BY_DVC = (
-    *(".snakemake/", ".snakemake_timestamp", "__pycache__/"),
+    *(".snakemake/", TIMESTAMP, "__pycache__/"),
     *("/logs/", "/state/"),
 )
 IGNORED_BY_GIT = (".snakemake/", "/logs/", "/state/", "/benchmarks/*.tsv")
@@ -32,9 +31,10 @@ def init(template: Path, snakefile: str | None, rules: str) -> str:
     """Write dvc.yaml and what DVC and git are to ignore; return what was done.
 
     Args:
-        template: The dvc.yaml that comes with retune.
-        snakefile: That of the run, None for the one which Snakemake finds by itself.
-        rules: What the rules are called, `*` standing for the step.
+        template: Path of the dvc.yaml that comes with retune.
+        snakefile: Path of the run's Snakefile, None for the one which Snakemake finds
+            by itself.
+        rules: Pattern of the rules' names, in which `*` stands for the step.
 
     Raises:
         RetuneError: If DVC does not look after this folder, it has a dvc.yaml, its
@@ -71,7 +71,7 @@ def adapt(text: str, snakefile: str | None, rules: str) -> str:
             path = os.path.abspath(snakefile)
         quoted = shlex.quote(path).replace("${", "\\${")
         text = text.replace("--cores all", f"--snakefile {quoted} --cores all")
-    for step in CODE:
+    for step in STEPS:
         name = shlex.quote(rules.replace("*", step))
         text = text.replace(
             f"--allowed-rules {step} -- {step}\n", f"--allowed-rules {name} -- {name}\n"

@@ -8,15 +8,16 @@ from pathlib import Path
 import snakemake
 
 from retune.errors import RetuneError
-from retune.params import read_params
 from retune.settings import Params
-from retune.stages import STAGES, Stage
-from retune_dvc.commands import DoubtError
-from retune_dvc.memory import SETTINGS, read_settings
-from retune_dvc.workflow import Workflow
+from retune.settings.params import read_params
+from retune_dvc.errors import UnknownStateError
+from retune_dvc.resolve import SETTINGS, read_settings
+from retune_dvc.stages import STAGES, Stage
+from retune_dvc.step_rules import StepRules
+from retune_snakemake.snakemake_internals import default_snakefiles
 
 SWITCH_OFF = "RETUNE_NO_DVC"
-# The releases whose options and events this package knows.
+# The releases of Snakemake whose options and events this package knows.
 SNAKEMAKE = "9."
 
 
@@ -25,30 +26,39 @@ def uses_dvc() -> bool:
     return Path(".dvc").is_dir() and not os.environ.get(SWITCH_OFF)
 
 
-def check_recordable(
-    used: Params, stages: dict[str, Stage], workflow: Workflow
-) -> None:
-    """Raise DoubtError if DVC cannot record what this run does."""
+def check_recordable(used: Params, stages: dict[str, Stage], rules: StepRules) -> None:
+    """Check that DVC can record what this run does.
+
+    Args:
+        used: Settings of this run.
+        stages: The stages of dvc.yaml by name.
+        rules: The steps as rules.
+
+    Raises:
+        UnknownStateError: If it cannot; the message says why.
+    """
     if os.environ.get(SWITCH_OFF):
-        raise DoubtError(f"{SWITCH_OFF} is set")
+        raise UnknownStateError(f"{SWITCH_OFF} is set")
     if not Path(".dvc").is_dir():
-        raise DoubtError("there is no .dvc folder here; `dvc init` makes one")
+        raise UnknownStateError("there is no .dvc folder here; `dvc init` makes one")
     if find_spec("dvc") is None:
-        raise DoubtError("dvc is not installed in this environment")
+        raise UnknownStateError("dvc is not installed in this environment")
     if not snakemake.__version__.startswith(SNAKEMAKE):
-        raise DoubtError(f"Snakemake {snakemake.__version__} is not known to retune")
+        raise UnknownStateError(
+            f"Snakemake {snakemake.__version__} is not known to retune"
+        )
     if not SETTINGS.exists():
-        raise DoubtError(f"there is no {SETTINGS} here, which DVC goes by")
+        raise UnknownStateError(f"there is no {SETTINGS} here, which DVC goes by")
     if read_written() != used:
-        raise DoubtError(f"some settings are not those of {SETTINGS}")
+        raise UnknownStateError(f"some settings are not those of {SETTINGS}")
     if not STAGES.exists():
-        raise DoubtError(f"there is no {STAGES} here; {init_command(workflow)}")
-    for step, outputs in workflow.outputs.items():
+        raise UnknownStateError(f"there is no {STAGES} here; {init_command(rules)}")
+    for step, outputs in rules.outputs.items():
         if step not in stages or not all(
             is_out(path, stages[step]) for path in outputs
         ):
-            raise DoubtError(
-                f"{STAGES} does not say what {step} writes; {init_command(workflow)}"
+            raise UnknownStateError(
+                f"{STAGES} does not say what {step} writes; {init_command(rules)}"
             )
 
 
@@ -56,17 +66,17 @@ def read_written() -> Params:
     """Return the settings of params.yaml.
 
     Raises:
-        DoubtError: If it cannot be read, or holds anything else, as a workflow that
-            uses this one may.
+        UnknownStateError: If it cannot be read, or holds anything else, as a workflow
+            that uses this one may.
     """
     try:
         written = read_settings()
     except RetuneError as error:
-        raise DoubtError(str(error)) from None
+        raise UnknownStateError(str(error)) from None
     try:
         return read_params(written)
     except RetuneError:
-        raise DoubtError(f"{SETTINGS} here is not retune's alone") from None
+        raise UnknownStateError(f"{SETTINGS} here is not retune's alone") from None
 
 
 def is_out(path: str, stage: Stage) -> bool:
@@ -74,18 +84,11 @@ def is_out(path: str, stage: Stage) -> bool:
     return any(Path(path).is_relative_to(out) for out in stage.outs)
 
 
-def init_command(workflow: Workflow) -> str:
-    """Return what tells a user how to get a dvc.yaml for this folder."""
+def init_command(rules: StepRules) -> str:
+    """Return a clause that tells a user how to get a dvc.yaml for this folder."""
     command = ["python", "-m", "retune_dvc", "init"]
-    if workflow.snakefile not in default_snakefiles():
-        command += ["--snakefile", workflow.snakefile]
-    if (prefix := workflow.rules["report"]) != "report":
-        command += ["--rules", prefix.replace("report", "*")]
+    if rules.snakefile not in default_snakefiles():
+        command += ["--snakefile", rules.snakefile]
+    if (name := rules.rules["report"]) != "report":
+        command += ["--rules", name.replace("report", "*")]
     return f"`{shlex.join(command)}` writes it"
-
-
-def default_snakefiles() -> list[str]:
-    """Return where Snakemake looks by itself."""
-    from snakemake.common import SNAKEFILE_CHOICES
-
-    return [str(Path(choice).absolute()) for choice in SNAKEFILE_CHOICES]

@@ -3,7 +3,8 @@
 params.yaml may leave settings out, spell numbers in many ways and name files of the
 user's; dvc.yaml knows none of that. So `resolved/` holds, made of it:
 
-- params.yaml: every setting, with its default where the user wrote none;
+- params.yaml: every setting that decides a result, with its default where the user
+  wrote none;
 - dataset_files.txt, model_files.txt: MD5 and path of each file of the user's that the
   section names, as `md5sum --check` reads them;
 - code.yaml: a hash of the code that each step depends on;
@@ -15,28 +16,31 @@ nothing. A run of Snakemake's that is recorded writes them as it begins.
 
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from retune.artifacts.publishing import read_json, write_json, write_text
 from retune.errors import RetuneError
-from retune.publishing import read_json, write_json, write_text
 from retune.settings import Params
+from retune.settings.params_file import read_params_file
 from retune.sources.file_hashes import list_with_md5
-from retune.stages import RESOLVED_PARAMS, USER_FILES, Stage
-from retune.steps import CODE, LIBRARY, hash_code
+from retune.step_code import LIBRARY, STEPS, hash_code
 from retune_dvc.commands import call_dvc
 from retune_dvc.fingerprints import fingerprint, fingerprint_files
+from retune_dvc.stages import RESOLVED_PARAMS, USER_FILES, Stage
 from retune_start.folders import writing_problem
 
+SETTINGS = Path("params.yaml")
 RESOLVED_CODE = "resolved/code.yaml"
 RESOLVED_FILES = (RESOLVED_PARAMS, RESOLVED_CODE, *USER_FILES)
 STAGE_FILE = "resolved/dvc.yaml"
 RESOLVE_STAGE = f"{STAGE_FILE}:resolve"
 RESOLVE_LOCK = "resolved/dvc.lock"
-# A fingerprint of what DVC last recorded of this folder.
+# Holds a fingerprint of what DVC last recorded of this folder.
 RECORDED = Path(".snakemake/retune_dvc/resolved.json")
 HEAD = (
     "# Written by retune, from params.yaml; edit that. {what}\n"
@@ -51,16 +55,16 @@ class Resolved:
     """What the files of `resolved/` hold.
 
     Attributes:
-        params: Every setting, by section.
-        code: A hash for each step.
-        files: The list of the user's files that a section names, with their MD5.
-        stage: DVC's stage `resolve`.
+        params: Every setting that decides a result, by section.
+        code: Hash of the code that each step depends on.
+        files: List of the user's files with their MD5, by the section that names them.
+        stage: DVC's stage `resolve`, as its YAML has it.
     """
 
-    params: dict[str, Any]
+    params: dict[str, object]
     code: dict[str, str]
     files: dict[str, str]
-    stage: dict[str, Any]
+    stage: dict[str, object]
 
     def texts(self) -> dict[str, str]:
         """Return each file's text."""
@@ -70,14 +74,14 @@ class Resolved:
         }
         stages = {"stages": {"resolve": self.stage}}
         return {
-            RESOLVED_PARAMS: as_yaml("Every setting.", self.params),
+            RESOLVED_PARAMS: as_yaml("The settings that decide results.", self.params),
             RESOLVED_CODE: as_yaml("A hash of each step's code.", self.code),
             **lists,
             STAGE_FILE: as_yaml("When resolved/ is made anew.", stages),
         }
 
     def differs_in(self, other: "Resolved") -> list[str]:
-        """Return what of this another one has otherwise."""
+        """Return the kinds of content in which another one differs, in words."""
         kinds = {"settings": "params", "files of yours": "files", "code": "code"}
         return [
             kind
@@ -85,8 +89,8 @@ class Resolved:
             if getattr(self, name) != getattr(other, name)
         ]
 
-    def read_by(self, name: str, stage: Stage) -> list[Any]:
-        """Return all of this that one stage goes by."""
+    def read_by(self, name: str, stage: Stage) -> list[object]:
+        """Return the code, settings and files that one stage goes by, for comparing."""
         return [
             self.code.get(name),
             {setting: look_up(self.params, setting) for setting in stage.params},
@@ -99,14 +103,14 @@ def resolve(params: Params, sources: dict[str, list[str]]) -> Resolved:
 
     Args:
         params: The settings.
-        sources: The user's files that `dataset` and `model` name.
+        sources: Paths of the user's files that `dataset` and `model` name, by section.
 
     Raises:
         RetuneError: If some of these files cannot be read.
     """
     return Resolved(
-        params=params.model_dump(mode="json"),
-        code={step: hash_code(step) for step in CODE},
+        params=params.decisive(),
+        code={step: hash_code(step) for step in STEPS},
         files={section: list_with_md5(paths) for section, paths in sources.items()},
         stage=resolve_stage(sources),
     )
@@ -139,7 +143,7 @@ def write_resolved(resolved: Resolved) -> None:
 
 
 def is_recorded(resolved: Resolved) -> bool:
-    """Return whether DVC has recorded this, and the params.yaml that it is made of."""
+    """Return whether DVC has recorded `resolved/` and the params.yaml behind it."""
     try:
         return read_json(RECORDED) == recorded_state(resolved)
     except (OSError, ValueError):
@@ -147,10 +151,10 @@ def is_recorded(resolved: Resolved) -> bool:
 
 
 def record_resolved(resolved: Resolved) -> None:
-    """Write `resolved/` and let DVC record it, unless it has.
+    """Write `resolved/` and let DVC record it, unless it has recorded it already.
 
     Raises:
-        DoubtError: If DVC cannot do so now.
+        UnknownStateError: If DVC cannot do so now.
         RetuneError: If `resolved/` cannot be written.
     """
     write_resolved(resolved)
@@ -164,11 +168,11 @@ def record_resolved(resolved: Resolved) -> None:
 
 def recorded_state(resolved: Resolved) -> str:
     """Return a fingerprint of all that DVC compares of the stage `resolve`."""
-    params = fingerprint_files(["params.yaml"])
+    params = fingerprint_files([str(SETTINGS)])
     return fingerprint([resolved.texts(), read_text(RESOLVE_LOCK), params])
 
 
-def resolve_stage(sources: dict[str, list[str]]) -> dict[str, Any]:
+def resolve_stage(sources: dict[str, list[str]]) -> dict[str, object]:
     """Return DVC's stage that makes `resolved/`."""
     # An experiment of DVC's runs with the code of its own folder.
     is_here = LIBRARY.is_relative_to(Path.cwd())
@@ -187,26 +191,43 @@ def resolve_stage(sources: dict[str, list[str]]) -> dict[str, Any]:
         "wdir": "..",
         "cmd": command,
         **when,
-        "params": [{"params.yaml": None}],
+        "params": [{str(SETTINGS): None}],
         "outs": [{path: {"cache": False, "persist": True}} for path in RESOLVED_FILES],
     }
 
 
-def look_up(params: dict[str, Any], name: str) -> Any:
+def read_settings() -> dict[str, Any]:
+    """Return params.yaml as it is written.
+
+    Raises:
+        RetuneError: If it cannot be read.
+    """
+    try:
+        return read_params_file(SETTINGS)
+    except FileNotFoundError:
+        raise RetuneError(f"there is no {SETTINGS} here") from None
+
+
+def look_up(params: dict[str, object], name: str) -> object:
     """Return a section, or one key of it: `hardware.accelerator`."""
     section, _, key = name.partition(".")
     value = params.get(section)
     return value.get(key) if key and isinstance(value, dict) else value
 
 
-def as_yaml(what: str, value: dict[str, Any]) -> str:
-    """Return a file of `resolved/` that holds a value."""
+def as_yaml(what: str, value: Mapping[str, object]) -> str:
+    """Return the text of a file of `resolved/` that holds a value.
+
+    Args:
+        what: Sentence that says what the file holds.
+        value: Its content.
+    """
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=88)
     return HEAD.format(what=what) + text
 
 
 def read_mapping(path: str) -> dict[str, Any]:
-    """Return what a YAML file maps; nothing if it cannot be read."""
+    """Return the mapping in a YAML file; an empty one if it cannot be read."""
     try:
         found = yaml.safe_load(read_text(path))
     except yaml.YAMLError:

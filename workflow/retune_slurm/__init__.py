@@ -1,6 +1,9 @@
 """What a SLURM cluster needs of the workflow beyond Snakemake's executor.
 
-`presence` says whether SLURM is here, `dry_run` what would be asked of sbatch; `watch`
-ends or mends jobs that the executor would wait for without end, through
-`executor_jobs`. Knows Snakemake and SLURM, not fine-tuning.
+- `presence` finds out whether jobs can be submitted from here.
+- `dry_run` shows what would be asked of sbatch, `command_line` reads the options.
+- `watch` ends or mends jobs that the executor would wait for without end.
+- `executor_internals` holds every private name of the executor.
+
+This package knows Snakemake and SLURM, not fine-tuning.
 """

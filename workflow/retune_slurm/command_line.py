@@ -1,24 +1,25 @@
 """What a command line, with its profile, says to Snakemake's executor for SLURM.
 
-A dry run does not keep it, and no run knows it yet while the rules are read.
+Snakemake does not keep it in a dry run, and does not know it yet while it reads the
+rules.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+from retune_slurm.executor_internals import EXECUTOR, read_executor_settings
+from retune_snakemake.command_line import parse_command_line
 
-from retune_start.command_line import parse_command_line
+if TYPE_CHECKING:
+    from snakemake_executor_plugin_slurm import ExecutorSettings
 
-EXECUTOR = "slurm"
 
-
-def read_settings(arguments: list[str]) -> Any:
-    """Return the executor's settings, None if the jobs are none of SLURM's.
+def read_settings(arguments: list[str]) -> "ExecutorSettings | None":
+    """Return the executor's settings, None if no job would be SLURM's.
 
     Args:
-        arguments: Of the command `snakemake`.
+        arguments: Arguments of the command `snakemake`.
     """
-    values = parse_command_line(arguments)
-    if values is None or values.executor != EXECUTOR:
+    options = parse_command_line(arguments)
+    if options is None or options.executor != EXECUTOR:
         return None
-    return ExecutorPluginRegistry().get_plugin(EXECUTOR).get_settings(values)
+    return read_executor_settings(options)

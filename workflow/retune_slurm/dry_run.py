@@ -1,25 +1,33 @@
 """Shows in a dry run what sbatch would be asked for, without asking."""
 
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING
 
 from snakemake.exceptions import WorkflowError
 
-# What the executor adds for itself: the name of the run, where the log goes, ...
-OWN = ("--parsable", "--job-name", "--output", "--export=ALL", "--comment")
-# What Snakemake writes for a resource that it cannot compute yet.
-TBD = "<TBD>"
+from retune_slurm.executor_internals import (
+    ACCOUNT,
+    FLAGS_OF_ITS_OWN,
+    OPTIONS_OF_ITS_OWN,
+    PARTITION,
+    build_command,
+)
+from retune_snakemake.snakemake_internals import TO_BE_DETERMINED
+
+if TYPE_CHECKING:
+    from snakemake.jobs import Job
+    from snakemake_executor_plugin_slurm import ExecutorSettings
+
+# What a resource that is not known yet is called in the line of a job.
 LATER = {"runtime": "time", "mem_mb": "memory", "slurm_extra": "signal"}
-# The executor reads these two apart from the others.
-ACCOUNT, PARTITION = "slurm_account", "slurm_partition"
 
 
-def describe_request(job: Any, settings: Any) -> str:
+def request_line(job: "Job", settings: "ExecutorSettings") -> str:
     """Return the request of a job, or why the executor would refuse to make it.
 
     Args:
-        job: One that would be submitted.
-        settings: The executor's.
+        job: Job of Snakemake's that would be submitted.
+        settings: Settings of the executor.
     """
     try:
         return f"sbatch: {request(job, settings)}"
@@ -27,45 +35,43 @@ def describe_request(job: Any, settings: Any) -> str:
         return f"would be refused: {error}"
 
 
-def request(job: Any, settings: Any) -> str:
-    """Return the options of sbatch for a job, by the executor's own function."""
-    from snakemake_executor_plugin_slurm.submit_string import get_submit_command
-    from snakemake_executor_plugin_slurm.utils import set_gres_string
-    from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
+def request(job: "Job", settings: "ExecutorSettings") -> str:
+    """Return the options of sbatch for a job, by the executor's own function.
 
-    validate_slurm_extra(job)
-    parameters = {
-        **{"run_uuid": "-", "slurm_logfile": "-", "comment_str": "-", "workdir": None},
-        "account": option("-A", job.resources.get(ACCOUNT)),
-        "partition": option("-p", job.resources.get(PARTITION)),
-    }
-    command = get_submit_command(job, parameters, settings) + set_gres_string(job)
-    return shlex.join(without_own(shlex.split(command)[1:])) + not_known_yet(job)
+    Raises:
+        WorkflowError: If the executor would refuse to submit it.
+    """
+    account = option("-A", job.resources.get(ACCOUNT))
+    partition = option("-p", job.resources.get(PARTITION))
+    words = shlex.split(build_command(job, account, partition, settings))[1:]
+    return shlex.join(without_executors_own(words)) + not_known_yet(job)
 
 
-def not_known_yet(job: Any) -> str:
+def not_known_yet(job: "Job") -> str:
     """Return what will be asked for, too, once the job's inputs are there."""
     unknown = [
-        name for key, name in LATER.items() if str(job.resources.get(key)) == TBD
+        name
+        for key, name in LATER.items()
+        if str(job.resources.get(key)) == TO_BE_DETERMINED
     ]
     return (
         f" (to come, from files not made yet: {', '.join(unknown)})" if unknown else ""
     )
 
 
-def option(name: str, value: Any) -> str:
+def option(name: str, value: object) -> str:
     """Return an option of sbatch, nothing without a value."""
     return f"{name} {shlex.quote(str(value))}" if value else ""
 
 
-def without_own(words: list[str]) -> list[str]:
-    """Return the options without those that say nothing of what is asked for."""
-    kept, skips = [], False
+def without_executors_own(words: list[str]) -> list[str]:
+    """Return the words of a command without those that say nothing of the request."""
+    kept, is_value = [], False
     for word in words:
-        if skips:
-            skips = False
-        elif word in OWN:
-            skips = word.startswith(("--job", "--out", "--com"))
-        else:
+        if is_value:
+            is_value = False
+        elif word in OPTIONS_OF_ITS_OWN:
+            is_value = True
+        elif word not in FLAGS_OF_ITS_OWN:
             kept.append(word)
     return kept

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 
-# A busy controller may take its time; then it is there.
+# Seconds to wait for SLURM's answer; a controller that takes longer is there, but busy.
 PATIENCE_S = 20.0
 ELSEWHERE = (
     "run this on a login node of the cluster, or leave out --workflow-profile to run"
@@ -28,5 +28,5 @@ def slurm_problem() -> str | None:
         return None
     if done.returncode == 0:
         return None
-    said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-    return f"SLURM does not answer here ({said}); {ELSEWHERE}"
+    last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+    return f"SLURM does not answer here ({last}); {ELSEWHERE}"

@@ -1,8 +1,9 @@
 """Looks after a run's SLURM jobs where Snakemake's executor would wait for ever.
 
-It takes a job that was preempted for one that SLURM will run again, which SLURM does
-only where it is set up to; a job that can never start for one that waits its turn. And
-it does not know every end: `CANCELLED by 1000`, as sacct says, or a job SLURM forgot.
+The executor takes a job that was preempted for one that SLURM will run again, which
+SLURM does only where it is set up to. It takes a job that can never start for one that
+waits its turn. And it does not know every end: not `CANCELLED by 1000`, as sacct says,
+and not that of a job which SLURM has forgotten.
 """
 
 import re
@@ -13,10 +14,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from retune_slurm.executor_jobs import ExecutorJobs
+from retune_slurm.executor_internals import ExecutorJobs
+from retune_snakemake.upgrades import Upgrades
 
-# Reasons for which a job stays in the queue without end: as sinfo and the accounts are
-# now, it will never fit. Limits of a user or a group pass, since others' jobs end.
+# Reasons for which a job stays in the queue without end: with the partitions and
+# accounts as they are now it will never fit. Limits of a user or a group pass, since
+# others' jobs end.
 HOPELESS = re.compile(
     r"(Assoc|QOS)Max\w+Per(Job|Node)(Limit)?|QOSMin\w+|MaxMemPerLimit"
     r"|PartitionTimeLimit|PartitionNodeLimit|PartitionConfig|BadConstraints"
@@ -29,19 +32,27 @@ ENDED = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"),
     *("OUT_OF_MEMORY", "TIMEOUT"),
 }
-# In which a job may have done its work by now.
+# States in which a job may have done its work by now.
 MAY_BE_DONE = {"COMPLETED", "COMPLETING", "RUNNING"}
-# Looks after which the executor should have seen an end, and after which a job that is
-# not shown has been forgotten; but not before so many seconds.
-LOOKS_TO_SEE_AN_END, LOOKS_TO_MISS_A_JOB, LEAST_S = 3, 10, 30.0
-# So many refusals in a row are meant.
+# After so many of our checks the executor should have seen an end itself, and a job
+# that SLURM does not show has been forgotten; but never before LEAST_S seconds.
+CHECKS_TO_SEE_AN_END, CHECKS_TO_MISS_A_JOB, LEAST_S = 3, 10, 30.0
+# After so many refusals in a row SLURM means it.
 REFUSALS = 5
+# Seconds after which a command of SLURM is given up.
 CALL_S = 60.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job as squeue shows it."""
+    """A job as squeue shows it.
+
+    Attributes:
+        number: SLURM's number of the job.
+        state: State of the job, such as `PENDING`.
+        reason: Why it is in this state, in SLURM's words.
+        comment: `rule_` and the name of the rule, which the executor wrote.
+    """
 
     number: str
     state: str
@@ -50,52 +61,53 @@ class Job:
 
     @property
     def step(self) -> str:
-        """The step it runs."""
+        """The step that the job runs."""
         return self.comment.removeprefix("rule_")
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether it can never start."""
+        """Whether the job can never start."""
         # Some versions write these reasons as one word.
         reason = self.reason.replace("_", " ")
         return self.state == "PENDING" and bool(HOPELESS.fullmatch(reason))
 
 
 class Watch(threading.Thread):
-    """Looks at the jobs of one run every few seconds, as long as this process runs."""
+    """Checks the jobs of one run every few seconds, as long as this process runs."""
 
     def __init__(
         self, waited_for: ExecutorJobs, interval: float, warn: Callable[[str], None]
     ) -> None:
-        """Prepare to look.
+        """Prepare to check.
 
         Args:
             waited_for: The jobs of the run.
-            interval: Seconds between two looks.
-            warn: Tells the user.
+            interval: Seconds between two checks.
+            warn: Function that shows a line to the user.
         """
         super().__init__(daemon=True)
         self._waited_for = waited_for
         self._interval = interval
         self._warn = warn
+        self._upgrades = Upgrades(warn)
         self._hopeless: set[Job] = set()
-        self._told: set[str] = set()
+        self._warnings: set[str] = set()
         self._refusals: Counter[str] = Counter()
         self._shown_last: dict[str, Job] = {}
         self._over_since: dict[str, float] = {}
 
     def run(self) -> None:
-        """Look until the process ends."""
+        """Check again and again until the process ends."""
+        tools = ("snakemake", "snakemake-executor-plugin-slurm")
         while True:
             time.sleep(self._interval)
-            try:
-                self.look()
-            except Exception as error:
-                self._warn_once(f"SLURM jobs could not be looked at: {error!r}")
+            self._upgrades.attempt(
+                "SLURM jobs could not be looked at", tools, self.check, None
+            )
 
-    def look(self) -> None:
-        """Look once."""
-        self._waited_for.keep_looking()
+    def check(self) -> None:
+        """Check all jobs once."""
+        self._waited_for.keep_interval()
         jobs = read_jobs(self._waited_for.run_id)
         if jobs is None:
             return
@@ -107,7 +119,7 @@ class Watch(threading.Thread):
         for number in set(self._refusals) - {job.number for job in preempted}:
             del self._refusals[number]
         hopeless = {job for job in waiting if job.is_hopeless}
-        # Seen twice: a job may show a reason for a moment while it is looked at.
+        # Seen twice: a job may show a reason for a moment while SLURM considers it.
         for job in hopeless & self._hopeless:
             self._cancel(job)
         self._hopeless = hopeless
@@ -135,7 +147,7 @@ class Watch(threading.Thread):
         """Tell Snakemake of jobs that it waits for although they are over.
 
         Args:
-            shown: All that squeue shows, by their numbers.
+            shown: All jobs that squeue shows, by their numbers.
         """
         self._shown_last |= shown
         now = time.monotonic()
@@ -145,8 +157,8 @@ class Watch(threading.Thread):
                 self._over_since.pop(number, None)
                 continue
             since = self._over_since.setdefault(number, now)
-            looks = LOOKS_TO_SEE_AN_END if job else LOOKS_TO_MISS_A_JOB
-            if now - since >= max(LEAST_S, looks * self._interval):
+            checks = CHECKS_TO_SEE_AN_END if job else CHECKS_TO_MISS_A_JOB
+            if now - since >= max(LEAST_S, checks * self._interval):
                 self._end(self._shown_last[number], is_forgotten=not job)
 
     def _end(self, job: Job, is_forgotten: bool) -> None:
@@ -164,8 +176,8 @@ class Watch(threading.Thread):
         self._waited_for.fail(job.number, f"SLURM job {job.number} {what}")
 
     def _warn_once(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
+        if text not in self._warnings:
+            self._warnings.add(text)
             self._warn(text)
 
 

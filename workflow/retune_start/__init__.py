@@ -1,4 +1,1 @@
-"""What is looked at before a run: its command line, its settings files, its machine.
-
-Knows Snakemake, not fine-tuning.
-"""
+"""What is checked before a run starts: settings files, folders and GPUs."""

@@ -1,17 +1,17 @@
-"""What is wrong with the files of `--configfile`, which Snakemake reads first."""
+"""Finds what is wrong with the files of `--configfile`, which Snakemake reads first."""
 
 from pathlib import Path
 
 from retune.errors import RetuneError
-from retune.params_file import read_params_file
-from retune_start.command_line import parse_command_line
+from retune.settings.params_file import read_params_file
+from retune_snakemake.command_line import parse_command_line
 
 
 def configfile_problems(arguments: list[str]) -> list[str]:
     """Return a text for each file of `--configfile` that cannot be read.
 
     Args:
-        arguments: Of the command `snakemake`.
+        arguments: Arguments of the command `snakemake`.
     """
     values = parse_command_line(arguments)
     problems = []

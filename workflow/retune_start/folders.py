@@ -1,4 +1,4 @@
-"""Whether what a run writes can be written, before the run has worked for hours."""
+"""Checks that a run can write its outputs, before it has worked for hours."""
 
 import os
 import pwd
@@ -16,10 +16,10 @@ def writing_problem(
     """Return what cannot be written and why, None if all of it can.
 
     Args:
-        outputs: Files and folders that are replaced as a whole.
-        logs: Files that are written where they are.
-        folders: In which folders come and go; those of other runs are left alone.
-        trees: In which, and in whose own folders, files come and go.
+        outputs: Paths of files and folders that are replaced as a whole.
+        logs: Paths of files that are written where they are.
+        folders: Paths of folders in which the run makes and removes folders of its own.
+        trees: Paths of folders in which, and in whose folders, files come and go.
     """
     places: dict[str, list[str]] = {}
     for place, is_folder in sorted(set(places_to_write(outputs, logs, folders, trees))):
@@ -39,7 +39,7 @@ def places_to_write(
     folders: Iterable[str],
     trees: Iterable[str],
 ) -> Iterator[tuple[Path, bool]]:
-    """Yield what is there and has to be writable, and whether it must be a folder."""
+    """Yield the paths that have to be writable, and whether each must be a folder."""
     for output in map(Path, outputs):
         yield nearest(output.parent), True
         if output.is_dir():
@@ -55,7 +55,7 @@ def places_to_write(
 
 
 def nearest(folder: Path) -> Path:
-    """Return a folder, or the one that is there and in which it would be made."""
+    """Return a folder, or the nearest one above it that exists."""
     while not os.path.lexists(folder):
         folder = folder.parent
     return folder

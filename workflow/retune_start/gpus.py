@@ -1,6 +1,7 @@
-"""Whether this machine has the GPUs of the settings, seen without PyTorch.
+"""Checks that this machine has the GPUs of the settings, without PyTorch.
 
-Where it is not sure it says nothing: the steps ask PyTorch, which takes seconds.
+Where the answer is not sure there is none: the steps ask PyTorch, which takes seconds
+to load.
 """
 
 import os
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from retune.settings import HardwareSettings
 
-# Of AMD, of Windows under its Linux, of NVIDIA's small boards: not counted here.
+# Device files of AMD's GPUs, of those of Windows under its Linux and of NVIDIA's small
+# boards, which are not counted here.
 UNCOUNTED = ("kfd", "dxg", "nvgpu*", "nvhost*", "nvmap")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -20,9 +22,9 @@ def gpu_problem(
     """Return what this machine lacks for the steps, None if it may have all of it.
 
     Args:
-        hardware: The section of the settings.
-        trains: Whether it is to train; to evaluate a model takes one GPU.
-        root: In which `dev` and `proc` are.
+        hardware: Settings of the section `hardware`.
+        trains: Whether a step trains; to evaluate a model takes one GPU.
+        root: Folder that holds `dev` and `proc`.
     """
     there = count_gpus(root)
     if hardware.accelerator == "cpu" or there is None:
@@ -35,11 +37,11 @@ def gpu_problem(
             if hardware.accelerator == "cuda"
             else None
         )
-    wanted = hardware.gpus_per_node if trains else 1
+    wanted = hardware.ranks_per_node if trains else 1
     if wanted == "auto" or wanted <= there:
         return None
     return (
-        f"hardware.gpus_per_node: {wanted}, but this machine shows {there}{limited};"
+        f"hardware.ranks_per_node: {wanted}, but this machine shows {there}{limited};"
         f" write {there}, or auto for all there are"
     )
 
@@ -48,7 +50,7 @@ def count_gpus(root: Path = Path("/")) -> int | None:
     """Return how many GPUs a program sees, None if that is not sure.
 
     Args:
-        root: In which `dev` and `proc` are.
+        root: Folder that holds `dev` and `proc`.
     """
     devices = root / "dev"
     if any(next(devices.glob(name), None) for name in UNCOUNTED):
@@ -56,7 +58,7 @@ def count_gpus(root: Path = Path("/")) -> int | None:
     number = sum(
         bool(re.fullmatch(r"nvidia\d+", path.name)) for path in devices.glob("nvidia*")
     )
-    # With the driver there, their files may be made when they are first used.
+    # Where there is a driver, it may make the device files when they are first used.
     if number == 0 and (root / "proc/driver/nvidia").exists():
         return None
     return visible_of(number, os.environ.get(VISIBLE))

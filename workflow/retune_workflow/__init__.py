@@ -1,6 +1,9 @@
 """What the workflow knows beside its rules: which steps would run, and why.
 
-- `snakemake_dag` reads what Snakemake knows of a step, `dvc_lock` what DVC recorded.
-- `planned_step` holds both; `setting_changes` compares settings.
-- `reasons` says it in words, `dry_run` in a line per step.
+- `recorded_params` compares a step with what Snakemake recorded of it, `dvc_lock` with
+  what DVC recorded; `setting_changes` and `file_changes` compare values and files.
+- `planned_step` holds what was found; `reasons` says it in words, `dry_run` in a line
+  per step.
+- `job_requests` estimates what a step's job needs of a cluster.
+- `explain_reruns` and `manual` show which settings rerun which steps.
 """

@@ -14,7 +14,7 @@ NAME_WIDTH = 12
 
 
 class ShowSteps(logging.Handler):
-    """Prints lines after each job of a dry run, and one after all of them."""
+    """Prints lines for each job of a dry run, and one after all of them."""
 
     def __init__(
         self,
@@ -25,9 +25,9 @@ class ShowSteps(logging.Handler):
         """Prepare to print.
 
         Args:
-            lines_of_job: Returns the lines for a job by its number.
-            last_line: Returns the last one.
-            show: Prints a line after those that were shown before.
+            lines_of_job: Function that returns the lines for a job by its number.
+            last_line: Function that returns the line after all jobs.
+            show: Function that prints a line.
         """
         super().__init__()
         self._lines_of_job = lines_of_job
@@ -40,7 +40,7 @@ class ShowSteps(logging.Handler):
         event = getattr(record, "event", None)
         try:
             if event == LogEvent.JOB_INFO:
-                for line in self._lines_of_job(record.jobid):
+                for line in self._lines_of_job(getattr(record, "jobid", -1)):
                     self._show(line)
                     self._has_shown = True
             # Snakemake counts the jobs before a dry run and after it.
@@ -50,8 +50,8 @@ class ShowSteps(logging.Handler):
             self.handleError(record)
 
 
-def describe_step(step: PlannedStep) -> str:
-    """Return a step's line; what does not fit goes on below."""
+def step_lines(step: PlannedStep) -> str:
+    """Return a step and why it would run, in as many lines as that needs."""
     text = fill(
         "; ".join(find_reasons(step)),
         WIDTH,
@@ -64,11 +64,11 @@ def describe_step(step: PlannedStep) -> str:
 
 
 def count_steps(planned: int, up_to_date: int, may_come_back: bool = False) -> str:
-    """Return how many steps would run, and how many need not, a line or two.
+    """Return how many steps would run and how many need not, in a line or two.
 
     Args:
-        planned: The steps that would run.
-        up_to_date: Those that need not.
+        planned: Number of steps that would run.
+        up_to_date: Number of steps that need not run.
         may_come_back: Whether DVC's cache may have the results of any.
     """
     steps = "1 step" if planned == 1 else f"{planned} steps"

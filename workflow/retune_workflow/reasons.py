@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from retune_workflow.planned_step import PlannedStep
 
-# So many names of one kind are told; the others are counted.
+# At most so many names of one kind are shown; the others are counted.
 MOST_NAMES = 2
 
 
@@ -41,7 +41,7 @@ def glued(text: str) -> str:
 
 def names(paths: tuple[str, ...]) -> str:
     """Return the first of several names, and how many others there are."""
-    told = list(paths[:MOST_NAMES])
-    if others := len(paths) - len(told):
-        return f"{', '.join(told)} and {others} more"
-    return " and ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
+    shown = list(paths[:MOST_NAMES])
+    if others := len(paths) - len(shown):
+        return f"{', '.join(shown)} and {others} more"
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))

@@ -7,43 +7,70 @@ import signal
 
 from snakemake.logging import logger
 
-from retune.job_requests import (
+from retune_workflow.job_requests import (
     data_request,
     finetune_request,
     least_runtime,
     model_request,
 )
 from retune.settings import HELD_OUT
-from retune.training.hostfile import named_hostfile
-from retune.training.slurm import is_job
+from retune.launching.hostfile import named_hostfile
+from retune.launching.slurm import is_job
 from retune_slurm.command_line import read_settings
-from retune_slurm.dry_run import describe_request
-from retune_slurm.executor_jobs import ExecutorJobs
+from retune_slurm.dry_run import request_line
+from retune_slurm.executor_internals import EXECUTOR, jobs_of_run
 from retune_slurm.presence import slurm_problem
 from retune_slurm.watch import Watch
 
-# Of the run that this is, or is the dry run of; a job's own Snakemake needs none.
-slurm_settings = read_settings(sys.argv[1:]) if workflow.is_main_process else None
+# The private names that a run on SLURM goes by.
+SLURM_TOOLS = "snakemake", "snakemake-executor-plugin-slurm"
 
-# SLURM signals every process of a job step. This one waits for the step, which saves.
+
+def read_slurm_settings():
+    """Return the settings of SLURM's executor, None if no job would be SLURM's.
+
+    A job's own Snakemake needs none.
+    """
+    if not SNAKEMAKE.is_main_process:
+        return None
+    return UPGRADES.attempt(
+        "what SLURM would be asked for is not known",
+        SLURM_TOOLS,
+        lambda: read_settings(sys.argv[1:]),
+        None,
+    )
+
+
+slurm_settings = read_slurm_settings()
+
+# SLURM signals every process of a job. This Snakemake ignores the signal and waits for
+# its step, which saves a checkpoint.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
-# In finetune one feeds a GPU, others prepare batches, hash and offload.
+# CPUs: in finetune one feeds a GPU, others prepare batches, hash and offload.
 CPUS_PER_GPU, CPUS_PER_CPU_RANK, CPUS_PER_STEP = 8, 4, 4
 
 
 def own(step, resource):
     """Return what the profile's set-resources give a step, None if nothing."""
-    resources = workflow.resource_settings.overwrite_resources.get(RULES[step], {})
-    return resources[resource].raw if resource in resources else None
+    return UPGRADES.attempt(
+        "set-resources are not known",
+        ["snakemake"],
+        lambda: SNAKEMAKE.profile_resource(RULES[step], resource),
+        None,
+    )
 
 
 def site(step, resource):
     """Return what the profile gives a step of a resource, None if nothing."""
-    defaults = workflow.resource_settings.default_resources or {}
-    if (value := own(step, resource)) is None and resource in defaults:
-        value = defaults[resource].raw
-    return value
+    if (value := own(step, resource)) is not None:
+        return value
+    return UPGRADES.attempt(
+        "default-resources are not known",
+        ["snakemake"],
+        lambda: SNAKEMAKE.default_resource(resource),
+        None,
+    )
 
 
 def runs_here(step):
@@ -66,8 +93,13 @@ def gpus(step, number):
 
 def files_to_come():
     """Return what this run has still to make; an older one of that name says nothing."""
-    jobs = workflow.dag.needrun_jobs(exclude_finished=not workflow.dryrun)
-    return {str(path) for job in jobs for path in job.output}
+    jobs = UPGRADES.attempt(
+        "what this run has still to make is not known",
+        ["snakemake"],
+        lambda: SNAKEMAKE.needed_jobs(or_finished=SNAKEMAKE.is_dry_run),
+        [],
+    )
+    return {path for job in jobs for path in job.outputs}
 
 
 def estimated(request, resource):
@@ -78,7 +110,7 @@ def estimated(request, resource):
             if not files_to_come().isdisjoint(input):
                 raise FileNotFoundError(errno.ENOENT, "to come")
             return getattr(request(input), resource)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, RetuneError):
             # Not there yet, or damaged, which the step will say. Snakemake shows <TBD>
             # for an input that is missing, and asks again later.
             raise FileNotFoundError(errno.ENOENT, "unknown", str(input[0])) from None
@@ -158,7 +190,7 @@ def check_notice():
 
 @functools.cache
 def check_runtime(notice_s):
-    """Warn if a profile gives finetune less time than one try may need."""
+    """Warn if a profile gives finetune less time than a single step may need."""
     runtime, least = own("finetune", "runtime"), least_runtime(notice_s)
     if slurm_settings and isinstance(runtime, int) and runtime < least:
         logger.warning(
@@ -169,13 +201,12 @@ def check_runtime(notice_s):
 
 def is_submitted(job):
     """Return whether a job would go to SLURM, and not run beside Snakemake."""
-    is_local = job.rule.name in workflow._localrules or job.rule.norun
-    return slurm_settings is not None and not is_local
+    return slurm_settings is not None and not SNAKEMAKE.runs_beside_snakemake(job)
 
 
 def check_auto():
     """Stop if the plan for a cluster would be made from what this machine has."""
-    for name in ("accelerator", "gpus_per_node"):
+    for name in ("accelerator", "ranks_per_node"):
         if getattr(PARAMS.hardware, name) == "auto":
             stop(
                 f"hardware.{name}: auto asks the machine that configure runs on, which"
@@ -186,7 +217,7 @@ def check_auto():
 def check_nodes():
     """Stop before anything starts if finetune will not find its nodes."""
     nodes = PARAMS.hardware.nodes
-    on_slurm = workflow.executor_plugin.name == "slurm" or is_job()
+    on_slurm = SNAKEMAKE.executor == EXECUTOR or is_job()
     if nodes > 1 and not (on_slurm or named_hostfile()):
         stop(
             f"hardware.nodes: {nodes}: on a SLURM cluster run snakemake"
@@ -197,16 +228,15 @@ def check_nodes():
 
 def check_slurm():
     """Stop before anything starts if no job can be submitted."""
-    if workflow.executor_plugin.name == "slurm" and (problem := slurm_problem()):
+    if SNAKEMAKE.executor == EXECUTOR and (problem := slurm_problem()):
         stop(problem)
 
 
 def watch_jobs():
     """Look after this run's SLURM jobs."""
-    if workflow.executor_plugin.name == "slurm":
-        interval = workflow.executor_settings.init_seconds_before_status_checks
-        waited_for = ExecutorJobs(workflow.scheduler._executor, interval)
-        Watch(waited_for, interval, logger.warning).start()
+    if SNAKEMAKE.executor == EXECUTOR:
+        jobs = jobs_of_run(SNAKEMAKE)
+        Watch(jobs, jobs.interval, logger.warning).start()
 
 
 if slurm_settings:

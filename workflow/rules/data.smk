@@ -4,8 +4,6 @@
 
 
 rule download:
-    input:
-        code=code("download"),
     output:
         raw=directory("data/raw"),
     log:
@@ -16,7 +14,7 @@ rule download:
     conda:
         "../../envs/data.yaml"
     params:
-        code=hash_code("download"),
+        code=list_code("download"),
         settings=section("dataset"),
         files=user_files("dataset"),
     message:
@@ -28,8 +26,6 @@ rule download:
 
 
 rule fetch:
-    input:
-        code=code("fetch"),
     output:
         base=directory("models/base"),
     log:
@@ -40,7 +36,7 @@ rule fetch:
     conda:
         "../../envs/train.yaml"
     params:
-        code=hash_code("fetch"),
+        code=list_code("fetch"),
         settings=section("model"),
         files=user_files("model"),
     message:
@@ -54,7 +50,6 @@ rule fetch:
 rule prepare:
     input:
         raw="data/raw",
-        code=code("prepare"),
     output:
         clean=directory("data/clean"),
         metrics="metrics/data.json",
@@ -67,7 +62,7 @@ rule prepare:
     resources:
         **estimates(lambda input: data_request(Path(input.raw))),
     params:
-        code=hash_code("prepare"),
+        code=list_code("prepare"),
         settings=section("prepare"),
     message:
         "Validating, deduplicating and splitting the text"
@@ -81,7 +76,6 @@ rule tokenize:
     input:
         clean="data/clean",
         base="models/base",
-        code=code("tokenize"),
     output:
         tokens=directory("data/tokens"),
         metrics="metrics/tokens.json",
@@ -94,7 +88,7 @@ rule tokenize:
     resources:
         **estimates(lambda input: data_request(Path(input.clean))),
     params:
-        code=hash_code("tokenize"),
+        code=list_code("tokenize"),
         settings=section("tokenize"),
     message:
         "Turning the text into tokens"

@@ -2,17 +2,10 @@
 # --printshellcmds, or another logger than ours, Snakemake says it in its own way.
 import functools
 
-from retune_dvc.memory import LOCK
+from retune_dvc.dvc_files import LOCK
 from retune_dvc.resolve import resolve
-from retune_workflow.dry_run import ShowSteps, count_steps, describe_step
-from retune_workflow.snakemake_dag import read_planned_step
-
-
-def is_told_by_snakemake():
-    """Return whether Snakemake's own description of each job is shown."""
-    shown = workflow.output_settings
-    by_us = "retune" in shown.log_handler_settings
-    return shown.verbose or shown.printshellcmds or not by_us
+from retune_workflow.dry_run import ShowSteps, count_steps, step_lines
+from retune_workflow.planned_step import plan_step
 
 
 @functools.cache
@@ -23,30 +16,66 @@ def resolved_now():
 
 def plan_of(job):
     """Return what is known of why a job would run."""
-    step = STEPS.step_of(job.rule.name) or job.rule.name
-    return read_planned_step(job, step, PARAMS, resolved_now())
+    step = STEP_RULES.step_of(job.rule) or job.rule
+    provenance = SNAKEMAKE.read_provenance(job.number)
+    return plan_step(job, provenance, step, PARAMS, resolved_now())
+
+
+def why_it_would_run(job):
+    """Return a job's line with the reasons why it would run; its name if unknown."""
+    return UPGRADES.attempt(
+        "why a step would run is not known",
+        ["snakemake", "dvc"],
+        lambda: step_lines(plan_of(job)),
+        job.rule,
+    )
+
+
+def slurm_request(job):
+    """Return a line with what SLURM would be asked for, none if nothing is known."""
+    return UPGRADES.attempt(
+        "what SLURM would be asked for is not known",
+        SLURM_TOOLS,
+        lambda: f"    {request_line(SNAKEMAKE.own_job(job.number), slurm_settings)}",
+        None,
+    )
 
 
 def lines_of_job(jobid):
     """Return what a dry run shows of a job."""
-    if not workflow.dryrun:
+    if not SNAKEMAKE.is_dry_run:
         return []
-    job = find_job(jobid)
+    job = SNAKEMAKE.find_job(jobid)
     lines = []
-    if not (job.rule.norun or is_told_by_snakemake()):
-        lines.append(describe_step(plan_of(job)))
+    if not (job.runs_nothing or SNAKEMAKE.shows_own_words):
+        lines.append(why_it_would_run(job))
     if is_submitted(job):
-        lines.append(f"    {describe_request(job, slurm_settings)}")
-    return lines
+        lines.append(slurm_request(job))
+    return [line for line in lines if line]
 
 
 def last_line():
     """Return how many steps would run."""
-    steps = [job for job in workflow.dag.jobs if not job.rule.norun]
-    planned = [job for job in steps if workflow.dag.needrun(job)]
-    may_come_back = bool(RECORDER) and not RECORDER.problem and LOCK.exists()
-    return count_steps(len(planned), len(steps) - len(planned), may_come_back)
+    steps = [job for job in SNAKEMAKE.jobs() if not job.runs_nothing]
+    needed = {job.number for job in SNAKEMAKE.needed_jobs(or_finished=True)}
+    planned = sum(job.number in needed for job in steps)
+    may_come_back = bool(RECORDER) and not RECORDER.not_recorded and LOCK.exists()
+    return count_steps(planned, len(steps) - planned, may_come_back)
 
 
-if workflow.is_main_process:
-    logger.addHandler(ShowSteps(lines_of_job, last_line, logger.info))
+def attempt_lines(show, otherwise):
+    """Return a function that shows nothing once Snakemake does not let it know."""
+    return lambda *job: UPGRADES.attempt(
+        "which steps would run is not known",
+        ["snakemake"],
+        lambda: show(*job),
+        otherwise,
+    )
+
+
+if SNAKEMAKE.is_main_process:
+    logger.addHandler(
+        ShowSteps(
+            attempt_lines(lines_of_job, []), attempt_lines(last_line, ""), logger.info
+        )
+    )

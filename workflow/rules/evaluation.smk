@@ -1,13 +1,12 @@
-# Evaluation and report: base against tuned on the same bytes, told to people.
+# Evaluation, samples, report and the published model: base against tuned on the same bytes.
 # In: models/base, models/consolidated, data/clean. Out: metrics, report, models/tuned.
-import json
+from retune.settings import Params, RunSettings, ScoringSettings
 
 
 rule baseline:
     input:
         base="models/base",
         clean="data/clean",
-        code=code("baseline"),
     output:
         documents="results/baseline/documents.parquet",
         metrics="metrics/baseline.json",
@@ -20,15 +19,17 @@ rule baseline:
     resources:
         **gpus("baseline", min(1, gpus_per_node())),
         **estimates(evaluation_request("base")),
+        operational=operational("evaluate"),
     params:
-        code=hash_code("baseline"),
-        settings=section("evaluate"),
+        code=list_code("baseline"),
+        settings=part_of_section("evaluate", ScoringSettings),
         accelerator=PARAMS.hardware.accelerator,
     message:
         "Evaluating the base model"
     shell:
         "brought_back baseline 2>{log:q} ||"
         " python -m retune baseline --settings {params.settings:q}"
+        " --operational {resources.operational:q}"
         " --accelerator {params.accelerator:q}"
         " --base {input.base:q} --clean {input.clean:q}"
         " --documents {output.documents:q} --metrics {output.metrics:q} 2>{log:q}"
@@ -42,10 +43,8 @@ rule evaluate:
         tokens="data/tokens",
         baseline_documents="results/baseline/documents.parquet",
         baseline_metrics="metrics/baseline.json",
-        code=code("evaluate"),
     output:
         documents="results/evaluate/documents.parquet",
-        samples="results/evaluate/samples.json",
         metrics="metrics/evaluation.json",
     log:
         "logs/evaluate.log",
@@ -56,8 +55,9 @@ rule evaluate:
     resources:
         **gpus("evaluate", min(1, gpus_per_node())),
         **estimates(evaluation_request("consolidated")),
+        operational=operational("evaluate"),
     params:
-        code=hash_code("evaluate"),
+        code=list_code("evaluate"),
         settings=section("evaluate"),
         accelerator=PARAMS.hardware.accelerator,
     message:
@@ -65,13 +65,43 @@ rule evaluate:
     shell:
         "brought_back evaluate 2>{log:q} ||"
         " python -m retune evaluate --settings {params.settings:q}"
+        " --operational {resources.operational:q}"
         " --accelerator {params.accelerator:q}"
         " --consolidated {input.consolidated:q} --base {input.base:q}"
         " --clean {input.clean:q} --tokens {input.tokens:q}"
         " --baseline-documents {input.baseline_documents:q}"
         " --baseline-metrics {input.baseline_metrics:q}"
-        " --documents {output.documents:q} --samples {output.samples:q}"
-        " --metrics {output.metrics:q} 2>{log:q}"
+        " --documents {output.documents:q} --metrics {output.metrics:q} 2>{log:q}"
+
+
+rule sample:
+    input:
+        consolidated="models/consolidated",
+        base="models/base",
+        clean="data/clean",
+    output:
+        samples="results/sample/samples.json",
+    log:
+        "logs/sample.log",
+    benchmark:
+        "benchmarks/sample.tsv"
+    conda:
+        "../../envs/evaluate.yaml"
+    resources:
+        **gpus("sample", min(1, gpus_per_node())),
+        **estimates(evaluation_request("consolidated")),
+    params:
+        code=list_code("sample"),
+        settings=section("sample"),
+        accelerator=PARAMS.hardware.accelerator,
+    message:
+        "Letting both models continue the prompts"
+    shell:
+        "brought_back sample 2>{log:q} ||"
+        " python -m retune sample --settings {params.settings:q}"
+        " --accelerator {params.accelerator:q}"
+        " --consolidated {input.consolidated:q} --base {input.base:q}"
+        " --clean {input.clean:q} --samples {output.samples:q} 2>{log:q}"
 
 
 rule report:
@@ -81,20 +111,17 @@ rule report:
         data_metrics="metrics/data.json",
         token_metrics="metrics/tokens.json",
         plan="plan/plan.json",
+        reasons="plan/reasons.json",
         history="results/finetune/history.csv",
         validation="results/finetune/validation.csv",
         finetune_metrics="metrics/finetune.json",
-        consolidated="models/consolidated",
         baseline_metrics="metrics/baseline.json",
         baseline_documents="results/baseline/documents.parquet",
         tuned_documents="results/evaluate/documents.parquet",
         evaluation="metrics/evaluation.json",
-        samples="results/evaluate/samples.json",
+        samples="results/sample/samples.json",
         provenance="results/finetune/provenance.json",
-        code=code("report"),
     output:
-        # A file stands for the folder: into folders Snakemake puts a file of its own.
-        card="models/tuned/README.md",
         page=report(
             "report.html",
             caption="../report/page.rst",
@@ -138,26 +165,65 @@ rule report:
     conda:
         "../../envs/report.yaml"
     params:
-        code=hash_code("report"),
-        # For the model card; whatever changes them reruns this step anyway.
-        settings=lambda wildcards: json.dumps(PARAMS.model_dump(mode="json")),
-        tuned=subpath(output.card, parent=True),
+        code=list_code("report"),
+        # The page shows them; whatever changes them reruns this step anyway.
+        settings=sections_of(Params),
         figures=subpath(output.loss, parent=True),
     message:
-        "Writing the report and the model card"
+        "Writing the report"
     shell:
         "brought_back report 2>{log:q} ||"
         " python -m retune report --settings {params.settings:q}"
         " --raw {input.raw:q} --base {input.base:q}"
         " --data-metrics {input.data_metrics:q}"
         " --token-metrics {input.token_metrics:q} --plan {input.plan:q}"
+        " --reasons {input.reasons:q}"
         " --history {input.history:q} --validation {input.validation:q}"
         " --finetune-metrics {input.finetune_metrics:q}"
-        " --consolidated {input.consolidated:q}"
         " --baseline-metrics {input.baseline_metrics:q}"
         " --baseline-documents {input.baseline_documents:q}"
         " --tuned-documents {input.tuned_documents:q}"
         " --evaluation {input.evaluation:q} --samples {input.samples:q}"
         " --provenance {input.provenance:q}"
-        " --tuned {params.tuned:q} --figures {params.figures:q}"
-        " --page {output.page:q} 2>{log:q}"
+        " --figures {params.figures:q} --page {output.page:q} 2>{log:q}"
+
+
+rule publish:
+    input:
+        consolidated="models/consolidated",
+        raw="data/raw",
+        base="models/base",
+        data_metrics="metrics/data.json",
+        token_metrics="metrics/tokens.json",
+        plan="plan/plan.json",
+        history="results/finetune/history.csv",
+        validation="results/finetune/validation.csv",
+        finetune_metrics="metrics/finetune.json",
+        evaluation="metrics/evaluation.json",
+        samples="results/sample/samples.json",
+        provenance="results/finetune/provenance.json",
+    output:
+        # A file stands for the folder: into folders Snakemake puts a file of its own.
+        card="models/tuned/README.md",
+    log:
+        "logs/publish.log",
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=list_code("publish"),
+        # The card shows them; whatever changes them reruns this step anyway.
+        settings=sections_of(RunSettings),
+        tuned=subpath(output.card, parent=True),
+    message:
+        "Publishing the tuned model with its card"
+    shell:
+        "brought_back publish 2>{log:q} ||"
+        " python -m retune publish --settings {params.settings:q}"
+        " --consolidated {input.consolidated:q}"
+        " --raw {input.raw:q} --base {input.base:q}"
+        " --data-metrics {input.data_metrics:q}"
+        " --token-metrics {input.token_metrics:q} --plan {input.plan:q}"
+        " --history {input.history:q} --validation {input.validation:q}"
+        " --finetune-metrics {input.finetune_metrics:q}"
+        " --evaluation {input.evaluation:q} --samples {input.samples:q}"
+        " --provenance {input.provenance:q} --tuned {params.tuned:q} 2>{log:q}"

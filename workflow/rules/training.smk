@@ -6,17 +6,17 @@ rule configure:
     input:
         base="models/base",
         token_metrics="metrics/tokens.json",
-        code=code("configure"),
     output:
         deepspeed="plan/deepspeed.json",
         plan="plan/plan.json",
+        reasons="plan/reasons.json",
         text="plan/plan.md",
     log:
         "logs/configure.log",
     conda:
         "../../envs/train.yaml"
     params:
-        code=hash_code("configure"),
+        code=list_code("configure"),
         settings=section("configure"),
         hardware=section("hardware"),
         folder=subpath(output.plan, parent=True),
@@ -35,7 +35,6 @@ rule finetune:
         tokens="data/tokens",
         deepspeed="plan/deepspeed.json",
         plan="plan/plan.json",
-        code=code("finetune"),
     output:
         checkpoint=directory("results/finetune/checkpoint"),
         history="results/finetune/history.csv",
@@ -51,8 +50,9 @@ rule finetune:
     threads: cpus_of_finetune()
     resources:
         **finetune_resources(),
+        operational=operational("finetune"),
     params:
-        code=hash_code("finetune"),
+        code=list_code("finetune"),
         settings=section("finetune"),
         plan=subpath(input.plan, parent=True),
     message:
@@ -63,6 +63,7 @@ rule finetune:
     shell:
         "brought_back finetune 2>{log:q} ||"
         " exec python -m retune finetune --settings {params.settings:q}"
+        " --operational {resources.operational:q}"
         " --base {input.base:q} --tokens {input.tokens:q} --plan {params.plan:q}"
         " --state state --checkpoint {output.checkpoint:q}"
         " --history {output.history:q} --validation {output.validation:q}"
@@ -73,7 +74,6 @@ rule consolidate:
     input:
         base="models/base",
         checkpoint="results/finetune/checkpoint",
-        code=code("consolidate"),
     output:
         consolidated=directory("models/consolidated"),
     log:
@@ -85,7 +85,7 @@ rule consolidate:
     resources:
         **estimates(lambda input: model_request(Path(input.base), [], "cpu")),
     params:
-        code=hash_code("consolidate"),
+        code=list_code("consolidate"),
         settings=section("consolidate"),
     message:
         "Joining the checkpoint's shards into one model"

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from logging import ERROR, WARNING, LogRecord, makeLogRecord
 from pathlib import Path
 
-from snakemake.logging import ColorizingTextHandler
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
+
+from snakemake_logger_plugin_retune.plain_handler import plain_log_handler
 
 GREEN, RED, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
 # A progress bar may be on the line: begin at its start and wipe it.
@@ -53,10 +54,10 @@ class Running:
     """A job that runs.
 
     Attributes:
-        rule: Its name.
-        log: The step's; None for a target that has none.
-        log_before: What identifies the log of an earlier run, which may lie there.
-        start: In seconds.
+        rule: Name of its rule.
+        log: Path of the step's log; None for a target, which has none.
+        log_before: What identifies the log of an earlier run, if one was there.
+        start: Time of its start, in seconds of the monotonic clock.
     """
 
     rule: str
@@ -76,7 +77,8 @@ class LogHandler(LogHandlerBase):
 
     def __post_init__(self) -> None:
         """Prepare for a run."""
-        self._plain = ColorizingTextHandler(nocolor=self.common_settings.nocolor)
+        self._plain = plain_log_handler(self.common_settings.nocolor)
+        self._has_warned = False
         self._is_plain = (
             self.common_settings.verbose or self.common_settings.printshellcmds
         )
@@ -86,6 +88,24 @@ class LogHandler(LogHandlerBase):
 
     def emit(self, record: LogRecord) -> None:
         """Show one record of Snakemake's log, or leave it out."""
+        try:
+            self._show(record)
+        except Exception as error:
+            self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
+        """Say once that lines are missing, where Snakemake's records are others now."""
+        if self._has_warned:
+            return
+        self._has_warned = True
+        # Only now: Snakemake loads this plugin before the workflow, which may be of
+        # another checkout, and whose own library must be the one that is imported.
+        from retune_snakemake.upgrades import explain_break
+
+        reason = explain_break(error, ["snakemake"])
+        print(f"some lines of this run are not shown: {reason}", file=sys.stderr)
+
+    def _show(self, record: LogRecord) -> None:
         if is_of_configfile(record):
             record = in_own_words(record)
         if self._is_plain:

@@ -1,1 +1,1 @@
-"""What a step leaves for another step to read: typed, with a format number."""
+"""The files that one step leaves for another to read: typed, with a format number."""

@@ -1,4 +1,4 @@
-"""What makes a base model one that would be trained as another than it is.
+"""What makes `fetch` refuse a base model: it would be trained as another than it is.
 
 Each function returns what is wrong with the model, in words that go on after its name.
 """
@@ -6,25 +6,24 @@ Each function returns what is wrong with the model, in words that go on after it
 import re
 from collections.abc import Iterable
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from retune.artifacts.model_facts import StoredWeights
-from retune.compat.weight_conversion import WeightConversion
-from retune.models.find_weights import FoundWeights
-from retune.models.finite import is_finite
-from retune.models.safetensors_headers import StoredTensor
-from retune.models.skeleton import named_weights
-from retune.progress import progress_bar
+from retune.compat.transformers_stateful import carries_state
+from retune.compat.transformers_weight_conversion import WeightConversion
+from retune.models.finite_values import is_finite
+from retune.models.stored_tensors import StoredTensor
+from retune.models.weight_matching import MatchedWeights
+from retune.models.weight_names import named_weights
+from retune.terminal.progress import progress_bar
 
 FLOATS = ("float64", "float32", "float16", "bfloat16")
-# Of what is wrong, so many are named.
+# Number of weights or tensors that a message names.
 MOST_NAMED = 3
-# Where config.json says that the weights are codes; older files have the second.
+# Keys of config.json that say that the weights are codes; older files have the second.
 QUANTIZATION = ("quantization_config", "compression_config")
 
 
@@ -41,7 +40,7 @@ def problems_of_config(config: dict[str, Any]) -> list[str]:
     ]
 
 
-def method_of(quantization: Any) -> str:
+def method_of(quantization: object) -> str:
     """Return `: fp8` and the like, if the quantisation names its method."""
     method = (
         quantization.get("quant_method") if isinstance(quantization, dict) else None
@@ -52,7 +51,7 @@ def method_of(quantization: Any) -> str:
 def problems_of_family(model: PreTrainedModel) -> list[str]:
     """Return why packed documents would see each other in any model of this family."""
     kind = model.config.model_type
-    if model._is_stateful:
+    if carries_state(model):
         return [
             f"is a {kind} model: these carry a state from one packed document into the"
             " next; choose a model of a family with attention alone"
@@ -65,8 +64,8 @@ def problems_of_family(model: PreTrainedModel) -> list[str]:
     return []
 
 
-def problems_of_names(model: PreTrainedModel, found: FoundWeights) -> list[str]:
-    """Return what lacks and what is too much among the names of the stored tensors."""
+def problems_of_names(model: PreTrainedModel, found: MatchedWeights) -> list[str]:
+    """Return which weights have no stored tensor, and which tensors are no weights."""
     classes = ", ".join(model.config.architectures or ())
     is_other = classes not in ("", type(model).__name__)
     written = f" The files are of {classes}." if is_other else ""
@@ -89,7 +88,13 @@ def problems_of_tensors(
     groups: Iterable[StoredWeights],
     tensors: dict[str, StoredTensor],
 ) -> list[str]:
-    """Return which stored tensors have a dtype or shape that the weight has not."""
+    """Return which stored tensors have another dtype or shape than their weight.
+
+    Args:
+        model: The model on the meta device.
+        groups: The stored tensors that are weights.
+        tensors: Name in the files -> stored tensor.
+    """
     codes = []
     shapes = []
     weights = dict(named_weights(model))
@@ -121,7 +126,7 @@ def wrong_shapes(
     conversion: WeightConversion,
     tensors: dict[str, StoredTensor],
 ) -> list[str]:
-    """Return the weights of a group whose shape is another than the model's."""
+    """Return the weights of a group that have another shape in the model."""
     stored = {
         name: torch.empty(tensors[name].shape, device="meta") for name in group.stored
     }
@@ -145,7 +150,11 @@ def problems_of_values(
 ) -> list[str]:
     """Return which weights are not finite, and which tied ones are stored differently.
 
-    Reads all of the files, a tensor at a time.
+    All files are read, one tensor at a time.
+
+    Args:
+        groups: The stored tensors that are weights.
+        tensors: Name in the files -> stored tensor.
     """
     by_weight: dict[str, list[str]] = {}
     not_finite = []
@@ -155,7 +164,7 @@ def problems_of_values(
         for group in groups:
             by_weight.setdefault(group.weights[0], []).append(group.stored[0])
             for name in group.stored:
-                if not is_finite(read(tensors[name].path, name)):
+                if not is_finite(tensors[name].read()):
                     not_finite.append(name)
                 bar.update(tensors[name].num_bytes)
     problems = []
@@ -164,20 +173,14 @@ def problems_of_values(
     twins = [names for names in by_weight.values() if len(names) > 1]
     for first, *others in twins:
         for other in others:
-            ours, theirs = (read(tensors[n].path, n) for n in (first, other))
-            if not torch.equal(ours.double(), theirs.double()):
+            values = [tensors[name].read().double() for name in (first, other)]
+            if not torch.equal(*values):
                 problems.append(
                     f"holds two different tensors for one weight, {first} and {other}."
                     " If the second is an output head of its own, config.json needs"
                     " tie_word_embeddings: false; otherwise remove it from the files"
                 )
     return problems
-
-
-def read(path: Path, name: str) -> torch.Tensor:
-    """Return a tensor of a safetensors file."""
-    with safe_open(path, framework="pt") as file:
-        return file.get_tensor(name)
 
 
 def some(names: Iterable[str], noun: str) -> str:

@@ -1,4 +1,4 @@
-"""Whether a family computes packed documents as it computes each by itself.
+"""Whether a model computes packed documents as it computes each by itself.
 
 Some families ignore the mask that follows from position_ids, and some are no causal
 models at all. Both depend on the code of the family and not on its weights.
@@ -7,24 +7,25 @@ models at all. Both depend on the code of the family and not on its weights.
 import copy
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 log = logging.getLogger("retune")
 
-# A larger difference, as a share of the largest logit, is no rounding error.
+# A larger difference, relative to the largest logit, is no rounding error.
 LEAK = {torch.float32: 1e-4, torch.bfloat16: 1e-2, torch.float16: 1e-2}
-# Larger models are looked at by the ranks of `finetune` alone.
+# Families whose small model has more parameters are checked by `finetune` alone.
 MOST_PARAMETERS = 5e8
 FEW_LAYERS = 2
 FEW_WORDS = 64
-# What a feed-forward layer's width is called; it mixes no tokens, whatever its size.
+# Names of a feed-forward layer's width in configs. The layer can be made narrow for the
+# check, because it mixes no tokens.
 WIDTHS = ("intermediate_size", "moe_intermediate_size", "ffn_dim", "n_inner")
 NARROW = 64
 
-# Takes input_ids and position_ids, int64 [sequences, length]; returns the logits.
+# Takes input_ids and position_ids, int64 [sequences, length]; returns the logits,
+# [sequences, length, vocabulary].
 LogitsOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -51,15 +52,17 @@ def sees_what_follows(logits_of: LogitsOf) -> bool:
 
 
 def differ(logits: torch.Tensor) -> bool:
-    """Return whether two sequences' logits differ, [2, length, vocabulary]."""
+    """Return whether the logits of two sequences differ, [2, length, vocabulary]."""
     difference = (logits[0] - logits[1]).abs().max()
     return bool(difference > LEAK[logits.dtype] * logits.abs().max())
 
 
 def problems_of_packing(config: PreTrainedConfig) -> list[str]:
-    """Return what is wrong with a family, seen on a small model of random weights.
+    """Return what is wrong with a family, found on a small model of random weights.
 
-    Nothing is said of a family that cannot be made small, or that fails on it.
+    Returns:
+        Words that go on after the model's name; none if nothing is wrong, if the family
+        cannot be made small, or if the small model cannot compute the check.
     """
     try:
         model = build_small(config)
@@ -93,20 +96,20 @@ def problems_of_packing(config: PreTrainedConfig) -> list[str]:
     return []
 
 
-def build_small(config: PreTrainedConfig) -> Any | None:
+def build_small(config: PreTrainedConfig) -> PreTrainedModel | None:
     """Return a model of few layers and words, fp32; None if it still is large."""
     small = copy.deepcopy(config)
     text = small.get_text_config()
     text.vocab_size = min(text.vocab_size, FEW_WORDS)
-    for mark in ("bos", "eos", "pad"):
-        setattr(text, f"{mark}_token_id", 0)
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(text, name, 0)
     for width in WIDTHS:
         if isinstance(value := getattr(text, width, None), int):
             setattr(text, width, min(value, NARROW))
     kinds = getattr(text, "layer_types", None)
     layers = FEW_LAYERS
     if kinds:
-        # Enough of them that each kind is there.
+        # As many layers as it takes to have one of each kind.
         layers = max(layers, *(kinds.index(kind) + 1 for kind in set(kinds)))
         text.layer_types = kinds[:layers]
     if text.num_hidden_layers > layers:

@@ -2,57 +2,53 @@
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any
 
 import torch
 
 from retune.artifacts.model_facts import StoredWeights
 from retune.errors import RetuneError
 from retune.models.base_weights import BaseWeights
-from retune.models.finite import is_finite
-
-# Name -> what reads or computes that tensor.
-Tensors = dict[str, Callable[[], torch.Tensor]]
-# Name -> dtype, shape and sha256 of that tensor; what is computed here has no sha256.
-Facts = dict[str, dict[str, Any]]
+from retune.models.finite_values import is_finite
+from retune.models.tensor_spec import Expected, ExpectedTensor, Tensors
 
 
 def published_tensors(
-    base: BaseWeights, weights: Tensors, verified: Tensors, facts: Facts, dtype: str
-) -> tuple[Tensors, Facts]:
+    base: BaseWeights, weights: Tensors, verified: Tensors, live: Expected, dtype: str
+) -> tuple[Tensors, Expected]:
     """Return the tensors to publish: the same names as in the base model's files.
 
     Args:
         base: The base model.
-        weights: How to read each weight of the tuned model, by its name there.
-        verified: The same; what these return is what was live.
-        facts: What is known of these weights.
-        dtype: Of the published weights; `auto`: each as in the base model's files.
+        weights: Name in the model -> what reads that weight of the tuned model.
+        verified: The same, but each tensor that is read was compared with its hash.
+        live: Name in the model -> what that weight has to be.
+        dtype: Dtype of the published weights; `auto`: each as in the base model's
+            files.
 
     Returns:
-        How to read each tensor, and what is known of it. Tensors of the base model's
-        files that are no weights are published as they are.
+        What reads or computes each tensor, and what it has to be. Tensors of the base
+        model's files that are no weights are published as they are.
     """
     tensors: Tensors = {}
-    known: Facts = {}
+    expected: Expected = {}
     read_group = lru_cache(maxsize=1)(partial(as_stored, base, verified))
     for group in base.facts.weights:
         for name in group.stored:
-            there = base.tensors[name]
-            is_float = getattr(torch, there.dtype).is_floating_point
-            wanted = dtype if is_float and dtype != "auto" else there.dtype
-            known[name] = {"dtype": wanted, "shape": list(there.shape)}
-            live = facts[group.weights[0]]
-            if not group.is_converted and live["dtype"] == wanted:
+            stored, weight = base.tensors[name], live[group.weights[0]]
+            is_float = stored.torch_dtype.is_floating_point
+            wanted = dtype if is_float and dtype != "auto" else stored.dtype
+            if not group.is_converted and weight.dtype == wanted:
                 tensors[name] = weights[group.weights[0]]
-                known[name] |= {key: live[key] for key in ("sha256",) if key in live}
+                sha256 = weight.sha256
             else:
                 tensors[name] = partial(rounded, name, read_group, group, wanted)
+                sha256 = None
+            expected[name] = ExpectedTensor(wanted, stored.shape, sha256)
     for name in base.facts.ignored:
-        there = base.tensors[name]
-        known[name] = {"dtype": there.dtype, "shape": list(there.shape)}
+        stored = base.tensors[name]
+        expected[name] = ExpectedTensor(stored.dtype, stored.shape)
         tensors[name] = partial(base.read_stored, name)
-    return tensors, known
+    return tensors, expected
 
 
 def as_stored(
@@ -70,8 +66,14 @@ def rounded(
 ) -> torch.Tensor:
     """Return a tensor in the dtype that is published.
 
+    Args:
+        name: Name of the tensor in the files.
+        read_group: Returns the tensors of a group by their names in the files.
+        group: The group that the tensor belongs to.
+        dtype: Dtype that is published.
+
     Raises:
-        RetuneError: If that dtype does not reach as far as the weights do.
+        RetuneError: If a weight is larger than that dtype can represent.
     """
     tensor = read_group(group)[name]
     published = tensor.to(getattr(torch, dtype))

@@ -1,1 +1,1 @@
-"""What `configure` plans: machines, strategy, DeepSpeed config."""
+"""Which DeepSpeed strategy fits model and machines, and what memory it takes."""

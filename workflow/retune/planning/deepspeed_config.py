@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from retune.model_states import adds_up_in_fp32
+from retune.artifacts.plan import Plan
+from retune.planning.memory import accumulates_in_fp32
 
-# Dynamic loss scaling for fp16, with DeepSpeed's own numbers.
+# Dynamic loss scaling for fp16, with DeepSpeed's defaults.
 LOSS_SCALING = {
     "enabled": True,
     "loss_scale": 0,
@@ -15,43 +16,45 @@ LOSS_SCALING = {
 }
 
 
-def deepspeed_config(
-    values: dict[str, Any], nvme_path: str | None = None
-) -> dict[str, Any]:
-    """Return the DeepSpeed config: complete, with no "auto" left."""
+def deepspeed_config(plan: Plan, nvme_path: str | None = None) -> dict[str, Any]:
+    """Return the DeepSpeed config: complete, with no "auto" left.
+
+    Args:
+        plan: The plan.
+        nvme_path: Folder on a fast local disk; needed if the plan offloads to NVMe.
+    """
     zero: dict[str, Any] = {
-        "stage": values["zero_stage"],
+        "stage": plan.zero_stage,
         "contiguous_gradients": True,
         "overlap_comm": True,
         "reduce_bucket_size": int(5e7),
         "allgather_bucket_size": int(5e7),
     }
-    if values["zero_stage"] == 3:
+    if plan.zero_stage == 3:
         zero |= {
             "stage3_prefetch_bucket_size": int(5e7),
             "stage3_param_persistence_threshold": int(1e5),
         }
-    for key in ("offload_optimizer", "offload_param"):
-        if values[key] != "none":
-            zero[key] = {"device": values[key], "pin_memory": True}
-        if values[key] == "nvme":
+    offload = {
+        "offload_optimizer": plan.offload_optimizer,
+        "offload_param": plan.offload_param,
+    }
+    for key, device in offload.items():
+        if device != "none":
+            zero[key] = {"device": device, "pin_memory": True}
+        if device == "nvme":
             zero[key]["nvme_path"] = nvme_path
-    is_fp16 = values["precision"] == "fp16"
-    in_fp32 = adds_up_in_fp32(
-        *(values["precision"], values["zero_stage"]),
-        *(values["gradient_accumulation_steps"], values["offload_optimizer"]),
-    )
-    data_types = {"data_types": {"grad_accum_dtype": "fp32"}} if in_fp32 else {}
+    fp32_accumulation = {"data_types": {"grad_accum_dtype": "fp32"}}
     return {
-        "train_batch_size": values["global_batch_size"],
-        "train_micro_batch_size_per_gpu": values["micro_batch_size"],
-        "gradient_accumulation_steps": values["gradient_accumulation_steps"],
-        "gradient_clipping": values["gradient_clipping"],
-        "fp16": LOSS_SCALING if is_fp16 else {"enabled": False},
-        "bf16": {"enabled": values["precision"] == "bf16"},
-        **data_types,
+        "train_batch_size": plan.global_batch_size,
+        "train_micro_batch_size_per_gpu": plan.micro_batch_size,
+        "gradient_accumulation_steps": plan.gradient_accumulation_steps,
+        "gradient_clipping": plan.gradient_clipping,
+        "fp16": LOSS_SCALING if plan.precision == "fp16" else {"enabled": False},
+        "bf16": {"enabled": plan.precision == "bf16"},
+        **(fp32_accumulation if accumulates_in_fp32(plan) else {}),
         "zero_optimization": zero,
-        # The loop logs its own steps.
+        # Never: the training loop logs its own steps.
         "steps_per_print": 2**31,
         "wall_clock_breakdown": False,
     }

@@ -5,22 +5,32 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from retune.errors import RetuneError
-from retune.model_states import GB
-from retune.settings import HardwareSettings
+from retune.planning.memory import GB
+from retune.settings import Accelerator, HardwareSettings
 
 Value = TypeVar("Value")
 
-# Ranks on a node without GPUs, for `gpus_per_node: auto`.
+# Number of ranks on a node without GPUs, where `ranks_per_node` is `auto`.
 CPU_RANKS = 2
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """The machines of the run; memory and name are None where nobody said."""
+    """The machines of the run; a value is None where it is not known.
 
-    accelerator: str
+    Attributes:
+        accelerator: Kind of device that the ranks compute on.
+        nodes: Number of machines.
+        ranks_per_node: Number of processes on each machine; on GPUs one for each GPU.
+        gpu_memory_gb: Memory of one GPU, GB.
+        cpu_memory_gb: Main memory of one node, GB.
+        gpu_name: Name of the GPU in PyTorch.
+        has_bf16: Whether the GPU computes bf16 at full speed.
+    """
+
+    accelerator: Accelerator
     nodes: int
-    gpus_per_node: int
+    ranks_per_node: int
     gpu_memory_gb: float | None
     cpu_memory_gb: float | None
     gpu_name: str | None = None
@@ -29,52 +39,62 @@ class Hardware:
     @property
     def world_size(self) -> int:
         """Number of ranks."""
-        return self.nodes * self.gpus_per_node
+        return self.nodes * self.ranks_per_node
 
 
 def resolve_hardware(settings: HardwareSettings) -> Hardware:
-    """Return the hardware with `auto` replaced by what this machine has."""
+    """Return the hardware with `auto` replaced by what this machine has.
+
+    Raises:
+        RetuneError: If the GPUs are to be counted here and this machine has none.
+    """
     if settings.accelerator == "cpu":
-        return cpu_ranks(settings)
+        return cpu_hardware(settings)
     import torch
 
     here = torch.cuda.is_available()
     if settings.accelerator == "auto" and not here:
-        return cpu_ranks(settings)
-    if settings.gpus_per_node == "auto" and not here:
+        return cpu_hardware(settings)
+    if settings.ranks_per_node == "auto" and not here:
         raise RetuneError(
-            "hardware.gpus_per_node: auto, but this machine has no GPU to count;"
+            "hardware.ranks_per_node: auto, but this machine has no GPU to count;"
             " give the number of the machine that will train"
         )
-    # Several nodes, or a machine without GPUs: this is not where the run will be.
+    # A run on several nodes, or planned on a machine without GPUs, trains elsewhere.
     is_this_machine = here and settings.nodes == 1
-    device = torch.cuda.get_device_properties(0) if is_this_machine else None
+    gpu_memory_gb = unless_auto(settings.gpu_memory_gb)
+    cpu_memory_gb = unless_auto(settings.cpu_memory_gb)
+    gpu_name = None
+    if is_this_machine:
+        device = torch.cuda.get_device_properties(0)
+        gpu_name = device.name
+        gpu_memory_gb = gpu_memory_gb or round(device.total_memory / GB, 1)
+        cpu_memory_gb = cpu_memory_gb or main_memory_gb()
     return Hardware(
         accelerator="cuda",
         nodes=settings.nodes,
-        gpus_per_node=known(settings.gpus_per_node) or torch.cuda.device_count(),
-        gpu_memory_gb=known(settings.gpu_memory_gb)
-        or (device and round(device.total_memory / GB, 1)),
-        cpu_memory_gb=known(settings.cpu_memory_gb)
-        or (main_memory_gb() if is_this_machine else None),
-        gpu_name=device and device.name,
-        has_bf16=device is None
+        ranks_per_node=unless_auto(settings.ranks_per_node)
+        or torch.cuda.device_count(),
+        gpu_memory_gb=gpu_memory_gb,
+        cpu_memory_gb=cpu_memory_gb,
+        gpu_name=gpu_name,
+        has_bf16=not is_this_machine
         or torch.cuda.is_bf16_supported(including_emulation=False),
     )
 
 
-def cpu_ranks(settings: HardwareSettings) -> Hardware:
-    """Return hardware whose ranks are processes on CPUs, two a node if not told."""
+def cpu_hardware(settings: HardwareSettings) -> Hardware:
+    """Return hardware whose ranks are processes on CPUs."""
     return Hardware(
         accelerator="cpu",
         nodes=settings.nodes,
-        gpus_per_node=known(settings.gpus_per_node) or CPU_RANKS,
+        ranks_per_node=unless_auto(settings.ranks_per_node) or CPU_RANKS,
         gpu_memory_gb=None,
-        cpu_memory_gb=known(settings.cpu_memory_gb),
+        cpu_memory_gb=unless_auto(settings.cpu_memory_gb),
     )
 
 
-def known(value: Value | Literal["auto"]) -> Value | None:
+def unless_auto(value: Value | Literal["auto"]) -> Value | None:
     """Return a setting's value, None for `auto`."""
     return None if value == "auto" else value
 

@@ -1,70 +1,70 @@
 """The answer of a run in a few sentences: did tuning help, and is it enough."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-from retune.quantities import counted, percent, told_apart
+from retune.artifacts.evaluation_metrics import (
+    Comparison,
+    ComparisonWithFloors,
+    Floors,
+)
+from retune.quantities import counted, distinct_numbers, percent
 
-FLOORS = ("unigram", "uniform")
+Verdict = Literal["better", "worse", "unsure"]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is told first.
+    """The first words of the report.
 
     Attributes:
-        verdict: `better`, `worse` or `unsure`, as sure as the interval is; also unsure
-            where it is better than the base model and worse than a floor.
-        word: The same for people.
-        change: Base against tuned, a sentence.
-        floors: Tuned against what any model should beat, a sentence.
+        verdict: Verdict that the interval allows; also `unsure` where the tuned model
+            is better than the base model and worse than a floor.
+        headline: Verdict in words.
+        change: Sentence that compares the base and the tuned model.
+        floors: Sentence that compares the tuned model with the floors.
     """
 
-    verdict: str
-    word: str
+    verdict: Verdict
+    headline: str
     change: str
     floors: str
 
 
-def find_answer(test: dict[str, Any]) -> Answer:
-    """Return the answer that the test split gives.
-
-    Args:
-        test: What metrics/evaluation.json holds of it.
-    """
+def find_answer(test: ComparisonWithFloors) -> Answer:
+    """Return the answer that the comparison on the test split gives."""
     verdict = verdict_of(test)
-    words = {
+    headlines = {
         "better": "Better than the base model",
         "worse": "Worse than the base model",
         "unsure": "No change" if is_unchanged(test) else "No sure change",
     }
-    tuned = test["tuned"]["bits_per_byte"]
-    missed = missed_floors(tuned, test["floors"])
-    is_poor = verdict == "better" and bool(missed)
+    tuned = test.tuned.bits_per_byte
+    is_poor = verdict == "better" and bool(missed_floors(tuned, test.floors))
     return Answer(
         "unsure" if is_poor else verdict,
-        words[verdict] + (", but worse than a floor" if is_poor else ""),
-        tell_change(test, verdict),
-        tell_floors(tuned, test["floors"]),
+        headlines[verdict] + (", but worse than a floor" if is_poor else ""),
+        change_sentence(test),
+        floors_sentence(tuned, test.floors),
     )
 
 
-def is_unchanged(test: dict[str, Any]) -> bool:
+def is_unchanged(test: Comparison) -> bool:
     """Return whether both models have the very same bits per byte."""
-    return test["base"]["bits_per_byte"] == test["tuned"]["bits_per_byte"]
+    return test.base.bits_per_byte == test.tuned.bits_per_byte
 
 
-def tell_change(test: dict[str, Any], verdict: str) -> str:
-    """Return base against tuned, a sentence."""
-    count = test["tuned"]["documents"]
+def change_sentence(test: Comparison) -> str:
+    """Return a sentence that compares the base and the tuned model."""
+    count = test.tuned.documents
     documents = counted(count, "test document")
-    base, tuned = (test[name]["bits_per_byte"] for name in ("base", "tuned"))
+    base, tuned = test.base.bits_per_byte, test.tuned.bits_per_byte
     if is_unchanged(test):
         return (
             f"Bits per byte on {documents} did not change: {base:.2f} before and after."
         )
-    before, after = told_apart(base, tuned)
-    told = {
+    before, after = distinct_numbers(base, tuned)
+    sentence = {
         "better": f"Tuning lowered bits per byte on {documents} from {before} to"
         f" {after}",
         "worse": f"Tuning raised bits per byte on {documents} from {before} to {after}",
@@ -74,29 +74,37 @@ def tell_change(test: dict[str, Any], verdict: str) -> str:
             if count < 2
             else " which may be the luck of which documents were held out"
         ),
-    }
-    share = "all" if test["win_rate"] == 1 else percent(test["win_rate"])
-    won = f"; {share} of them became easier to predict" if count > 1 else ""
-    return f"{told[verdict]}{won}."
+    }[verdict_of(test)]
+    easier = "all" if test.win_rate == 1 else percent(test.win_rate)
+    won = f"; {easier} of them became easier to predict" if count > 1 else ""
+    return f"{sentence}{won}."
 
 
-def verdict_of(test: dict[str, Any]) -> str:
+def verdict_of(test: Comparison) -> Verdict:
     """Return `better` or `worse` where the interval leaves no doubt, else `unsure`."""
-    if test["tuned"]["documents"] < 2:
+    if test.tuned.documents < 2:
         return "unsure"
-    if test["bits_per_byte_change_high"] < 0:
+    if test.bits_per_byte_change_high < 0:
         return "better"
-    return "worse" if test["bits_per_byte_change_low"] > 0 else "unsure"
+    return "worse" if test.bits_per_byte_change_low > 0 else "unsure"
 
 
-def missed_floors(tuned: float, floors: dict[str, float]) -> list[str]:
-    """Return the floors that a model's bits per byte are not below."""
-    return [name for name in FLOORS if not tuned < floors[f"{name}_bits_per_byte"]]
+def by_name(floors: Floors) -> dict[str, float]:
+    """Return the bits per byte of each floor by its name."""
+    return {
+        "unigram": floors.unigram_bits_per_byte,
+        "uniform": floors.uniform_bits_per_byte,
+    }
 
 
-def tell_floors(tuned: float, floors: dict[str, float]) -> str:
-    """Return which floors a model's bits per byte are below, a sentence."""
-    named = {name: f"{name} ({floors[f'{name}_bits_per_byte']:.2f})" for name in FLOORS}
+def missed_floors(tuned: float, floors: Floors) -> list[str]:
+    """Return the names of the floors that a model's bits per byte are not below."""
+    return [name for name, floor in by_name(floors).items() if not tuned < floor]
+
+
+def floors_sentence(tuned: float, floors: Floors) -> str:
+    """Return a sentence on which floors a model's bits per byte are below."""
+    named = {name: f"{name} ({floor:.2f})" for name, floor in by_name(floors).items()}
     missed = [named[name] for name in missed_floors(tuned, floors)]
     if not missed:
         return (

@@ -1,4 +1,4 @@
-"""Bars below each other, with labels that stay within the axes at any width."""
+"""Horizontal bars with labels that stay within the axes at any width."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,19 +10,28 @@ from retune.reporting.figure_style import (
     INK,
     SOFT,
     few_ticks,
+    figure_of,
     short,
     size_in_points,
     text_width,
 )
 
+# Size of a label's letters, points.
 LABEL_SIZE = 11
-GAP = 8  # points between a bar's end and its label
+# Distance from a bar's end to its label, points.
+GAP = 8
 
 
 class Bar(NamedTuple):
-    """A bar from `start` on; the longest of its labels that has room is written.
+    """A horizontal bar.
 
-    `error` are the ends of its error bar, if it has one.
+    Attributes:
+        name: Name at the left of the axes.
+        start: Value where the bar begins.
+        length: Length of the bar.
+        color: Color of the bar.
+        labels: Labels, the longest first; the first one that fits is written.
+        error: Ends of the error bar; None: there is none.
     """
 
     name: str
@@ -53,7 +62,7 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], end: float) -> None:
     axes.set_yticks(range(len(bars)), [bar.name for bar in bars])
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.set_xlim(0, end)
-    axes.xaxis.set_major_locator(few_ticks(axes.figure))
+    axes.xaxis.set_major_locator(few_ticks(figure_of(axes)))
     axes.xaxis.set_major_formatter(short)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0, labelsize=11, labelcolor=INK)
@@ -63,24 +72,26 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], end: float) -> None:
 
 
 def write_label(axes: Axes, row: int, bar: Bar, scale: float) -> None:
-    """Write a bar's label in it, or else right or left of it, where there is room.
+    """Write a label into a bar, or right or left of it, where there is space.
 
     Args:
-        axes: With the bars.
-        row: Of the bar.
-        bar: The bar.
-        scale: Points for one unit of its length.
+        axes: Axes with the bars.
+        row: Number of the bar from the top.
+        bar: Bar to label.
+        scale: Number of points for one unit of the bar's length.
     """
     low, high = bar.error or (bar.start + bar.length,) * 2
     end = bar.start + bar.length
     inside = scale * (min(low, end) - bar.start)
     right = scale * (axes.get_xlim()[1] - max(end, high))
     left = scale * bar.start
-    room = max(inside, right, left)
+    longest = max(inside, right, left)
     widths = {
         text: text_width(text, LABEL_SIZE, "bold") + 2 * GAP for text in bar.labels
     }
-    label = next((text for text in bar.labels if widths[text] <= room), bar.labels[-1])
+    label = next(
+        (text for text in bar.labels if widths[text] <= longest), bar.labels[-1]
+    )
     if widths[label] <= inside:
         x, shift, side = bar.start, GAP, "left"
         color = INK if bar.color == FLOOR else "white"

@@ -1,4 +1,4 @@
-"""Text that came from data, made safe to show: it stays text, wherever it is put."""
+"""Text from data or models, escaped so that no reader takes it for markup."""
 
 import html
 import re
@@ -8,9 +8,9 @@ MARKUP = re.compile(r"[\\`*_{}\[\]<>#|~&!$@]|:(?=\S)|(?<=www)\.", re.IGNORECASE)
 
 
 def visible(text: str) -> str:
-    """Return `text` with what no reader could see written out, as an escape.
+    """Return `text` with escapes in the place of invisible characters.
 
-    Control characters and marks that reverse the direction of writing would show
+    Control characters, and those that reverse the direction of writing, would show
     another text than there is. Line breaks and tabs stay.
     """
     return "".join(

@@ -1,13 +1,12 @@
 """Figures of the evaluation: base against tuned, as a whole and by document."""
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from retune.quantities import counted, number, told_apart
-from retune.reporting.answer import verdict_of
+from retune.artifacts.evaluation_metrics import Comparison, ComparisonWithFloors
+from retune.quantities import counted, distinct_numbers, number
+from retune.reporting.answer import by_name, is_unchanged, verdict_of
 from retune.reporting.bars import Bar, draw_bars
 from retune.reporting.evaluation_rows import interval
 from retune.reporting.figure_style import (
@@ -18,19 +17,24 @@ from retune.reporting.figure_style import (
     VALIDATION,
     Drawing,
     few_ticks,
+    figure_of,
     is_narrow,
     minus,
     short,
 )
-from retune.reporting.run_results import RunResults, bits_per_byte_of_test
+from retune.reporting.run_results import (
+    ReportResults,
+    RunResults,
+    bits_per_byte_of_test,
+)
 
-# More points than this only blacken a figure and swell its file.
+# Number of documents that are drawn at most: more blacken a figure and swell its file.
 MOST_POINTS = 1500
 
 
 def bits_per_byte_figure(run: RunResults) -> Drawing:
-    """Return both models' bits per byte on test, beside what is to be beaten."""
-    test = run.evaluation["test"]
+    """Return the figure of both models' and the floors' bits per byte on test."""
+    test = run.evaluation.test
     bars = bars_of(test)
     ends = [end for bar in bars for end in (bar.length, *(bar.error or ()))]
 
@@ -48,28 +52,29 @@ def bits_per_byte_figure(run: RunResults) -> Drawing:
     )
 
 
-def bars_of(test: dict[str, Any]) -> list[Bar]:
+def bars_of(test: ComparisonWithFloors) -> list[Bar]:
     """Return a bar for each model and floor; the tuned model's has the interval."""
-    base, tuned = (test[name]["bits_per_byte"] for name in ("base", "tuned"))
-    has_interval = test["tuned"]["documents"] > 1
-    ends = tuple(base + test[f"bits_per_byte_change_{end}"] for end in ("low", "high"))
-    bars = [
+    base, tuned = test.base.bits_per_byte, test.tuned.bits_per_byte
+    low = base + test.bits_per_byte_change_low
+    high = base + test.bits_per_byte_change_high
+    interval = (low, high) if test.tuned.documents > 1 else None
+    return [
         Bar("base", 0, base, BASE, (number(base),)),
-        Bar("tuned", 0, tuned, TUNED, (number(tuned),), ends if has_interval else None),
+        Bar("tuned", 0, tuned, TUNED, (number(tuned),), interval),
+        *(
+            Bar(f"floor: {name}", 0, value, FLOOR, (number(value),))
+            for name, value in by_name(test.floors).items()
+        ),
     ]
-    for name in ("unigram", "uniform"):
-        value = test["floors"][f"{name}_bits_per_byte"]
-        bars.append(Bar(f"floor: {name}", 0, value, FLOOR, (number(value),)))
-    return bars
 
 
-def change_title(test: dict[str, Any]) -> str:
+def change_title(test: Comparison) -> str:
     """Return whether tuning helped, as sure as the interval is."""
-    base, tuned = (test[name]["bits_per_byte"] for name in ("base", "tuned"))
-    if base == tuned:
+    base, tuned = test.base.bits_per_byte, test.tuned.bits_per_byte
+    if is_unchanged(test):
         return f"No change in bits per byte: {base:.2f}"
-    values = " to ".join(told_apart(base, tuned))
-    if test["tuned"]["documents"] < 2:
+    values = " to ".join(distinct_numbers(base, tuned))
+    if test.tuned.documents < 2:
         return f"Too few documents for a sure change in bits per byte: {values}"
     return {
         "better": f"Tuning lowered bits per byte from {values}",
@@ -78,16 +83,16 @@ def change_title(test: dict[str, Any]) -> str:
     }[verdict_of(test)]
 
 
-def change_subtitle(test: dict[str, Any]) -> str:
+def change_subtitle(test: Comparison) -> str:
     """Return the change with its interval, if there is one."""
-    documents = test["tuned"]["documents"]
+    documents = test.tuned.documents
     known = f", 95 % interval {interval(test)}" if documents > 1 else ""
     over = f", over {counted(documents, 'test document')}."
-    return minus(f"Change {test['bits_per_byte_change']:+,.3f}") + minus(known) + over
+    return minus(f"Change {test.bits_per_byte_change:+,.3f}") + minus(known) + over
 
 
-def documents_figure(run: RunResults) -> Drawing:
-    """Return base against tuned for each test document, and the changes."""
+def documents_figure(run: ReportResults) -> Drawing:
+    """Return the figure of each test document: base against tuned, and the changes."""
     base = bits_per_byte_of_test(run.base_documents)
     tuned = bits_per_byte_of_test(run.tuned_documents)
     better = tuned < base
@@ -117,16 +122,20 @@ def documents_figure(run: RunResults) -> Drawing:
 
 
 def documents_title(better: np.ndarray) -> str:
-    """Return how many documents are easier to predict than before."""
+    """Return how many documents are easier to predict than before.
+
+    Args:
+        better: Whether the tuned model predicts a document better, bool [documents].
+    """
     if len(better) == 1:
         became = "became easier" if better.all() else "did not become easier"
         return f"The only test document {became} to predict"
-    share = "All" if better.all() else f"{int(better.sum()):,} of"
-    return f"{share} {len(better):,} test documents became easier to predict"
+    how_many = "All" if better.all() else f"{int(better.sum()):,} of"
+    return f"{how_many} {len(better):,} test documents became easier to predict"
 
 
 def draw_points(axes: Axes, base: np.ndarray, tuned: np.ndarray) -> None:
-    """Draw a point for each document."""
+    """Draw a point for each document: bits per byte of base and tuned, [documents]."""
     ends = [0.95 * min(base.min(), tuned.min()), 1.03 * max(base.max(), tuned.max())]
     if ends[0] == ends[1]:
         ends = [ends[0] - 1, ends[1] + 1]
@@ -141,7 +150,7 @@ def draw_points(axes: Axes, base: np.ndarray, tuned: np.ndarray) -> None:
     )
     axes.set(xlabel="base", ylabel="tuned", xlim=ends, ylim=ends)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(few_ticks(axes.figure))
+        axis.set_major_locator(few_ticks(figure_of(axes)))
         axis.set_major_formatter(short)
 
 
@@ -159,9 +168,9 @@ def draw_changes(axes: Axes, changes: np.ndarray) -> None:
     )
     axes.axvline(0, color=SOFT, linewidth=1.2, linestyle="--")
     axes.set(xlabel="change, bits per byte", ylabel="documents")
-    axes.xaxis.set_major_locator(few_ticks(axes.figure))
+    axes.xaxis.set_major_locator(few_ticks(figure_of(axes)))
     axes.xaxis.set_major_formatter(short)
-    axes.yaxis.set_major_locator(few_ticks(axes.figure, is_integer=True))
+    axes.yaxis.set_major_locator(few_ticks(figure_of(axes), is_integer=True))
     axes.yaxis.set_major_formatter(short)
     axes.grid(axis="x", visible=False)
 

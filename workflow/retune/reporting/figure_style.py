@@ -1,19 +1,22 @@
-"""One look for every figure, and SVG that is the same bytes for the same run."""
+"""The style of every figure, and SVG that is the same bytes for the same run."""
 
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import RcKeyType
 
 # Blue, vermilion and green of Okabe and Ito's colours, which colour-blind readers
-# tell apart. A colour means the same in every figure; texts call vermilion orange,
+# can distinguish. A colour means the same in every figure. Texts call vermilion orange,
 # which is what people see.
 TUNED = "#0072B2"
 VALIDATION = "#D55E00"
@@ -25,7 +28,7 @@ SOFT = "#616E7C"
 GRID = "#E4E7EB"
 
 FAMILY = "DejaVu Sans"
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "svg.hashsalt": "retune",
     "font.family": FAMILY,
     "font.size": 11,
@@ -47,11 +50,14 @@ STYLE = {
     "lines.solid_capstyle": "round",
     "figure.facecolor": "white",
 }
-POINTS = 72  # per inch
-# Inches: of a page, and of a telephone.
+# Points per inch.
+POINTS = 72
+# Widths of a figure on a page and on a telephone, inches.
 WIDE = 8.4
 NARROW = 4.6
-TITLE_INCHES = 0.75
+# Height of title and subtitle together, inches.
+TITLE_HEIGHT = 0.75
+# Sizes of the letters, points.
 TITLE_SIZE = 13.5
 SUBTITLE_SIZE = 10
 
@@ -61,12 +67,12 @@ class Drawing:
     """A figure that can be drawn at more than one width.
 
     Attributes:
-        name: Of its file, without the ending.
-        title: What it shows, in a sentence.
-        subtitle: What it takes to read that.
-        height: Inches, without the title.
-        fill: Draws it into an empty figure; `is_narrow` tells how wide that is.
-        narrow_height: Inches where it is narrow; None: the same.
+        name: Name of the figure's file, without the ending.
+        title: Result that the figure shows, in a sentence.
+        subtitle: Explanation that the figure needs, one line.
+        height: Height without the title, inches.
+        fill: Function that draws into an empty figure, see `is_narrow`.
+        narrow_height: Height on a narrow screen, inches; None: the same.
     """
 
     name: str
@@ -84,7 +90,7 @@ def is_narrow(figure: Figure) -> bool:
 
 def render_with_title(drawing: Drawing) -> str:
     """Return the SVG of a drawing that stands by itself."""
-    return render(drawing, WIDE, drawing.height, TITLE_INCHES)
+    return render(drawing, WIDE, drawing.height, TITLE_HEIGHT)
 
 
 def render_wide(drawing: Drawing) -> str:
@@ -93,42 +99,45 @@ def render_wide(drawing: Drawing) -> str:
 
 
 def render_narrow(drawing: Drawing) -> str:
-    """Return the same for a narrow screen."""
+    """Return the SVG of a drawing for a narrow screen, without its title."""
     return render(drawing, NARROW, drawing.narrow_height or drawing.height)
 
 
-def render(drawing: Drawing, width: float, height: float, room: float = 0) -> str:
-    """Return SVG.
+def render(
+    drawing: Drawing, width: float, height: float, title_height: float = 0
+) -> str:
+    """Return a drawing as SVG.
 
     Args:
-        drawing: What is drawn.
-        width: Inches.
-        height: Inches, without the title.
-        room: Inches for the title; 0 leaves it out.
+        drawing: Drawing to render.
+        width: Width of the figure, inches.
+        height: Height of the figure without the title, inches.
+        title_height: Height of the title, inches; 0 leaves it out.
     """
     text = io.StringIO()
     with matplotlib.rc_context(STYLE):
-        figure = draw(drawing, width, height, room)
+        figure = draw(drawing, width, height, title_height)
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return text.getvalue()
 
 
-def draw(drawing: Drawing, width: float, height: float, room: float = 0) -> Figure:
-    """Return the figure; see `render`."""
-    figure = Figure(figsize=(width, height + room), layout="constrained")
+def draw(
+    drawing: Drawing, width: float, height: float, title_height: float = 0
+) -> Figure:
+    """Return a drawing as a figure; the arguments are those of `render`."""
+    total = height + title_height
+    below_title = (0.01, 0.01, 0.98, 0.98 - title_height / total)
+    layout = ConstrainedLayoutEngine(rect=below_title, hspace=0.06, wspace=0.06)
+    figure = Figure(figsize=(width, total), layout=layout)
     FigureCanvasSVG(figure)
-    share = room / (height + room)
-    figure.get_layout_engine().set(
-        rect=(0.01, 0.01, 0.98, 0.98 - share), hspace=0.06, wspace=0.06
-    )
-    if room:
-        write_titles(figure, drawing, share)
+    if title_height:
+        write_titles(figure, drawing, title_height / total)
     drawing.fill(figure)
     return figure
 
 
-def write_titles(figure: Figure, drawing: Drawing, share: float) -> None:
-    """Write title and subtitle into the uppermost `share` of a figure."""
+def write_titles(figure: Figure, drawing: Drawing, fraction: float) -> None:
+    """Write title and subtitle into the uppermost `fraction` of a figure."""
     most = 0.96 * figure.get_figwidth() * POINTS
     for text, size, weight, color, down in (
         (drawing.title, TITLE_SIZE, "bold", INK, 0.2),
@@ -136,8 +145,13 @@ def write_titles(figure: Figure, drawing: Drawing, share: float) -> None:
     ):
         fitting = size * min(1, most / text_width(text, size, weight))
         figure.text(
-            *(0.02, 1 - down * share, text),
-            **{"size": fitting, "weight": weight, "color": color, "va": "top"},
+            0.02,
+            1 - down * fraction,
+            text,
+            size=fitting,
+            weight=weight,
+            color=color,
+            va="top",
         )
 
 
@@ -148,8 +162,8 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
 
 
 def size_in_points(axes: Axes) -> tuple[float, float]:
-    """Return width and height of axes, once what stands beside them has its room."""
-    figure = axes.figure
+    """Return width and height in points that labels leave to axes."""
+    figure = figure_of(axes)
     figure.draw_without_rendering()
     extent = axes.get_window_extent()
     return extent.width * POINTS / figure.dpi, extent.height * POINTS / figure.dpi
@@ -158,7 +172,7 @@ def size_in_points(axes: Axes) -> tuple[float, float]:
 def label_ends(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]]) -> None:
     """Write labels (y, text, colour) right of the axes, apart from each other.
 
-    None of them reaches above or below the axes as long as all have room.
+    They stay between the lower and the upper end of the axes if there is space for all.
     """
     low, high = axes.get_ylim()
     line = 1.25 * matplotlib.rcParams["font.size"] * (high - low)
@@ -182,13 +196,13 @@ def label_ends(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]]) -
 def keep_apart(
     middles: Sequence[float], heights: Sequence[float], low: float, high: float
 ) -> list[float]:
-    """Return ascending middles moved as little as it takes to overlap no more.
+    """Return the middles of labels, moved just so far that none overlap.
 
     Args:
-        middles: Where things would stand, ascending.
-        heights: Of these things.
-        low: None reaches below it.
-        high: None reaches above it, if that leaves room for all.
+        middles: Middles where the labels should be, ascending.
+        heights: Heights of the labels.
+        low: Lower limit for all labels.
+        high: Upper limit for all labels, if it leaves enough space for them.
     """
     tops: list[float] = []
     floor = low
@@ -202,8 +216,15 @@ def keep_apart(
     return [top - height / 2 for top, height in zip(tops, heights, strict=True)]
 
 
+def figure_of(axes: Axes) -> Figure:
+    """Return the whole figure that axes are in."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None, "axes are made by a figure"
+    return figure
+
+
 def few_ticks(figure: Figure, is_integer: bool = False) -> MaxNLocator:
-    """Return a locator whose labels do not touch, on one of a few panels."""
+    """Return a locator of so few ticks that their labels do not touch each other."""
     return MaxNLocator(
         nbins=4 if is_narrow(figure) else 6,
         steps=[1, 2, 2.5, 5, 10],
@@ -211,8 +232,8 @@ def few_ticks(figure: Figure, is_integer: bool = False) -> MaxNLocator:
     )
 
 
-def short(value: float, position: int = 0) -> str:
-    """Return a tick's label without a common factor, which would stand elsewhere."""
+def short(value: float, position: float = 0) -> str:
+    """Return a tick's label with the whole value, without a factor for the axis."""
     if 1e6 <= abs(value) < 1e12:
         return minus(f"{value / 1e6:,.6g} M")
     return minus(f"{value:,.6g}")

@@ -1,9 +1,9 @@
-"""The report's figures; each says its result in its title."""
+"""The figures of the report; the title of each says its result."""
 
 from retune.reporting.data_figure import data_figure
 from retune.reporting.evaluation_figures import bits_per_byte_figure, documents_figure
 from retune.reporting.figure_style import Drawing
-from retune.reporting.run_results import RunResults
+from retune.reporting.run_results import ReportResults
 from retune.reporting.training_figures import loss_figure, optimization_figure
 
 FIGURES = (
@@ -15,6 +15,6 @@ FIGURES = (
 )
 
 
-def plan_figures(run: RunResults) -> dict[str, Drawing]:
+def plan_figures(run: ReportResults) -> dict[str, Drawing]:
     """Return every figure by its name."""
     return {drawing.name: drawing for drawing in (each(run) for each in FIGURES)}

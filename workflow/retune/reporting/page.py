@@ -4,64 +4,61 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from retune.artifacts.provenance import Provenance
 from retune.quantities import counted, duration, parameters
 from retune.reporting.answer import find_answer
 from retune.reporting.escaping import visible
-from retune.reporting.fact_rows import (
-    plan_text,
-    protocol_text,
-    settings_text,
-    title_of,
-    title_of_base,
-    title_of_dataset,
-)
 from retune.reporting.figure_style import Drawing, minus, render_narrow, render_wide
-from retune.reporting.run_results import RunResults
-from retune.reporting.tables import tables_of
-from retune.training.provenance import Provenance
+from retune.reporting.gpu_utilisation import model_flops_utilisation
+from retune.reporting.plan_rows import plan_rows, plan_text
+from retune.reporting.protocol_text import protocol_text
+from retune.reporting.public_settings import settings_text
+from retune.reporting.run_results import ReportResults
+from retune.reporting.tables import Table, tables_of
+from retune.reporting.template_files import TEMPLATES, load_template
+from retune.reporting.titles import title_of, title_of_base, title_of_dataset
 
-TEMPLATES = Path(__file__).parent / "templates"
+PLAN_HEADER = ("setting", "value", "why")
 
 
 def render_page(
-    run: RunResults, provenance: Provenance, figures: Mapping[str, Drawing]
+    run: ReportResults, provenance: Provenance, figures: Mapping[str, Drawing]
 ) -> str:
     """Return the page's HTML; texts of data and models are shown as they are."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=visible_text,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["minus"] = minus
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    return environment.get_template("page.html.j2").render(
+    template = load_template(
+        "page.html.j2", {"minus": minus}, is_html=True, finalize=visible_text
+    )
+    return template.render(
         style=style,
         style_sha256=sha256_of_style(style),
         title=title_of(run),
         what=what_was_done(run),
         is_builtin_model=run.settings.model.source == "builtin",
-        answer=find_answer(run.evaluation["test"]),
-        tables=tables_of(run, provenance),
+        answer=find_answer(run.evaluation.test),
+        tables={
+            **tables_of(run, provenance, model_flops_utilisation(run)),
+            "plan": Table("The plan", plan_rows(run), PLAN_HEADER),
+        },
         figures={name: Images.of(drawing) for name, drawing in figures.items()},
         protocol=protocol_text(run),
         plan=plan_text(run),
-        samples=run.samples["samples"],
+        samples=run.samples.samples,
         settings=settings_text(run.settings),
     )
 
 
 @dataclass(frozen=True)
 class Images:
-    """A figure as the page embeds it: images, whose ids and styles stay their own."""
+    """A figure as the page embeds it, as images, which share no ids and styles.
+
+    Attributes:
+        title: Result that the figure shows, in a sentence.
+        subtitle: Explanation that the figure needs, one line.
+        wide: Address that holds the SVG for wide screens.
+        narrow: Address that holds the SVG for narrow screens.
+    """
 
     title: str
     subtitle: str
@@ -89,23 +86,23 @@ def sha256_of_style(style: str) -> str:
     return base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
 
 
-def visible_text(value: Any) -> Any:
-    """Return what the template shows of a value: of text, what nobody could see, too.
+def visible_text(value: object) -> object:
+    """Return what the template shows: of text, with invisible characters escaped.
 
-    HTML is of a class of its own, derived from that of text.
+    HTML is not plain text: its class is derived from `str`.
     """
     return visible(value) if type(value) is str else value
 
 
-def what_was_done(run: RunResults) -> str:
+def what_was_done(run: ReportResults) -> str:
     """Return what was trained on what, in a sentence."""
     base, dataset = title_of_base(run.settings.model), run.settings.dataset
     if run.settings.model.source == "builtin":
         base = base[0].upper() + base[1:]
-    data, measured = run.data["documents"], run.finetune
+    documents, measured = run.data.documents["train"], run.finetune
     return (
-        f"{base} ({parameters(run.plan['num_parameters'])})"
-        f" was trained on {counted(data['train'], 'document')} of"
-        f" {title_of_dataset(dataset)}: {counted(measured['steps'], 'step')} of"
-        f" {run.plan['tokens_per_step']:,} tokens in {duration(measured['seconds'])}."
+        f"{base} ({parameters(run.plan.num_parameters)})"
+        f" was trained on {counted(documents, 'document')} of"
+        f" {title_of_dataset(dataset)}: {counted(measured.steps, 'step')} of"
+        f" {run.plan.tokens_per_step:,} tokens in {duration(measured.seconds)}."
     )

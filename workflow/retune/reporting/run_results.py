@@ -1,19 +1,24 @@
-"""What a finished run left behind, read once for the figures, tables and card."""
+"""What a finished run left behind, as the model card and the report show it."""
 
-import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from retune.publishing import MANIFEST, read_json, sha256
-from retune.settings import Params
-from retune.verifying import read_verified
+from retune.artifacts.data_metrics import DataMetrics
+from retune.artifacts.evaluation_metrics import BaselineMetrics, EvaluationMetrics
+from retune.artifacts.finetune_metrics import FinetuneMetrics
+from retune.artifacts.origins import DataOrigin, ModelOrigin
+from retune.artifacts.plan import Plan, Reasons
+from retune.artifacts.publishing import MANIFEST, sha256
+from retune.artifacts.samples import Samples
+from retune.artifacts.tokens_index import TokenMetrics
+from retune.artifacts.training_history import StepHistory, ValidationHistory
+from retune.settings import Params, RunSettings
 
 
 @dataclass(frozen=True)
@@ -21,60 +26,63 @@ class RunResults:
     """One run: its settings, and what its steps measured.
 
     Attributes:
-        settings: All of params.yaml.
-        raw: Manifest of data/raw.
-        base: Manifest of models/base.
-        manifest_sha256: Of these two manifests, by folder.
-        data: metrics/data.json.
-        tokens: metrics/tokens.json.
-        plan: plan/plan.json.
-        history: Column -> float64 [steps].
-        validation: Column -> float64 [validations].
-        finetune: metrics/finetune.json.
-        evaluation: metrics/evaluation.json.
-        samples: results/evaluate/samples.json.
-        base_documents: Scores of the base model, a row per held-out document.
-        tuned_documents: Scores of the tuned model, the same rows.
+        settings: Sections of params.yaml that decided the run.
+        raw: Origin of the dataset, from the manifest of data/raw.
+        base: Origin of the base model, from the manifest of models/base.
+        manifest_sha256: Hash of each of these two manifests, by folder.
+        data: Numbers of the documents, metrics/data.json.
+        tokens: Numbers of the tokens, metrics/tokens.json.
+        plan: Plan of the training, plan/plan.json.
+        history: What each step measured, results/finetune/history.csv.
+        validation: Validation losses, results/finetune/validation.csv.
+        finetune: Numbers of the training, metrics/finetune.json.
+        evaluation: The tuned against the base model, metrics/evaluation.json.
+        samples: Texts of both models, results/sample/samples.json.
     """
 
-    settings: Params
-    raw: dict[str, Any]
-    base: dict[str, Any]
+    settings: RunSettings
+    raw: DataOrigin
+    base: ModelOrigin
     manifest_sha256: dict[str, str]
-    data: dict[str, Any]
-    tokens: dict[str, Any]
-    plan: dict[str, Any]
-    history: dict[str, np.ndarray]
-    validation: dict[str, np.ndarray]
-    finetune: dict[str, Any]
-    evaluation: dict[str, Any]
-    samples: dict[str, Any]
-    base_documents: pa.Table
-    tuned_documents: pa.Table
+    data: DataMetrics
+    tokens: TokenMetrics
+    plan: Plan
+    history: StepHistory
+    validation: ValidationHistory
+    finetune: FinetuneMetrics
+    evaluation: EvaluationMetrics
+    samples: Samples
 
     @property
     def first_validation_loss(self) -> float:
         """Validation loss before the first step, nats per token."""
-        return float(self.validation["validation_loss"][0])
+        return float(self.validation.validation_loss[0])
 
     @property
     def peak_learning_rate(self) -> float:
         """Highest learning rate of a step; the settings may say `auto`."""
-        return float(np.max(self.history["learning_rate"]))
+        return float(np.max(self.history.learning_rate))
 
-    @property
-    def raw_documents(self) -> int:
-        """Documents that `download` brought: what is left and what was removed."""
-        return (
-            sum(self.data["documents"].values())
-            + self.data["rejected"]["count"]
-            + self.data["duplicates_removed"]
-            + sum(self.data["overlap"]["removed"].values())
-        )
+
+@dataclass(frozen=True)
+class ReportResults(RunResults):
+    """One run with all that the report shows of it, and the model card does not.
+
+    Attributes:
+        settings: All sections of params.yaml.
+        reasons: Reasons for the plan, plan/reasons.json.
+        base_documents: Scores of the base model, a row per held-out document.
+        tuned_documents: Scores of the tuned model, with the same rows.
+    """
+
+    settings: Params
+    reasons: Reasons
+    base_documents: pa.Table
+    tuned_documents: pa.Table
 
 
 def read_results(
-    settings: Params,
+    settings: RunSettings,
     raw: Path,
     base: Path,
     data_metrics: Path,
@@ -83,44 +91,47 @@ def read_results(
     history: Path,
     validation: Path,
     finetune_metrics: Path,
-    baseline_metrics: Path,
-    baseline_documents: Path,
-    tuned_documents: Path,
     evaluation: Path,
     samples: Path,
 ) -> RunResults:
     """Read a run's files, once they are what the steps wrote."""
-    finetuned = read_verified(finetune_metrics, "finetune", history, validation)
-    read_verified(baseline_metrics, "baseline", baseline_documents)
-    evaluated = read_verified(evaluation, "evaluate", tuned_documents, samples)
     return RunResults(
         settings=settings,
-        raw=read_verified(raw / MANIFEST, "download"),
-        base=read_verified(base / MANIFEST, "fetch"),
+        raw=DataOrigin.read_from(raw),
+        base=ModelOrigin.read_from(base),
         manifest_sha256={
             "data/raw": sha256(raw / MANIFEST),
             "models/base": sha256(base / MANIFEST),
         },
-        data=read_verified(data_metrics, "prepare"),
-        tokens=read_verified(token_metrics, "tokenize"),
-        plan=read_verified(plan, "configure"),
-        history=read_columns(history),
-        validation=read_columns(validation),
-        finetune=finetuned,
-        evaluation=evaluated,
-        samples=read_json(samples),
-        base_documents=pq.read_table(baseline_documents),
-        tuned_documents=pq.read_table(tuned_documents),
+        data=DataMetrics.read_verified(data_metrics),
+        tokens=TokenMetrics.read_verified(token_metrics),
+        plan=Plan.read_verified(plan),
+        finetune=FinetuneMetrics.read_verified(finetune_metrics, history, validation),
+        history=StepHistory.read(history),
+        validation=ValidationHistory.read(validation),
+        evaluation=EvaluationMetrics.read_verified(evaluation),
+        samples=Samples.read_verified(samples),
     )
 
 
-def read_columns(path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of a CSV file of numbers, float64."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]
-    }
+def read_report_results(
+    settings: Params,
+    run: RunResults,
+    reasons: Path,
+    baseline_metrics: Path,
+    baseline_documents: Path,
+    tuned_documents: Path,
+    evaluation: Path,
+) -> ReportResults:
+    """Read what the report shows besides, once it is what the steps wrote."""
+    BaselineMetrics.read_verified(baseline_metrics, baseline_documents)
+    EvaluationMetrics.read_verified(evaluation, tuned_documents)
+    return ReportResults(
+        **{**vars(run), "settings": settings},
+        reasons=Reasons.read_verified(reasons),
+        base_documents=pq.read_table(baseline_documents),
+        tuned_documents=pq.read_table(tuned_documents),
+    )
 
 
 def bits_per_byte_of_test(scores: pa.Table) -> np.ndarray:

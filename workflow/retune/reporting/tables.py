@@ -1,34 +1,29 @@
-"""The report's tables: rows of plain text, which the page's template sets."""
+"""The tables of the report: rows of plain text, which templates turn into markup."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from retune.artifacts.evaluation_metrics import Comparison, NoComparison
+from retune.artifacts.provenance import Provenance
+from retune.reporting.data_rows import origin_rows, removal_rows, split_rows
 from retune.reporting.evaluation_rows import HEADER, Row, evaluation_rows, floor_rows
-from retune.reporting.fact_rows import (
-    origin_rows,
-    plan_rows,
-    removal_rows,
-    split_rows,
-    training_rows,
-)
 from retune.reporting.provenance_rows import machine_rows, provenance_rows
 from retune.reporting.run_results import RunResults
-from retune.training.provenance import Provenance
+from retune.reporting.training_rows import training_rows
 
 FLOOR_HEADER = ("floor on test", "bits per byte")
-PLAN_HEADER = ("setting", "value", "why")
 SPLIT_HEADER = ("split", "documents", "groups", "words", "bytes", "tokens")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table; without a header its first column names what its second says.
+    """A table; without a header, each row is a name and a value.
 
     Attributes:
-        caption: What it shows, for who does not see it.
-        rows: Cells of plain text.
+        caption: What the table shows, for readers who do not see it.
+        rows: Cells of plain text, row by row.
         header: Names of the columns.
-        has_numbers: All columns but the first are numbers.
+        has_numbers: Whether all columns but the first hold numbers.
     """
 
     caption: str
@@ -37,27 +32,33 @@ class Table:
     has_numbers: bool = False
 
 
-def tables_of(run: RunResults, provenance: Provenance) -> dict[str, Table]:
-    """Return every table of a run by its name."""
-    test, validation = (
-        Table(
-            f"Base against tuned on {split}",
-            evaluation_rows(run.evaluation[split]),
-            HEADER,
-            has_numbers=True,
-        )
-        for split in ("test", "validation")
-    )
-    floors = floor_rows(run.evaluation)
+def tables_of(
+    run: RunResults, provenance: Provenance, utilisation: float | None = None
+) -> dict[str, Table]:
+    """Return every table of a run that card and page have, by its name.
+
+    Args:
+        run: The run.
+        provenance: Where the training ran.
+        utilisation: Fraction of its GPUs' peak FLOP/s that the training used, if that
+            is to be shown.
+    """
+    evaluation = run.evaluation
+    floors = floor_rows(evaluation.test.floors)
     return {
-        "test": test,
-        "validation": validation,
+        "test": comparison_table("test", evaluation.test),
+        "validation": comparison_table("validation", evaluation.validation),
         "floors": Table("Floors", floors, FLOOR_HEADER, has_numbers=True),
-        "plan": Table("The plan", plan_rows(run), PLAN_HEADER),
-        "training": Table("The training", training_rows(run)),
+        "training": Table("The training", training_rows(run, utilisation)),
         "origin": Table("Where the data came from", origin_rows(run)),
         "removed": Table("What was removed", removal_rows(run)),
         "splits": Table("The splits", split_rows(run), SPLIT_HEADER, has_numbers=True),
         "provenance": Table("Made from", provenance_rows(run, provenance)),
         "machine": Table("The machine", machine_rows(provenance)),
     }
+
+
+def comparison_table(split: str, comparison: Comparison | NoComparison) -> Table:
+    """Return the table of both models on a split; it is empty if the split is."""
+    rows = evaluation_rows(comparison) if isinstance(comparison, Comparison) else []
+    return Table(f"Base against tuned on {split}", rows, HEADER, has_numbers=True)

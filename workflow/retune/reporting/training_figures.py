@@ -15,25 +15,32 @@ from retune.reporting.figure_style import (
 )
 from retune.reporting.run_results import RunResults
 
-# Share of the steps that the smoothed training loss is a mean of.
-SMOOTHED_SHARE = 0.05
+# Fraction of the steps that the smoothed training loss is a mean of.
+SMOOTHED_FRACTION = 0.05
 
 
 def loss_figure(run: RunResults) -> Drawing:
-    """Return training and validation loss over the steps."""
-    step, train = run.history["step"], run.history["train_loss"]
-    validated, validation = run.validation["step"], run.validation["validation_loss"]
-    window = max(1, round(SMOOTHED_SHARE * run.finetune["steps"]))
+    """Return the figure of training and validation loss over the steps."""
+    step, train = run.history.step, run.history.train_loss
+    validated, validation = run.validation.step, run.validation.validation_loss
+    window = max(1, round(SMOOTHED_FRACTION * run.finetune.steps))
     smoothed = running_mean(train, window)
 
     def fill(figure: Figure) -> None:
         axes = figure.add_subplot()
-        thin = {"linewidth": 1, "alpha": 0.35} if window > 1 else {}
-        axes.plot(step, train, mark_of(step), color=TUNED, **thin)
         if window > 1:
+            axes.plot(step, train, "-", color=TUNED, linewidth=1, alpha=0.35)
             axes.plot(step, smoothed, color=TUNED)
-        points = {"marker": "o", "markersize": 5, "clip_on": False}
-        axes.plot(validated, validation, color=VALIDATION, **points)
+        else:
+            axes.plot(step, train, line_style(step), color=TUNED)
+        axes.plot(
+            validated,
+            validation,
+            color=VALIDATION,
+            marker="o",
+            markersize=5,
+            clip_on=False,
+        )
         axes.set(xlabel="optimizer step", ylabel="cross-entropy, nats per token")
         axes.set_xlim(0, step[-1])
         axes.xaxis.set_major_locator(few_ticks(figure, is_integer=True))
@@ -46,23 +53,23 @@ def loss_figure(run: RunResults) -> Drawing:
     return Drawing("loss", loss_title(run), loss_subtitle(window), 3.85, fill)
 
 
-def mark_of(steps: np.ndarray) -> str:
-    """Return what draws a curve: one step alone has no line, it is a point."""
+def line_style(steps: np.ndarray) -> str:
+    """Return Matplotlib's format of a curve: a line, but a point for a single step."""
     return "-" if len(steps) > 1 else "o"
 
 
 def loss_title(run: RunResults) -> str:
     """Return what became of the validation loss."""
-    before, after = run.first_validation_loss, run.finetune["validation_loss"]
+    before, after = run.first_validation_loss, run.finetune.validation_loss
     verb = "fell" if after < before else "rose" if after > before else "stayed"
-    steps = counted(run.finetune["steps"], "step")
+    steps = counted(run.finetune.steps, "step")
     title = f"Validation loss {verb} from {before:,.2f} to {after:,.2f} in {steps}"
-    best = run.finetune["best_validation_loss"]
+    best = run.finetune.best_validation_loss
     return title if best == after else f"{title}; its lowest was {best:,.2f}"
 
 
 def loss_subtitle(window: int) -> str:
-    """Return how the lines came about."""
+    """Return what the points and the lines are; the window is in steps."""
     return "Points: validation. Line: training" + (
         f", thin as measured, bold as the mean of {counted(window, 'step')}."
         if window > 1
@@ -71,7 +78,7 @@ def loss_subtitle(window: int) -> str:
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Return the mean of the `window` values around each; NaN where some lack."""
+    """Return the mean of the `window` values around each; NaN near both ends."""
     padded = np.full(len(values) + window - 1, np.nan)
     start = (window - 1) // 2
     padded[start : start + len(values)] = values
@@ -79,22 +86,22 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def optimization_figure(run: RunResults) -> Drawing:
-    """Return learning rate, gradient norm and speed over the steps."""
-    step, norm = run.history["step"], run.history["grad_norm"]
-    limit = run.plan["gradient_clipping"]
+    """Return the figure of learning rate, gradient norm and speed over the steps."""
+    step, norm = run.history.step, run.history.grad_norm
+    limit = run.plan.gradient_clipping
     known = np.isfinite(norm)
     of_norm = "gradient norm" + ("" if known.any() else ": not known at ZeRO stage 0")
     curves = {
-        "learning rate": run.history["learning_rate"],
+        "learning rate": run.history.learning_rate,
         of_norm: norm,
-        "tokens/s": run.history["num_labels"] / run.history["seconds"],
+        "tokens/s": run.history.num_labels / run.history.seconds,
     }
 
     def fill(figure: Figure) -> None:
         panels = figure.subplots(len(curves), 1, sharex=True)
         for axes, (name, values) in zip(panels, curves.items(), strict=True):
             finite = np.where(np.isfinite(values), values, np.nan)
-            axes.plot(step, finite, mark_of(step), color=TUNED, linewidth=1.5)
+            axes.plot(step, finite, line_style(step), color=TUNED, linewidth=1.5)
             axes.set_title(name, loc="left", size=10.5, color=INK)
             axes.set_ylim(bottom=0)
             axes.yaxis.set_major_formatter(short)
@@ -107,8 +114,8 @@ def optimization_figure(run: RunResults) -> Drawing:
         panels[2].xaxis.set_major_formatter(short)
 
     subtitle = (
-        f"{run.finetune['tokens_per_second']:,.0f} tokens/s in the mean, on"
-        f" {counted(run.plan['world_size'], 'rank')}."
+        f"{run.finetune.tokens_per_second:,.0f} tokens/s in the mean, on"
+        f" {counted(run.plan.world_size, 'rank')}."
     )
     return Drawing("optimization", clipping_title(norm, limit), subtitle, 5.4, fill)
 
@@ -117,9 +124,9 @@ def clipping_title(norm: np.ndarray, limit: float) -> str:
     """Return in how many steps gradients were clipped, as far as that is known.
 
     Args:
-        norm: Of the gradients before clipping; not finite where it is not known, as in
-            all steps at ZeRO stage 0.
-        limit: Largest norm; 0 does not clip.
+        norm: Norm of the gradient of each step before clipping, float64 [steps]; not
+            finite where it is not known, as in all steps at ZeRO stage 0.
+        limit: Norm above which gradients are clipped; 0: they are not clipped.
     """
     if not limit:
         return "Gradients were not clipped"

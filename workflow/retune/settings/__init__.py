@@ -1,20 +1,15 @@
 """Typed view of params.yaml: one frozen model per section, each in a file of its name.
 
 Types, defaults, bounds and descriptions live here and nowhere else; the JSON
-schema and the tables of config/README.md are generated from them (manual.py).
+schema and the tables of config/README.md are generated from them
+(`python -m retune_workflow manual`).
 """
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import model_validator
 
-from retune.settings.across import (
-    PartOfSection,
-    fp16_problems,
-    problems_across,
-    split_problems,
-)
-from retune.settings.configure import ConfigureSettings
+from retune.settings.configure import ConfigureSettings, Offload, Precision
 from retune.settings.consolidate import ConsolidateSettings
 from retune.settings.dataset import (
     DATASET_PRESETS,
@@ -23,15 +18,25 @@ from retune.settings.dataset import (
     DatasetSettings,
     Split,
 )
-from retune.settings.evaluate import EvaluateSettings
+from retune.settings.evaluate import EvaluateSettings, ScoringSettings
 from retune.settings.finetune import FinetuneSettings, LoraSettings
-from retune.settings.hardware import HardwareSettings
+from retune.settings.hardware import Accelerator, HardwareSettings
 from retune.settings.model import MODEL_PRESETS, ModelSettings
 from retune.settings.prepare import PrepareSettings
+from retune.settings.report import ReportSettings
+from retune.settings.rules import (
+    PartOfSection,
+    fp16_problems,
+    problems_across,
+    split_problems,
+    strategy_problems,
+)
+from retune.settings.sample import SampleSettings
 from retune.settings.section import Settings, default_of
 from retune.settings.tokenize import TokenizeSettings
 
 __all__ = [
+    "Accelerator",
     "ConfigureSettings",
     "ConsolidateSettings",
     "DATASET_PRESETS",
@@ -43,10 +48,16 @@ __all__ = [
     "LoraSettings",
     "MODEL_PRESETS",
     "ModelSettings",
+    "Offload",
     "Params",
     "PartOfSection",
+    "Precision",
     "PrepareSettings",
+    "ReportSettings",
+    "RunSettings",
     "SPLITS",
+    "SampleSettings",
+    "ScoringSettings",
     "Settings",
     "Split",
     "TokenizeSettings",
@@ -54,11 +65,12 @@ __all__ = [
     "fp16_problems",
     "problems_across",
     "split_problems",
+    "strategy_problems",
 ]
 
 
-class Params(Settings):
-    """All of params.yaml."""
+class RunSettings(Settings):
+    """What decides the tuned model, and what is measured of it: all but `report`."""
 
     dataset: DatasetSettings
     model: ModelSettings
@@ -69,11 +81,20 @@ class Params(Settings):
     finetune: FinetuneSettings = FinetuneSettings()
     consolidate: ConsolidateSettings = ConsolidateSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    sample: SampleSettings = SampleSettings()
+
+    def decisive(self) -> dict[str, Any]:
+        """Return the settings that decide a result, by section, as JSON has them."""
+        return {name: section.decisive() for name, section in self}
+
+    def operational(self) -> dict[str, Any]:
+        """Return the settings that decide no result, by section, as JSON has them."""
+        return {name: section.operational() for name, section in self}
 
     @model_validator(mode="before")
     @classmethod
-    def _leave_out_what_says_nothing(cls, values: Any) -> Any:
-        """Let a section whose keys are all commented out be as one not written."""
+    def _drop_empty_sections(cls, values: Any) -> Any:
+        """Drop sections without a value, whose keys are all commented out."""
         if not isinstance(values, dict):
             return values
         return {
@@ -83,7 +104,13 @@ class Params(Settings):
         }
 
     @model_validator(mode="after")
-    def _check_across_sections(self) -> "Params":
+    def _check_across_sections(self) -> Self:
         if problems := problems_across(dict(self)):
             raise ValueError("\n".join(problems))
         return self
+
+
+class Params(RunSettings):
+    """All of params.yaml."""
+
+    report: ReportSettings = ReportSettings()

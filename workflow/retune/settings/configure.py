@@ -2,11 +2,12 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from retune.settings.section import Auto, Count, Settings
 
 Offload = Literal["none", "cpu", "nvme"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class ConfigureSettings(Settings):
@@ -18,7 +19,7 @@ class ConfigureSettings(Settings):
     micro_batch_size: Count | Auto = Field(
         "auto", description="Sequences per rank and forward pass."
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: Literal["auto", Precision] = Field(
         "auto",
         description="`auto`: bf16 where the hardware computes it fast, else fp32.",
     )
@@ -52,43 +53,3 @@ class ConfigureSettings(Settings):
     gradient_clipping: float = Field(
         1.0, ge=0, description="Largest norm of the gradient; 0 does not clip."
     )
-
-    @model_validator(mode="after")
-    def _check_strategy(self) -> "ConfigureSettings":
-        problems = []
-        if self.zero_stage == 0 and self.precision in ("bf16", "fp16"):
-            problems.append(
-                f"zero_stage: 0 with precision: {self.precision} takes one Adam step"
-                " too many in DeepSpeed 0.19: use zero_stage: 1, or precision: fp32"
-            )
-        if self.offload_param != "none" and self.zero_stage not in ("auto", 3):
-            problems.append(
-                f"offload_param: {self.offload_param} needs zero_stage: 3, not"
-                f" {self.zero_stage}"
-            )
-        if self.offload_optimizer != "none" and self.zero_stage == 0:
-            problems.append(
-                f"offload_optimizer: {self.offload_optimizer} needs zero_stage: 1, 2"
-                " or 3, not 0"
-            )
-        if self.offload_optimizer == "nvme" and self.zero_stage not in ("auto", 3):
-            problems.append(
-                f"offload_optimizer: nvme needs zero_stage: 3, not {self.zero_stage}"
-            )
-        if self.pipeline_stages > 1:
-            problems += self._pipeline_problems()
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
-
-    def _pipeline_problems(self) -> list[str]:
-        stages = f"pipeline_stages: {self.pipeline_stages}"
-        problems = []
-        if self.zero_stage not in ("auto", 1):
-            problems.append(f"{stages} needs zero_stage: 1, not {self.zero_stage}")
-        problems += [
-            f"{stages} goes with {key}: none, not {getattr(self, key)}"
-            for key in ("offload_optimizer", "offload_param")
-            if getattr(self, key) != "none"
-        ]
-        return problems

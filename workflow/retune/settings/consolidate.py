@@ -8,12 +8,12 @@ from retune.settings.section import Settings
 
 
 class ConsolidateSettings(Settings):
-    """The published weights."""
+    """How the weights are published."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="Of the published weights; `auto`: each as in the base model's"
-        " files.",
+        description="Data type of the published weights; `auto`: each as in the base"
+        " model's files.",
     )
     max_shard_size_gb: float = Field(
         5.0, gt=0, description="Largest safetensors file, GB."

@@ -7,16 +7,16 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from retune.settings.hub import Commit, HubName, check_hub_reference
 from retune.settings.section import Settings, default_of
-from retune.sources.text_formats import TEXT_FORMATS, format_of
-from retune.sources.user_paths import is_path
+from retune.settings.text_formats import TEXT_FORMATS, format_of
+from retune.settings.user_paths import is_path
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-# The splits that are scored, and not trained on.
+# The splits that a model is evaluated on.
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
 
 # Short names for params.yaml, each pinned to one commit of the hub.
-DATASET_PRESETS: dict[str, dict[str, Any]] = {
+DATASET_PRESETS: dict[str, dict[str, str]] = {
     "builtin": {"source": "builtin"},
     "wikitext": {
         "source": "hub",
@@ -29,7 +29,7 @@ DATASET_PRESETS: dict[str, dict[str, Any]] = {
 
 
 def split_files(value: Any) -> Any:
-    """Return the list of files of each split, however short it was written."""
+    """Return the list of files of each split from one of the shorter forms of it."""
     if isinstance(value, str | list):
         value = {"train": value}
     if not isinstance(value, dict):

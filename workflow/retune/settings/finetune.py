@@ -1,6 +1,6 @@
 """The section `finetune`: optimisation, and what is kept of it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -30,7 +30,17 @@ class LoraSettings(Settings):
 
 
 class FinetuneSettings(Settings):
-    """Optimisation."""
+    """How the model is optimised, and which checkpoints are kept."""
+
+    OPERATIONAL: ClassVar = frozenset(
+        {
+            "save_steps",
+            "save_total_limit",
+            "save_only_model",
+            "max_skipped_steps",
+            "ddp_timeout",
+        }
+    )
 
     epochs: float = Field(1.0, gt=0, description="Passes over the training blocks.")
     max_steps: int | None = Field(
@@ -57,7 +67,7 @@ class FinetuneSettings(Settings):
         0.05, description="Share of the steps over which the learning rate rises."
     )
     warmup_steps: int | None = Field(
-        None, ge=0, description="The same as a number of steps, instead of the share."
+        None, ge=0, description="Length of the warm-up in steps, instead of the share."
     )
     min_lr_ratio: Share = Field(
         0.1, description="Learning rate at the end, as a share of the peak."
@@ -74,6 +84,11 @@ class FinetuneSettings(Settings):
     eval_steps: int = Field(
         25, ge=1, description="Optimizer steps between validations."
     )
+    load_best_model_at_end: bool = Field(
+        False,
+        description="Publish the saved checkpoint with the lowest validation loss"
+        " instead of the last one.",
+    )
     save_steps: int = Field(
         50, ge=1, description="Optimizer steps between checkpoints under `state/`."
     )
@@ -83,17 +98,13 @@ class FinetuneSettings(Settings):
         description="Newest checkpoints to keep; the best one, by its validation loss,"
         " is kept besides.",
     )
-    load_best_model_at_end: bool = Field(
-        False,
-        description="Publish the saved checkpoint with the lowest validation loss"
-        " instead of the last one.",
-    )
     save_only_model: bool = Field(
         False,
         description="Leave the optimizer's moments, 8 of 12 to 16 bytes per parameter,"
         " out of `results/finetune/checkpoint`. `consolidate` makes the same model of"
         " it, but nobody can continue the optimizer from it. Checkpoints under `state/`"
-        " are always whole: an interrupted run resumes either way.",
+        " are always whole: an interrupted run resumes either way. A change reruns"
+        " nothing; it counts from the next training on.",
     )
     max_skipped_steps: int = Field(
         10,
@@ -108,3 +119,9 @@ class FinetuneSettings(Settings):
         description="Seconds without any progress after which a rank counts as hanging"
         " and the run is ended; at least 600 while it imports its libraries.",
     )
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The peak learning rate, once `auto` is replaced."""
+        assert self.learning_rate != "auto", "finetune.learning_rate is not resolved"
+        return self.learning_rate

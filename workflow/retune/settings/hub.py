@@ -16,7 +16,14 @@ HubName = Annotated[
 def check_hub_reference(
     source: str, name: str | None, revision: str | None, kind: str
 ) -> None:
-    """Raise ValueError unless `name` and `revision` are there exactly for the hub."""
+    """Raise ValueError unless there are name and revision for the hub, and else none.
+
+    Args:
+        source: The setting `source`.
+        name: The setting `name`.
+        revision: The setting `revision`.
+        kind: What goes before the name in an address of the hub, such as `datasets/`.
+    """
     if source != "hub":
         if name or revision:
             raise ValueError(f"name and revision go with source: hub, not {source}")

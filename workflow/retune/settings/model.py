@@ -6,10 +6,10 @@ from pydantic import Field, model_validator
 
 from retune.settings.hub import Commit, HubName, check_hub_reference
 from retune.settings.section import Settings, default_of
-from retune.sources.user_paths import is_path
+from retune.settings.user_paths import is_path
 
 # Short names for params.yaml, each pinned to one commit of the hub.
-MODEL_PRESETS: dict[str, dict[str, Any]] = {
+MODEL_PRESETS: dict[str, dict[str, str]] = {
     "builtin": {"source": "builtin"},
     "gpt2": {
         "source": "hub",
@@ -89,7 +89,7 @@ class ModelSettings(Settings):
             "seed",
         }
         if self.source != "builtin" and (extra := only_builtin & self.model_fields_set):
-            # A dumped section names every field; only a changed one is a mistake.
+            # A section that comes from a dump sets every field, most to its default.
             extra = {
                 key for key in extra if getattr(self, key) != default_of(self, key)
             }

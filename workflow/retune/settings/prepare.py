@@ -6,7 +6,7 @@ from retune.settings.section import Settings, Share
 
 
 class PrepareSettings(Settings):
-    """Checks, duplicates and splits."""
+    """How documents are checked, and split into train, validation and test."""
 
     min_characters: int = Field(
         20,
@@ -22,7 +22,9 @@ class PrepareSettings(Settings):
         description="Share of the groups for validation, if the data has none; above"
         " 0 at least one group.",
     )
-    test_share: Share = Field(0.05, description="The same for test.")
+    test_share: Share = Field(
+        0.05, description="Share of the groups for test, as for validation."
+    )
     overlap_words: int = Field(
         13,
         ge=0,

@@ -1,6 +1,6 @@
 """What all sections of params.yaml have in common."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -11,11 +11,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def list_or_word(word: str, one: str) -> BeforeValidator:
-    """Return a validator of a list of texts, or one word that says how to find it.
+    """Return a validator of a list of texts, or of one word that stands for a list.
 
     Args:
-        word: That word.
-        one: What an entry of the list is.
+        word: The word.
+        one: What an entry of the list is, with its article, for messages.
     """
 
     def as_list(value: Any) -> Any:
@@ -30,9 +30,31 @@ def list_or_word(word: str, one: str) -> BeforeValidator:
 
 
 class Settings(BaseModel):
-    """Base of every section: an unknown key is an error, values are read-only."""
+    """Base of every section: an unknown key is an error, values are read-only.
+
+    Attributes:
+        OPERATIONAL: Keys that say how a step runs and do not change its result. A
+            change of one reruns nothing.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    OPERATIONAL: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def part_of(cls, settings: Self) -> Self:
+        """Return the settings that this model has of one derived from it."""
+        return cls.model_validate(
+            {key: getattr(settings, key) for key in cls.model_fields}
+        )
+
+    def decisive(self) -> dict[str, Any]:
+        """Return the settings that decide a result, as JSON has them."""
+        return self.model_dump(mode="json", exclude=set(self.OPERATIONAL))
+
+    def operational(self) -> dict[str, Any]:
+        """Return the settings that decide no result, as JSON has them."""
+        return self.model_dump(mode="json", include=set(self.OPERATIONAL))
 
 
 def default_of(settings: Settings, key: str) -> Any:

@@ -6,7 +6,7 @@ from retune.settings.section import Auto, Length, Settings, Share
 
 
 class TokenizeSettings(Settings):
-    """Tokens and blocks."""
+    """How the text becomes tokens, and these become training sequences."""
 
     sequence_length: Length | Auto = Field(
         "auto",

@@ -1,8 +1,8 @@
 """The built-in corpus: the English documentation that ships with Python itself.
 
 Docstrings of the standard library and the texts behind `help("topic")`, read from
-the sources without importing them. Doctest blocks stay: they are 4 % of the text
-and belong to its sentences.
+the sources without importing them. Doctest blocks stay, because they are only 4 % of
+the text and its sentences refer to them.
 """
 
 import ast
@@ -16,17 +16,20 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import polars as pl
 
+from retune.artifacts.origins import DataOrigin
 from retune.errors import RetuneError
+from retune.examples.documents import Document
+from retune.examples.duplicates import drop_duplicates
+from retune.examples.splits import splits_of
 from retune.settings import PrepareSettings
-from retune.text.splits import drop_duplicates, splits_of
 
 MIN_CHARACTERS = 80
 TOPICS = "pydoc_data/topics.py"
-# Tests, what many installations leave out, and what is not Python's own.
+# Folders and modules that are not read: tests, what many installations of Python leave
+# out, and what does not belong to Python.
 EXCLUDED = frozenset(
     [
         "test",
@@ -46,45 +49,39 @@ EXCLUDED = frozenset(
 )
 EXCLUDED_PREFIXES = ("_sysconfigdata", "config-")
 GENERATED = re.compile(rb"gen(win)?codec|Auto-generated|is (automatically )?generated")
-GENERATED_WITHIN = 600  # bytes: such notes stand at the top of a file
-
-
-class Document(NamedTuple):
-    """One document; `group` is its top-level package or module, or `topics`."""
-
-    id: str
-    group: str
-    text: str
+# The note that a file is generated stands within so many bytes at its top.
+GENERATED_WITHIN = 600
 
 
 @cache
 def read_corpus() -> pl.DataFrame:
-    """Return id, group and text of every document, sorted by id.
+    """Return id, group and text of every document (strings), sorted by id.
 
-    The same Python version gives the same documents, whatever the machine.
+    The group is the document's top-level package or module, or `topics`. The same
+    version of Python gives the same documents on every machine.
     """
     return read_corpus_of(Path(sysconfig.get_path("stdlib")))
 
 
-def describe() -> dict[str, Any]:
-    """Return where the corpus comes from and the SHA-256 of its ids and texts."""
+def corpus_origin() -> DataOrigin:
+    """Return where the corpus comes from, with the SHA-256 of its ids and texts."""
     corpus = read_corpus()
     digest = hashlib.sha256()
     for document in corpus.select("id", "text").iter_rows():
         digest.update(json.dumps(document).encode() + b"\n")
-    return {
-        "source": "builtin",
-        "python_version": platform.python_version(),
-        "documents": len(corpus),
-        "corpus_sha256": digest.hexdigest(),
-        "licence": "PSF-2.0",
-        "attribution": "Documentation of the Python standard library and language"
+    return DataOrigin(
+        source="builtin",
+        python_version=platform.python_version(),
+        documents=len(corpus),
+        corpus_sha256=digest.hexdigest(),
+        licence="PSF-2.0",
+        attribution="Documentation of the Python standard library and language"
         " reference, copyright Python Software Foundation",
-    }
+    )
 
 
 def training_texts() -> list[str]:
-    """Return the texts that `prepare` with its defaults puts into train."""
+    """Return the texts that `prepare` puts into train with its default settings."""
     settings = PrepareSettings()
     corpus = read_corpus()
     splits = splits_of(
@@ -98,14 +95,14 @@ def read_corpus_of(folder: Path) -> pl.DataFrame:
     check_sources(folder)
     documents = [*read_docstrings(folder), *read_topics(folder / TOPICS)]
     long_enough = [
-        document for document in documents if len(document.text) >= MIN_CHARACTERS
+        document for document in documents if len(document.text or "") >= MIN_CHARACTERS
     ]
     schema = dict.fromkeys(Document._fields, pl.String)
     return drop_duplicates(pl.DataFrame(sorted(long_enough), schema, orient="row"))
 
 
 def check_sources(folder: Path) -> None:
-    """Raise RetuneError if the standard library is there without its sources."""
+    """Raise RetuneError if the standard library in `folder` lacks its sources."""
     expected = ("json/decoder.py", TOPICS)
     missing = [path for path in expected if not (folder / path).is_file()]
     if missing:
@@ -128,14 +125,15 @@ def read_docstrings(folder: Path) -> Iterator[Document]:
         for name, text in docstrings_of(parse(path, source)):
             document_id = f"stdlib/{relative.as_posix()}" + (f":{name}" if name else "")
             times_seen[document_id] += 1
-            # The setter of a property or the branch of an if may reuse a name.
+            # A property's setter has the name of its getter, and both branches of an
+            # `if` may define the same name.
             if times_seen[document_id] > 1:
                 document_id += f"#{times_seen[document_id]}"
             yield Document(document_id, group, clean(text))
 
 
 def source_files(folder: Path) -> list[Path]:
-    """Return the files to read; excluded folders are not even entered."""
+    """Return the files to read; excluded folders are not entered."""
     files = []
     for path in folder.iterdir():
         if path.name in EXCLUDED or path.name.startswith(EXCLUDED_PREFIXES):
@@ -158,7 +156,7 @@ def docstrings_of(module: ast.Module) -> Iterator[tuple[str, str]]:
 def definitions_in(
     node: ast.AST, prefix: str = ""
 ) -> Iterator[tuple[str, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Yield the classes and functions below `node`, at any depth, in file order."""
+    """Yield name and node of all classes and functions below a node, in file order."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             name = prefix + child.name
@@ -169,11 +167,11 @@ def definitions_in(
 
 
 def read_topics(path: Path) -> Iterator[Document]:
-    """Yield the topics of `pydoc_data`, prose of the language reference."""
+    """Yield the topics of `pydoc_data`, which are prose of the language reference."""
     for node in parse(path, path.read_bytes()).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "topics":
             for topic, text in ast.literal_eval(node.value).items():
-                # One group: the topics quote one another at length.
+                # All are one group because the topics quote one another at length.
                 yield Document(f"topics/{topic}", "topics", clean(text))
 
 
@@ -189,6 +187,6 @@ def parse(path: Path, source: bytes) -> ast.Module:
 
 
 def clean(text: str) -> str:
-    """Return `text` in NFC without blanks at line ends and around the whole."""
+    """Return a text in NFC without blanks at the ends of lines and around the whole."""
     lines = unicodedata.normalize("NFC", text).splitlines()
     return "\n".join(line.rstrip() for line in lines).strip()

@@ -1,7 +1,7 @@
-"""A hub dataset as a source: `datasets` interprets it, hub.py brings its bytes.
+"""A hub dataset as a source: `datasets` says which files make up which split.
 
-The library alone knows which files make up which split, but it checks no bytes, and
-it takes another commit or a local folder in silence.
+The bytes of the files are downloaded here, because `datasets` checks none of them, and
+takes another commit or a local folder in silence.
 """
 
 import json
@@ -13,54 +13,64 @@ from itertools import chain
 from pathlib import Path
 
 import datasets
-from datasets.data_files import DataFilesDict, DataFilesList, EmptyDatasetError
-from datasets.exceptions import DataFilesNotFoundError, DatasetsError
 from datasets.packaged_modules.csv.csv import Csv
 from datasets.packaged_modules.json.json import Json
 from datasets.packaged_modules.parquet.parquet import Parquet
 from datasets.packaged_modules.text.text import Text
 
+from retune.compat.datasets import (
+    NO_DATA_FILES,
+    DatasetsError,
+    data_files_of,
+    leave_torch_out,
+    stream_tables,
+    subset_problem,
+)
+from retune.examples.arrow_rows import ROWS_PER_BATCH, rows_of
+from retune.examples.columns import check_columns
+from retune.examples.rows import Row, SourceFile
 from retune.settings import DatasetSettings, Split
-from retune.sources.arrow_rows import ROWS_PER_BATCH, read_parquet, rows_of
-from retune.sources.columns import check_columns
-from retune.sources.hub import Repository, bring, list_files, with_retries
+from retune.sources.hub_files import download_files, list_files
+from retune.sources.hub_repository import Repository
+from retune.sources.hub_retries import with_retries
 from retune.sources.json_rows import is_array, read_json
 from retune.sources.local_files import UNREADABLE, Reader, read_rows
-from retune.sources.rows import Row, SourceFile
+from retune.sources.parquet_rows import read_parquet
 from retune.sources.text_lines import read_lines
 from retune.sources.text_rows import read_csv, read_txt
 
+# Names of splits on the hub that are taken for each of ours.
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test",),
 }
 
-datasets.config.TORCH_AVAILABLE = False  # text needs no torch, which loads slowly
+leave_torch_out()
 datasets.disable_progress_bars()
 log = logging.getLogger(__name__)
 
-# How a file begins that is a zip archive, or compressed by lz4.
+# The first bytes of a zip archive, and of a file that lz4 has compressed.
 PACKED = (b"PK\x03\x04", b"\x04\x22\x4d\x18")
 
 
 class HubDataset:
-    """The files of a hub dataset, brought to a folder and ready to read.
+    """The files of a hub dataset, downloaded and ready to read.
 
     Attributes:
-        paths: Paths in the repository of the files of each of our splits.
-        arrived: Folder that holds them.
-        subset: Name of the configuration.
-        library_version: Version of `datasets`, which decides what the files mean.
+        paths: Paths of the files in the repository, by our splits.
+        arrived: Folder that holds the files under these paths.
+        subset: Name of the configuration of the dataset.
+        library_version: Version of `datasets`, which says what the files mean.
     """
 
     library_version = datasets.__version__
 
     def __init__(self, settings: DatasetSettings, folder: Path) -> None:
-        """Bring the files, checked, into `folder`."""
+        """Download the files into a folder and check them."""
         self.settings = settings
-        self.repository = Repository("dataset", settings.name, settings.revision)
-        # `datasets` looks for a relative path in the repository on the hub.
+        self.repository = Repository.of(settings)
+        # `datasets` takes a relative path for one in the repository on the hub.
         self.arrived = folder.resolve() / "files"
         files = list_files(self.repository)
         find = partial(find_builder, settings, self.repository, folder / "cache")
@@ -68,7 +78,7 @@ class HubDataset:
         self.subset = self.builder.config.name
         self.paths = find_splits(self.repository, self.builder)
         wanted = [files[path] for path in chain(*self.paths.values())]
-        bring(self.repository, wanted, self.arrived)
+        download_files(self.repository, wanted, self.arrived)
 
     def rows(self, split: Split) -> Iterator[Row]:
         """Yield the rows of a split, from the files that arrived."""
@@ -87,14 +97,12 @@ class HubDataset:
     def streamed_rows(
         self, split: Split, files: list[SourceFile], where: str
     ) -> Iterator[Row]:
-        """Yield the rows of any other format, as the library reads it."""
-        local = DataFilesList([str(file.path) for file in files], origin_metadata=[])
-        self.builder.config.data_files = DataFilesDict({split: local})
+        """Yield the rows of a split, as `datasets` itself reads its files."""
+        paths = [file.path for file in files]
         whole = SourceFile(self.arrived, where, "name")
         first = 1
         try:
-            stream = self.builder.as_streaming_dataset(split=split)
-            for table in stream.with_format("arrow").iter(batch_size=ROWS_PER_BATCH):
+            for table in stream_tables(self.builder, split, paths, ROWS_PER_BATCH):
                 check_columns(self.settings, table.column_names, whole)
                 yield from rows_of(self.settings, table, whole, first)
                 first += len(table)
@@ -105,12 +113,12 @@ class HubDataset:
 def own_reader(
     builder: datasets.DatasetBuilder, files: list[SourceFile]
 ) -> Reader | None:
-    """Return our reader of a format, None where the library's own is needed.
+    """Return our reader of a dataset's format; None where that of `datasets` is needed.
 
-    The library's readers of text formats change rows in silence: of a CSV row with more
-    fields than the header it takes the last ones, the text `None` it takes for none,
-    and of a key that occurs twice in a JSON object the last. Its parquet reader runs
-    ahead of a slow consumer without bound.
+    The readers of `datasets` change rows of text formats in silence: they take the last
+    fields of a CSV row that has more fields than the header, no text for the text
+    `None`, and the last value of a key that occurs twice in a JSON object. The parquet
+    reader of `datasets` runs ahead of a slow consumer without bound.
     """
     config = builder.config
     if any(map(is_packed, files)):
@@ -131,17 +139,17 @@ def own_reader(
 
 
 def is_packed(file: SourceFile) -> bool:
-    """Return whether a file is an archive, or compressed in a way the library knows."""
+    """Return whether a file is packed in a way that only `datasets` reads."""
     with file.path.open("rb") as stream:
         return stream.read(4) in PACKED
 
 
 def is_default(config: datasets.BuilderConfig, but: tuple[str, ...] = ()) -> bool:
-    """Return whether a dataset says nothing about how its files are to be read.
+    """Return whether a dataset sets no option of how its files are read.
 
     Args:
-        config: What it says.
-        but: Options that do not matter.
+        config: Options of the dataset.
+        but: Names of options that the dataset may set.
     """
     names = {field.name for field in fields(config)}
     of_every_dataset = {field.name for field in fields(datasets.BuilderConfig)}
@@ -153,14 +161,15 @@ def is_default(config: datasets.BuilderConfig, but: tuple[str, ...] = ()) -> boo
 
 
 def holds_json_rows(file: SourceFile) -> bool:
-    """Return whether a file is an array, or a JSON object is its first line of text."""
+    """Return whether a file is an array, or its first line of text is a JSON object."""
     try:
         if is_array(file):
             return True
         first = next((line for line in read_lines(file) if line.strip()), "")
         return isinstance(json.loads(first), dict)
     except UNREADABLE:
-        return True  # and it is not readable, which our reader says
+        # Our reader then says that the file cannot be read.
+        return True
     except ValueError:
         return ".jsonl" in Path(file.name).suffixes
 
@@ -168,10 +177,10 @@ def holds_json_rows(file: SourceFile) -> bool:
 def find_builder(
     settings: DatasetSettings, repository: Repository, cache: Path
 ) -> datasets.DatasetBuilder:
-    """Return what reads the dataset at its commit.
+    """Return the builder that `datasets` has for the dataset at its commit.
 
-    Without the prefix a folder of that name here would be taken instead; with the
-    shared cache any commit that is in it, when the hub is away.
+    The prefix of the name keeps `datasets` from taking a folder of the same name here.
+    A cache of its own keeps it from taking another commit when the hub is away.
     """
     try:
         return datasets.load_dataset_builder(
@@ -180,17 +189,19 @@ def find_builder(
             revision=settings.revision,
             cache_dir=str(cache),
         )
-    except (DataFilesNotFoundError, EmptyDatasetError) as error:
+    except NO_DATA_FILES as error:
         raise repository.problem(
             "name", f"{repository} holds no files that `datasets` reads"
         ) from error
-    except FileNotFoundError as error:  # the repository is there: the hub is not
+    except FileNotFoundError as error:
+        # The repository was there before, so the hub is away now.
         raise ConnectionError(f"no answer about the files of {repository}") from error
-    except RuntimeError as error:  # a loading script
+    except RuntimeError as error:
+        # The dataset needs a loading script.
         raise repository.problem("name", f"{repository}: {error}") from error
-    except ValueError as error:  # its text lists the subsets there are
-        text = " ".join(str(error).split()).partition(" Example of usage")[0]
-        if not text.startswith(("BuilderConfig", "Config name")):
+    except ValueError as error:
+        text = subset_problem(error)
+        if text is None:
             raise
         raise repository.problem("subset", text) from error
 
@@ -198,20 +209,20 @@ def find_builder(
 def find_splits(
     repository: Repository, builder: datasets.DatasetBuilder
 ) -> dict[Split, list[str]]:
-    """Return the paths in the repository that make up each of our splits."""
-    files = builder.config.data_files or {}
-    there = {str(name): urls for name, urls in files.items()}
+    """Return the paths of the files in the repository, by our splits."""
+    addresses = data_files_of(builder)
     names = {
-        split: next((name for name in aliases if name in there), None)
+        split: next((name for name in aliases if name in addresses), None)
         for split, aliases in SPLIT_NAMES.items()
     }
     if names["train"] is None:
         raise repository.problem(
-            "name", f"{repository} has no split train; there are: {', '.join(there)}"
+            "name",
+            f"{repository} has no split train; there are: {', '.join(addresses)}",
         )
-    if unused := sorted(set(there) - set(names.values())):
+    if unused := sorted(set(addresses) - set(names.values())):
         log.info("splits of %s left out: %s", repository, ", ".join(unused))
-    urls = {split: there[name] for split, name in names.items() if name}
+    urls = {split: addresses[name] for split, name in names.items() if name}
     root = f"hf://datasets/{repository.name}@{repository.revision}/"
     for url in chain(*urls.values()):
         if not url.startswith(root):

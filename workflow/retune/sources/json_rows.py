@@ -1,60 +1,42 @@
-"""Rows of JSON: an object per line, or an array of objects, read a little at a time."""
+"""Rows of JSON files: an object per line, or an array of objects."""
 
 import json
-import re
 from collections.abc import Iterator
-from typing import Any, TextIO
 
 from retune.errors import RetuneError
+from retune.examples.columns import check_columns, check_repeated
+from retune.examples.json_objects import Pairs, row_of
+from retune.examples.rows import Row, SourceFile
 from retune.settings import DatasetSettings
-from retune.sources.columns import (
-    check_columns,
-    check_repeated,
-    wrong_group_type,
-    wrong_type,
-)
-from retune.sources.rows import Row, SourceFile, check_text
+from retune.sources.json_window import JsonWindow
 from retune.sources.text_lines import opened_text, read_lines
-
-# What JSON calls the types that Python's parser makes of it.
-JSON_TYPES = {"Pairs": "object", "list": "array", "bool": "boolean"}
-CHARACTERS_AT_ONCE = 2**20
-LONGEST_WORD = 16  # `-Infinity`, or an escaped pair of surrogates, and some room
-BLANKS = re.compile(r"[ \t\n\r]*")
-
-
-class Pairs(list[tuple[str, Any]]):
-    """The keys and values of a JSON object, also where a key occurs twice."""
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=Pairs)
 
 
 def read_json(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
-    """Yield a row per object, of an array or of lines.
+    """Yield a row per object of an array or of lines, a little at a time.
 
-    A key that the first object has and another one lacks is null there.
+    The first object decides which columns there are; a key that a later one lacks is
+    null there.
     """
     read = objects_of_array if is_array(file) else objects_of_lines
     for number, (line, record) in enumerate(read(file)):
         where = f"{file.name}, line {line}"
         names = [name for name, _ in record]
-        values = dict(record)
         if number == 0:
             check_columns(settings, names, file, where)
-        elif len(values) < len(names):
+        elif len(set(names)) < len(names):
             check_repeated(settings, names, where)
-        yield row_of(settings, values, file, f"line {line}")
+        yield row_of(settings, record, file, f"line {line}")
 
 
 def is_array(file: SourceFile) -> bool:
     """Return whether the first character that is not blank begins an array."""
     with opened_text(file) as stream:
-        return Window(stream).next_character() == "["
+        return JsonWindow(stream).next_character() == "["
 
 
 def objects_of_lines(file: SourceFile) -> Iterator[tuple[int, Pairs]]:
-    """Yield the object of each line and the line's number; blank lines hold none."""
+    """Yield the number of each line that is not blank, and the object that it holds."""
     for number, line in enumerate(read_lines(file, newline="\n"), start=1):
         if not line.strip():
             continue
@@ -74,19 +56,10 @@ def objects_of_lines(file: SourceFile) -> Iterator[tuple[int, Pairs]]:
         yield number, checked_object(record, file, place)
 
 
-def unreadable(
-    error: ValueError | RecursionError, file: SourceFile, place: str
-) -> RetuneError:
-    """Return what to tell of JSON that Python's parser cannot read."""
-    if isinstance(error, RecursionError):
-        return file.problem("is nested too deeply", place)
-    return file.problem(f"is not JSON: {error}", place)  # a number of too many digits
-
-
 def objects_of_array(file: SourceFile) -> Iterator[tuple[int, Pairs]]:
-    """Yield the objects of an array, and the line that each begins in."""
+    """Yield the number of the line that each object of an array begins in, and it."""
     with opened_text(file, newline="\n") as stream:
-        window = Window(stream)
+        window = JsonWindow(stream)
         window.next_character()
         window.skip()
         if window.next_character() == "]":
@@ -102,123 +75,48 @@ def objects_of_array(file: SourceFile) -> Iterator[tuple[int, Pairs]]:
             except (ValueError, RecursionError) as error:
                 raise unreadable(error, file, place) from None
             yield number, checked_object(record, file, place)
-            mark = window.next_character()
-            place = f"line {window.line}"
-            if mark == "]":
+            if not has_another(window, file):
                 break
-            if mark != ",":
-                found = f"{mark!r}" if mark else "the end of the file"
-                raise file.problem(
-                    f"is not JSON: {found} where ',' or ']' should be", place
-                )
-            comma_line = window.line
-            window.skip()
-            if window.next_character() == "]":
-                raise file.problem(
-                    "is not JSON: a comma before the closing ]", f"line {comma_line}"
-                )
         window.skip()
         if window.next_character():
             raise file.problem("goes on after its array", f"line {window.line}")
 
 
-def checked_object(record: Any, file: SourceFile, place: str) -> Pairs:
-    """Return what was read, or raise if it is no object."""
+def has_another(window: JsonWindow, file: SourceFile) -> bool:
+    """Return whether another object follows in the array, and skip the comma before it.
+
+    Raises:
+        RetuneError: If neither a comma nor the end of the array follows.
+    """
+    character = window.next_character()
+    if character == "]":
+        return False
+    line = window.line
+    if character != ",":
+        found = f"{character!r}" if character else "the end of the file"
+        raise file.problem(
+            f"is not JSON: {found} where ',' or ']' should be", f"line {line}"
+        )
+    window.skip()
+    if window.next_character() == "]":
+        raise file.problem("is not JSON: a comma before the closing ]", f"line {line}")
+    return True
+
+
+def unreadable(
+    error: ValueError | RecursionError, file: SourceFile, place: str
+) -> RetuneError:
+    """Return the error for JSON that Python's parser cannot read.
+
+    A ValueError that is no JSONDecodeError comes of a number with too many digits.
+    """
+    if isinstance(error, RecursionError):
+        return file.problem("is nested too deeply", place)
+    return file.problem(f"is not JSON: {error}", place)
+
+
+def checked_object(record: object, file: SourceFile, place: str) -> Pairs:
+    """Return a value of the file if it is an object, or raise RetuneError."""
     if not isinstance(record, Pairs):
         raise file.problem("is not a JSON object", place)
     return record
-
-
-class Window:
-    """The part of a JSON text that has been read and not been taken yet.
-
-    Attributes:
-        line: The number of its first line.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        """Begin at the start of a stream."""
-        self.line = 1
-        self._stream = stream
-        self._text = ""
-        self._at = 0
-
-    def next_character(self) -> str:
-        """Skip blanks and return the character that follows; empty at the end."""
-        while True:
-            self._skip_to(next(BLANKS.finditer(self._text, self._at)).end())
-            if self._at < len(self._text):
-                return self._text[self._at]
-            if not self._read_on():
-                return ""
-
-    def skip(self) -> None:
-        """Skip one character."""
-        self._skip_to(self._at + 1)
-
-    def take_value(self) -> Any:
-        """Return the value that begins here, and skip it.
-
-        Raises:
-            ValueError: If it is not JSON.
-        """
-        while True:
-            try:
-                value, end = DECODER.raw_decode(self._text, self._at)
-            except json.JSONDecodeError as error:
-                if not (self._may_be_cut_off(error) and self._read_on()):
-                    raise
-            else:
-                self._skip_to(end)
-                return value
-
-    def line_of(self, error: json.JSONDecodeError) -> int:
-        """Return the line of the whole text in which a value ceased to be JSON."""
-        return self.line + self._text.count("\n", self._at, error.pos)
-
-    def _may_be_cut_off(self, error: json.JSONDecodeError) -> bool:
-        """Return whether an error may come of what has not been read yet."""
-        is_near_end = error.pos > len(self._text) - LONGEST_WORD
-        return is_near_end or error.msg.startswith("Unterminated string")
-
-    def _read_on(self) -> bool:
-        """Read at least as much as is there, and return whether anything came."""
-        rest = self._text[self._at :]
-        read = self._stream.read(max(CHARACTERS_AT_ONCE, len(rest)))
-        self._text, self._at = rest + read, 0
-        return bool(read)
-
-    def _skip_to(self, position: int) -> None:
-        self.line += self._text.count("\n", self._at, position)
-        self._at = position
-
-
-def row_of(
-    settings: DatasetSettings, record: dict[str, Any], file: SourceFile, place: str
-) -> Row:
-    """Return text and group of a JSON object."""
-    where = f"{file.name}, {place}"
-    text, group = record.get(settings.text_column), None
-    if not isinstance(text, str | None):
-        raise wrong_type(settings, json_type(text), file, where)
-    if text:
-        check_text(text, settings.text_column, file, place)
-    if column := settings.group_column:
-        group = record.get(column)
-        if isinstance(group, list):
-            raise wrong_group_type(column, json_type(group), where)
-        if group is not None:
-            group = check_text(group_name(group), column, file, place)
-    return Row(text, group)
-
-
-def group_name(value: Any) -> str:
-    """Return the name of a group; 1 and 1.0 are one, as they are one number."""
-    is_whole = isinstance(value, float) and value.is_integer()
-    return str(int(value) if is_whole else value)
-
-
-def json_type(value: Any) -> str:
-    """Return what JSON calls the type of a value."""
-    name = type(value).__name__
-    return JSON_TYPES.get(name, name)

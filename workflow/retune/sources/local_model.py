@@ -1,10 +1,10 @@
-"""What a user's folder is that holds no model as it is read here."""
+"""Why a folder of the user's cannot be the base model, by the names of its files."""
 
 import json
 from pathlib import Path
 from shlex import quote
 
-from retune.sources.weight_files import (
+from retune.sources.weight_file_formats import (
     INDEX,
     WEIGHTS,
     find_other_formats,
@@ -12,6 +12,7 @@ from retune.sources.weight_files import (
     find_shards,
 )
 
+# Python that writes the weights of pickles into one safetensors file.
 CONVERT = (
     "import glob, torch; from safetensors.torch import save_file; save_file({name:"
     " tensor.clone() for file in glob.glob('pytorch_model*.bin') for name, tensor in"
@@ -23,7 +24,8 @@ CONVERT = (
 def problem_of_folder(folder: Path) -> str | None:
     """Return why a folder cannot be the base model, by the names of its files.
 
-    None: nothing speaks against it so far; the step `fetch` looks into the files.
+    Returns:
+        None if nothing speaks against it; the step `fetch` then reads the files.
     """
     try:
         if not folder.is_dir():
@@ -39,7 +41,7 @@ def problem_of_folder(folder: Path) -> str | None:
             " files: copy it from where these come from"
         )
     if "adapter_config.json" in names:
-        return describe_adapter(folder / "adapter_config.json")
+        return problem_of_adapter(folder / "adapter_config.json")
     if ggufs := [name for name in names if name.lower().endswith(".gguf")]:
         return (
             f"holds {ggufs[0]}, and GGUF is a format for running models: take the model"
@@ -48,14 +50,18 @@ def problem_of_folder(folder: Path) -> str | None:
     if "config.json" not in names:
         return "is no model folder: it has no config.json"
     if pickles := find_pickles(names):
-        return describe_pickles(folder, pickles)
+        return problem_of_pickles(folder, pickles)
     others = find_other_formats(names)
     instead = f", but {others[0]}, which is not read" if others else ""
     return f"holds no weights: neither {WEIGHTS} nor {INDEX}{instead}"
 
 
-def describe_adapter(config: Path) -> str:
-    """Return what to do with a folder that holds an adapter and no model."""
+def problem_of_adapter(config: Path) -> str:
+    """Return why a folder that holds only an adapter is no model, and the remedy.
+
+    Args:
+        config: File adapter_config.json of the folder, which may name the base model.
+    """
     try:
         base = json.loads(config.read_text())["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -67,8 +73,8 @@ def describe_adapter(config: Path) -> str:
     )
 
 
-def describe_pickles(folder: Path, pickles: list[str]) -> str:
-    """Return how a folder of pickles becomes one of safetensors."""
+def problem_of_pickles(folder: Path, pickles: list[str]) -> str:
+    """Return why a folder of pickled weights cannot be read, and the remedy."""
     own = [name for name in pickles if name.startswith("pytorch_model")]
     if not own:
         return (

@@ -1,30 +1,34 @@
-"""Text of a file: UTF-8, compressed or not, by lines, in pieces or whole."""
+"""The text of a file: UTF-8, compressed or not, line by line or whole."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from io import TextIOWrapper
 
-from retune.sources.compressed import opener
-from retune.sources.rows import SourceFile
-from retune.text.encodings import UTF_16
+from retune.errors import RetuneError
+from retune.examples.rows import SourceFile
+from retune.settings.encodings import UTF_16
+from retune.sources.compressed import open_bytes, open_text
 
-MOST_CHARACTERS = 2**30  # of one text: what a column of Arrow holds, and some room
+# Limit of one text: a column of strings in Arrow holds 2**31 bytes.
+MOST_CHARACTERS = 2**30
 
 
 @contextmanager
-def opened_text(file: SourceFile, newline: str | None = None) -> Iterator[TextIO]:
-    """Open the text of a file, a mark of the byte order left out.
+def opened_text(
+    file: SourceFile, newline: str | None = None
+) -> Iterator[TextIOWrapper]:
+    """Open the text of a file, without the byte order mark that may begin it.
 
     Args:
         file: The file.
-        newline: As Python's `open` has it: None makes the ends of all lines alike, an
-            empty text leaves them as they are, a line feed is the only end there is.
+        newline: Which line ends count, as for Python's `open`: with None all ends of
+            lines become a line feed; with an empty text they stay as they are; with a
+            line feed there is no other end of a line.
 
     Raises:
         RetuneError: If what is read is not UTF-8.
     """
-    open_ = opener(file.path)
-    with open_(file.path, "rt", encoding="utf-8-sig", newline=newline) as stream:
+    with open_text(file.path, "utf-8-sig", newline) as stream:
         try:
             yield stream
         except UnicodeDecodeError:
@@ -36,7 +40,7 @@ def read_lines(file: SourceFile, newline: str | None = None) -> Iterator[str]:
 
     Args:
         file: The file.
-        newline: See `opened_text`.
+        newline: Which line ends count, as for Python's `open`.
 
     Raises:
         RetuneError: If a line is not UTF-8 or holds a NUL byte.
@@ -49,10 +53,10 @@ def read_lines(file: SourceFile, newline: str | None = None) -> Iterator[str]:
 
 
 def read_whole(file: SourceFile) -> str:
-    """Return all of a file, the ends of its lines made alike.
+    """Return the whole text of a file; all ends of lines become a line feed.
 
     Raises:
-        RetuneError: If it is not UTF-8, holds a NUL byte or is too long.
+        RetuneError: If the text is not UTF-8, holds a NUL byte or is too long.
     """
     with opened_text(file) as stream:
         text = stream.read(MOST_CHARACTERS + 1)
@@ -67,16 +71,16 @@ def read_whole(file: SourceFile) -> str:
     return text
 
 
-def nul_problem(file: SourceFile, line: int) -> Exception:
+def nul_problem(file: SourceFile, line: int) -> RetuneError:
     """Return the error that a line holds a NUL byte."""
     return file.problem(
         "holds a NUL byte: the file is damaged, or is not UTF-8", f"line {line}"
     )
 
 
-def encoding_problem(file: SourceFile) -> Exception:
+def encoding_problem(file: SourceFile) -> RetuneError:
     """Return an error that names the first line that is not UTF-8."""
-    with opener(file.path)(file.path, "rb") as stream:
+    with open_bytes(file.path) as stream:
         for number, line in enumerate(stream, start=1):
             if number == 1 and line.startswith(UTF_16):
                 return file.problem("is UTF-16, should be UTF-8: convert it")

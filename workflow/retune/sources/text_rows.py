@@ -1,13 +1,13 @@
-"""Rows of csv and txt files."""
+"""Rows of CSV and txt files."""
 
 import csv
 import sys
 from collections.abc import Iterator
 
+from retune.examples.columns import check_columns
+from retune.examples.rows import Row, SourceFile
 from retune.quantities import counted
 from retune.settings import DatasetSettings
-from retune.sources.columns import check_columns
-from retune.sources.rows import Row, SourceFile
 from retune.sources.text_lines import read_lines, read_whole
 
 
@@ -16,8 +16,11 @@ def read_csv(
 ) -> Iterator[Row]:
     """Yield the rows of a CSV file with a header; an empty field is empty text.
 
-    Blank lines hold no row. Every row has as many fields as the header: with fewer or
-    more, which field is the text is not known.
+    Blank lines hold no row.
+
+    Raises:
+        RetuneError: If a row has fewer or more fields than the header, since it is then
+            not known which field is the text.
     """
     records = read_records(file, delimiter)
     _, header = next(records, (1, []))
@@ -36,7 +39,7 @@ def read_csv(
 
 
 def read_records(file: SourceFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the fields of each record, and the line of the file that it begins in."""
+    """Yield the line of the file that each record begins in, and its fields."""
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(read_lines(file, newline=""), delimiter=delimiter, strict=True)
     while True:
@@ -55,9 +58,9 @@ def read_records(file: SourceFile, delimiter: str) -> Iterator[tuple[int, list[s
 
 
 def read_txt(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
-    """Yield a row per line, without its line break, as Hugging Face `text` does.
+    """Yield a row per line, without its line break, as `text` of `datasets` does.
 
-    A blank line is a row, too: `document_start` joins rows as lines.
+    A blank line is a row, too, because `document_start` joins rows as lines.
     """
     check_columns(settings, ["text"], file, f"{file.name} (a text file)")
     for line in read_lines(file):
@@ -65,6 +68,6 @@ def read_txt(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
 
 
 def read_whole_txt(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
-    """Yield all of a text file as one row, its line breaks kept."""
+    """Yield the whole text of a file as one row, with its line breaks."""
     check_columns(settings, ["text"], file, f"{file.name} (a text file)")
     yield Row(read_whole(file), None)

@@ -1,1 +1,1 @@
-"""Text to tokens, the same in every step."""
+"""Text to tokens, the same in every step; tokens to the batches of a training."""

@@ -1,11 +1,10 @@
-"""What the installed Transformers takes for the tokenizer of a folder."""
+"""The tokenizer that the installed Transformers loads from a folder."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import transformers
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from retune.errors import RetuneError
 from retune.tokens.tokenizer import Difference, Ids, ModelTokenizer
@@ -14,8 +13,8 @@ LIBRARY = f"Transformers {transformers.__version__}"
 TEXTS_PER_BATCH = 1000
 
 
-def load_auto_tokenizer(folder: Path) -> Any:
-    """Return the tokenizer as everybody loads it who gets the folder.
+def load_auto_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer that AutoTokenizer loads for whoever has the folder.
 
     Raises:
         RetuneError: If it does not load.
@@ -24,7 +23,7 @@ def load_auto_tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-    except Exception as error:  # each class has its own
+    except Exception as error:  # Each tokenizer class raises types of its own.
         reason = (str(error).splitlines() or [repr(error)])[0]
         raise RetuneError(
             f"its tokenizer cannot be read by {LIBRARY}: {reason}"
@@ -32,7 +31,7 @@ def load_auto_tokenizer(folder: Path) -> Any:
 
 
 def find_other_encoding(
-    auto: Any,
+    auto: PreTrainedTokenizerBase,
     tokenizer: ModelTokenizer,
     names: Sequence[str],
     texts: Sequence[str],
@@ -40,15 +39,15 @@ def find_other_encoding(
 ) -> Difference | None:
     """Return the first text that Transformers' tokenizer encodes otherwise than ours.
 
-    Left out, where special tokens are text, are texts that spell one out: by itself,
-    Transformers makes a special token of it.
+    Where special tokens in a text are text, texts that spell one out are not compared:
+    Transformers makes a special token of it by default.
 
     Args:
-        auto: Theirs.
-        tokenizer: Ours.
-        names: What to call each text.
+        auto: Transformers' tokenizer.
+        tokenizer: Our tokenizer.
+        names: Name of each text, for a message.
         texts: The texts.
-        encoded: Our tokens of each.
+        encoded: Tokens of each text, from our tokenizer.
     """
     rows = [
         (name, text, ids)
@@ -58,16 +57,16 @@ def find_other_encoding(
         )
     ]
     for first in range(0, len(rows), TEXTS_PER_BATCH):
-        part = rows[first : first + TEXTS_PER_BATCH]
+        batch = rows[first : first + TEXTS_PER_BATCH]
         others = auto(
-            [text for _, text, _ in part],
+            [text for _, text, _ in batch],
             add_special_tokens=False,
             split_special_tokens=tokenizer.splits_special_tokens,
             return_attention_mask=False,
             verbose=False,
         )["input_ids"]
         found = tokenizer.find_difference(
-            [name for name, _, _ in part], [ids for _, _, ids in part], others
+            [name for name, _, _ in batch], [ids for _, _, ids in batch], others
         )
         if found:
             return found

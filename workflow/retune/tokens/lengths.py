@@ -1,4 +1,4 @@
-"""How many tokens in a row a model is given."""
+"""The length of the sequences that a model gets."""
 
 from typing import Literal
 
@@ -9,17 +9,17 @@ from retune.errors import RetuneError
 def resolve_length(
     key: str, wanted: int | Literal["auto"], facts: ModelFacts, longest_auto: int
 ) -> int:
-    """Return a number of tokens that the model can be given.
+    """Return a number of tokens per sequence that suits the model.
 
     Args:
-        key: The setting.
-        wanted: Its value.
-        facts: Of the model.
-        longest_auto: What `auto` is, if the model can be given as many.
+        key: The setting, as messages name it.
+        wanted: Value of the setting.
+        facts: Facts of the model.
+        longest_auto: Number of tokens that `auto` means, if the model allows as many.
 
     Raises:
-        RetuneError: If the model cannot be given that many, or if what it says of a
-            document would then depend on the others in its batch.
+        RetuneError: If it is longer than the model's context, or so long that a
+            document's logits would depend on the others in its batch.
     """
     limits = [facts.context_length, facts.batch_invariant_length]
     most = min((limit for limit in limits if limit), default=None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
-# Every byte that UTF-8 has, and characters of many scripts: a tokenizer of bytes, or
+# Characters with every byte that UTF-8 has, of many scripts. A tokenizer of bytes, or
 # with bytes to fall back on, represents all of them, and no tokenizer of characters
 # does.
 PROBE = "".join(
@@ -26,18 +26,18 @@ DROPPED = "\U0010fffe"
 
 
 class LostCharacters:
-    """Counts what texts lose when a tokenizer encodes them.
+    """Counts the characters that texts lose when a tokenizer encodes them.
 
-    Not lost is what a tokenizer changes on purpose before it encodes: case, accents,
+    What a tokenizer changes on purpose before it encodes is not lost: case, accents,
     compatibility forms, white space.
     """
 
     def __init__(self, model: dict[str, Any], tokenizer: Tokenizer) -> None:
-        """Look at a tokenizer.
+        """Find out whether and how a tokenizer can lose characters.
 
         Args:
-            model: The `model` of its tokenizer.json.
-            tokenizer: The tokenizer itself.
+            model: Content of the key `model` of its tokenizer.json.
+            tokenizer: The tokenizer.
         """
         self._tokenizer = tokenizer
         self._unknown = unknown_token(model, tokenizer)
@@ -45,7 +45,7 @@ class LostCharacters:
         if self._drops:
             self._tokenizer, self._unknown = with_unknown_token(tokenizer)
         self._can_lose = self._unknown is not None and bool(self._lost_of([PROBE]))
-        # With these, a character's place in a word decides, too.
+        # With one of these, it also depends on a character's place in its word.
         self._goes_by_place = bool(
             model.get("continuing_subword_prefix") or model.get("end_of_word_suffix")
         )
@@ -58,7 +58,7 @@ class LostCharacters:
 
         Args:
             texts: The texts.
-            encoded: Their tokens.
+            encoded: Tokens of each text.
         """
         if not self._can_lose:
             return Counter()
@@ -94,7 +94,7 @@ class LostCharacters:
 
 
 def unknown_token(model: dict[str, Any], tokenizer: Tokenizer) -> int | None:
-    """Return the id of the token for what is unknown; None: there is none."""
+    """Return the id of the token for what is unknown, None if there is none."""
     if model["type"] == "Unigram":
         return model.get("unk_id")
     if (name := model.get("unk_token")) is None:
@@ -103,7 +103,7 @@ def unknown_token(model: dict[str, Any], tokenizer: Tokenizer) -> int | None:
 
 
 def with_unknown_token(tokenizer: Tokenizer) -> tuple[Tokenizer, int]:
-    """Return the same tokenizer, where a token stands for each dropped character."""
+    """Return the same tokenizer with a token for dropped characters, and its id."""
     content = json.loads(tokenizer.to_str())
     vocab = content["model"]["vocab"]
     taken = [*vocab.values(), *(token["id"] for token in content["added_tokens"])]

@@ -1,4 +1,4 @@
-"""Texts on which two tokenizers that are not the same differ."""
+"""Texts that tell two tokenizers with different rules apart."""
 
 import random
 from collections.abc import Callable
@@ -18,25 +18,26 @@ WRITTEN = (
     "<s> and </s>, <unk> or <|endoftext|>: [INST] ### ... -- == !!! ???",
     "a▁b ▁ c Ġd \u00a0e\u2009f \u3000g\u200b",
 )
-# Of a vocabulary, and per text made of it.
+# Most pieces of a vocabulary that are used, and pieces per text made of them.
 MOST_PIECES = 20_000
 PIECES_PER_TEXT = 25
 
 
 def probe_texts(decode: Callable[[list[int]], str], vocab_size: int) -> list[str]:
-    """Return texts that were written for this, and more of a vocabulary's pieces.
+    """Return texts that were written for this, and texts of a vocabulary's pieces.
 
-    In random order, the pieces meet in ways that only equal rules split alike.
+    The pieces follow each other in a random order, so that only tokenizers with the
+    same rules split the texts alike.
 
     Args:
         decode: Returns the text of tokens.
-        vocab_size: Number of tokens.
+        vocab_size: Number of tokens of the vocabulary.
     """
     draw = random.Random(0)
     tokens = list(range(vocab_size))
     draw.shuffle(tokens)
     pieces = [decode([token]) for token in tokens[:MOST_PIECES]]
-    # Parts of a character are no text.
+    # A piece may be some bytes of a character, which are no text.
     pieces = [piece for piece in pieces if piece and "\ufffd" not in piece]
     texts = []
     for first in range(0, len(pieces), PIECES_PER_TEXT):

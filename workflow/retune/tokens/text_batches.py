@@ -1,14 +1,14 @@
-"""How many texts are encoded at a time."""
+"""Batches of texts that are encoded together."""
 
 from collections.abc import Iterator, Sequence
 
 TEXTS_PER_BATCH = 1000
-# What `tokenizers` knows of a text is a hundred times its size.
+# While `tokenizers` encodes a text it takes a hundred times its size.
 CHARACTERS_PER_BATCH = 2**22
 
 
 def batches_of(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Yield texts in lists of bounded number and size; a longer one is alone."""
+    """Yield texts in batches of bounded number and size; a longer text is alone."""
     batch: list[str] = []
     characters = 0
     for text in texts:

@@ -1,1 +1,1 @@
-"""What the ranks run, and what they leave on disk."""
+"""What each rank of a training runs, and what identifies a training."""

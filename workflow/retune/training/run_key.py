@@ -1,70 +1,139 @@
-"""What makes two trainings one: its checkpoints are under `state/KEY/`.
+"""What identifies a training: its checkpoints are under `state/KEY/`.
 
-Left out is what may change between two tries of one run: what is kept of it, how it is
-watched, and on how many ranks and in what portions a batch is computed.
+The identity leaves out what may change between two starts of one run: what is kept of
+it, how it is watched, on how many ranks a batch is computed, and in how many
+micro-batches.
 """
 
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from retune.publishing import MANIFEST, read_json, sha256, write_json
-from retune.settings import FinetuneSettings
-from retune.steps import CODE
-from retune.training.checkpoint_files import find_checkpoints, step_of
+from pydantic import JsonValue
+
+from retune.artifacts.publishing import MANIFEST, read_json, sha256, write_json
+from retune.artifacts.run_spec import RunSpec
+from retune.checkpoints.checkpoint_files import find_checkpoints, step_of
+from retune.step_code import code_files, hash_file
 
 log = logging.getLogger(__name__)
 
-IDENTITY = "identity.json"
+FILE = "identity.json"
 
-# What of settings, plan and DeepSpeed config is, or is not, in the key of a run.
-SETTINGS_NOT_IN_KEY = {
-    *("save_steps", "save_total_limit", "save_only_model", "load_best_model_at_end"),
-    *("ddp_timeout", "max_skipped_steps"),
-}
-PLAN_IN_KEY = (
-    *("global_batch_size", "sequence_length", "precision", "pipeline_stages"),
-    "attn_implementation",
-)
-# `data_types` depends on the accumulation: see `planning/deepspeed_config.py`.
-DEEPSPEED_NOT_IN_KEY = {
-    *("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "data_types"),
-}
-
-# How many differences are told.
-MOST_TOLD = 3
-
-
-def identity_of(
-    settings: FinetuneSettings, base: Path, tokens: Path, plan: Path
-) -> dict[str, Any]:
-    """Return all that decides the result of a training, by the names users know."""
-    library = Path(__file__).parents[1]
-    facts = read_json(plan / "plan.json")
-    config = read_json(plan / "deepspeed.json")
-    chosen = settings.model_dump(mode="json", exclude=SETTINGS_NOT_IN_KEY)
-    packages = ["torch", "deepspeed", "transformers", *["peft"] * bool(settings.lora)]
-    return {
-        **{f"finetune.{key}": value for key, value in chosen.items()},
-        **{key: facts[key] for key in PLAN_IN_KEY},
-        "hardware.accelerator": facts["hardware"]["accelerator"],
-        **dict(leaves({k: config[k] for k in config if k not in DEEPSPEED_NOT_IN_KEY})),
-        "the base model": sha256(base / MANIFEST),
-        "the tokens": sha256(tokens / MANIFEST),
-        **{
-            f"{module}.py": sha256(library / f"{module}.py")
-            for module in CODE["finetune"]
-        },
-        **{package: version(package) for package in packages},
+# The one setting that decides a result and is no part of the identity: it chooses among
+# the checkpoints of a training.
+CHOOSES_CHECKPOINT = "load_best_model_at_end"
+# What of the plan decides the weights, beside the DeepSpeed config.
+OF_PLAN = frozenset(
+    {
+        "global_batch_size",
+        "sequence_length",
+        "precision",
+        "pipeline_stages",
+        "attn_implementation",
     }
+)
+# What of the DeepSpeed config is no part of the identity: how a batch is divided.
+# `data_types` depends on the accumulation, see `planning/deepspeed_config.py`.
+NOT_OF_DEEPSPEED = frozenset(
+    {"train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "data_types"}
+)
+# Code of the step that measures, reports and publishes, and decides no weight: a change
+# reruns `finetune`, but a run that was interrupted goes on. What is written into the
+# run's folder and read again is none of these.
+NOT_OF_WEIGHTS = frozenset(
+    {
+        "artifacts/finetune_metrics.py",
+        "artifacts/provenance.py",
+        "artifacts/training_history.py",
+        "measuring/device_memory.py",
+        "measuring/history_tables.py",
+        "measuring/model_flops.py",
+        "measuring/provenance.py",
+        "measuring/speed.py",
+        "steps/finetune.py",
+        "training/metrics.py",
+        "training/non_finite_steps.py",
+    }
+)
+# Differences that are listed.
+MOST_DIFFERENCES = 3
 
 
-def leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each value of nested dictionaries with its path: `bf16.enabled`."""
+@dataclass(frozen=True)
+class RunIdentity:
+    """All that decides the result of a training.
+
+    Attributes:
+        values: JSON values by the names that users know, such as
+            `finetune.learning_rate` or `bf16.enabled`; hashes of files and code, and
+            versions of packages.
+    """
+
+    values: Mapping[str, JsonValue]
+
+    @classmethod
+    def of(cls, run: RunSpec) -> Self:
+        """Return the identity of a training."""
+        settings = run.settings.decisive()
+        del settings[CHOOSES_CHECKPOINT]
+        config = {k: v for k, v in run.deepspeed.items() if k not in NOT_OF_DEEPSPEED}
+        adapters = ["peft"] if run.settings.lora else []
+        packages = ["torch", "deepspeed", "transformers", *adapters]
+        return cls(
+            {
+                **{f"finetune.{key}": value for key, value in settings.items()},
+                **run.plan.model_dump(include=set(OF_PLAN)),
+                "hardware.accelerator": run.plan.accelerator,
+                # Not where on a disk something is offloaded to.
+                **{k: v for k, v in leaves(config) if not k.endswith(".nvme_path")},
+                "the base model": sha256(run.base / MANIFEST),
+                "the tokens": sha256(run.tokens / MANIFEST),
+                **{file: hash_file(file) for file in code_of_weights()},
+                **{package: version(package) for package in packages},
+            }
+        )
+
+    @classmethod
+    def read(cls, run: Path) -> Self | None:
+        """Return the identity in a run's folder; None if it is missing or damaged."""
+        try:
+            return cls(read_json(run / FILE))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def write(self, run: Path) -> None:
+        """Write the identity into a run's folder."""
+        write_json(run / FILE, self.values)
+
+    @property
+    def key(self) -> str:
+        """Name of the run's folder: a hash of the identity, 16 hex digits."""
+        text = json.dumps(self.values, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def changes_since(self, earlier: "RunIdentity") -> list[str]:
+        """Return what differs from the identity of an earlier run, in words."""
+        before, now = earlier.values, self.values
+        return [
+            change_in_words(name, before.get(name), now.get(name))
+            for name in {**now, **before}
+            if now.get(name, ...) != before.get(name, ...)
+        ]
+
+
+def code_of_weights() -> list[str]:
+    """Return the files of the library that the weights depend on."""
+    return [file for file in code_files("finetune") if file not in NOT_OF_WEIGHTS]
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value of nested dictionaries with its path, such as `bf16.enabled`."""
     for key, value in config.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{key}.")
@@ -72,24 +141,29 @@ def leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def key_of(identity: dict[str, Any]) -> str:
-    """Return a name for all that decides the result, 16 hex digits."""
-    text = json.dumps(identity, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def change_in_words(name: str, before: JsonValue, now: JsonValue) -> str:
+    """Return a sentence on a value that has changed; hashes are left out."""
+    if name.startswith("the ") or name.endswith(".py"):
+        return f"{name} changed"
+    return f"{name} was {json.dumps(before)}, is {json.dumps(now)}"
 
 
-def open_run(state: Path, identity: dict[str, Any]) -> Path:
-    """Return the folder of a run, made if missing; say what it does not resume."""
-    run = state / key_of(identity)
+def open_run(state: Path, identity: RunIdentity) -> Path:
+    """Return the folder of a run, made if it is missing.
+
+    A run without checkpoints is a new one: the log then says how it differs from the
+    newest run that has some.
+    """
+    run = state / identity.key
     run.mkdir(parents=True, exist_ok=True)
-    write_json(run / IDENTITY, identity)
+    identity.write(run)
     if not find_checkpoints(run):
-        tell_of_another(state, run, identity)
+        log_difference(state, run, identity)
     return run
 
 
-def tell_of_another(state: Path, run: Path, identity: dict[str, Any]) -> None:
-    """Say how the newest run with checkpoints beside a new one differs from it."""
+def log_difference(state: Path, run: Path, identity: RunIdentity) -> None:
+    """Log how the newest run with checkpoints beside a new run differs from it."""
     others = [
         (folders[-1].stat().st_mtime, folders[-1])
         for other in state.iterdir()
@@ -98,30 +172,15 @@ def tell_of_another(state: Path, run: Path, identity: dict[str, Any]) -> None:
     if not others:
         return
     _, newest = max(others)
+    earlier = RunIdentity.read(newest.parent)
+    if earlier is None:
+        difference = "it does not say what it was"
+    else:
+        changes = identity.changes_since(earlier)
+        listed = changes[:MOST_DIFFERENCES]
+        more = len(changes) - len(listed)
+        difference = "; ".join([*listed, *([f"and {more} more"] if more else [])])
     log.warning(
         "a new training: that of %s, at step %d, is not resumed: %s",
-        *(newest.parent, step_of(newest), difference(newest.parent, identity)),
+        *(newest.parent, step_of(newest), difference),
     )
-
-
-def difference(other: Path, identity: dict[str, Any]) -> str:
-    """Return in what another run's identity differs from this one's."""
-    try:
-        before = read_json(other / IDENTITY)
-    except (FileNotFoundError, ValueError):
-        return "it does not say what it was"
-    keys = [
-        key
-        for key in {**identity, **before}
-        if identity.get(key, ...) != before.get(key, ...)
-    ]
-    told = [describe(key, before.get(key), identity.get(key)) for key in keys]
-    more = [f"and {len(told) - MOST_TOLD} more"] * (len(told) > MOST_TOLD)
-    return "; ".join([*told[:MOST_TOLD], *more])
-
-
-def describe(key: str, before: Any, now: Any) -> str:
-    """Return a difference in words; a hash says nothing to anybody."""
-    if key.startswith("the ") or key.endswith(".py"):
-        return f"{key} changed"
-    return f"{key} was {json.dumps(before)}, is {json.dumps(now)}"

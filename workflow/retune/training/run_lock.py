@@ -1,4 +1,4 @@
-"""A lock on the folder of a training: two in one would spoil each other."""
+"""A lock on the folder of a training: two in one folder would spoil each other."""
 
 import fcntl
 import logging
@@ -14,32 +14,43 @@ from retune.errors import RetuneError
 
 log = logging.getLogger(__name__)
 
-# How long to wait for a training that may be saving before it ends, as one does whose
-# Snakemake was killed.
+# How long to wait for another training that holds the lock: one whose Snakemake was
+# killed saves before it ends.
 PATIENCE_S = 60.0
-BETWEEN_TRIES_S = 0.5
+POLL_S = 0.5
 
 
 @contextmanager
 def only_run_in(state: Path) -> Iterator[None]:
-    """Hold a lock beside a state folder; it names who holds it.
+    """Hold a lock beside a state folder; the lock file names the process.
+
+    Args:
+        state: Folder of a training's checkpoints, which need not exist.
 
     Raises:
-        RetuneError: If another process holds it and does not end soon.
+        RetuneError: If another process holds the lock and does not end soon.
     """
     state.parent.mkdir(parents=True, exist_ok=True)
     lock = state.with_suffix(".lock")
-    with take(lock, state) as handle:
+    with acquire(lock, state) as handle:
         handle.truncate(0)
         print(f"{os.getpid()} on {socket.gethostname()}", file=handle, flush=True)
         yield
         lock.unlink(missing_ok=True)
 
 
-def take(lock: Path, state: Path) -> TextIO:
-    """Return the locked file, once it is free."""
+def acquire(lock: Path, state: Path) -> TextIO:
+    """Wait until the lock is free; return the locked file.
+
+    Args:
+        lock: The lock file.
+        state: Folder that it is for, for messages.
+
+    Raises:
+        RetuneError: If another process holds the lock and does not end soon.
+    """
     deadline = None
-    while (handle := try_to_take(lock, state)) is None:
+    while (handle := acquire_now(lock, state)) is None:
         if deadline is None:
             deadline = time.monotonic() + PATIENCE_S
             log.warning(
@@ -51,16 +62,25 @@ def take(lock: Path, state: Path) -> TextIO:
                 f"{state}: process {holder(lock)} trains exactly this already; wait for"
                 " it, or stop it by SIGTERM (it saves), then run again"
             )
-        time.sleep(BETWEEN_TRIES_S)
+        time.sleep(POLL_S)
     return handle
 
 
-def try_to_take(lock: Path, state: Path) -> TextIO | None:
-    """Return the locked file, None if another process holds it."""
+def acquire_now(lock: Path, state: Path) -> TextIO | None:
+    """Return the locked file; None if another process holds the lock.
+
+    Args:
+        lock: The lock file.
+        state: Folder that it is for, for messages.
+
+    Raises:
+        RetuneError: If the file system has no locks.
+    """
     handle = lock.open("a+", encoding="utf-8")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The last holder has removed the file if its training is published.
+        # The last process that held it has removed the file if its training is
+        # published.
         if os.path.samestat(os.fstat(handle.fileno()), lock.stat()):
             return handle
     except (BlockingIOError, FileNotFoundError):
@@ -76,7 +96,7 @@ def try_to_take(lock: Path, state: Path) -> TextIO | None:
 
 
 def holder(lock: Path) -> str:
-    """Return who holds a lock, as in `4711 on node-a`."""
+    """Return the process that holds a lock, as in `4711 on node-a`."""
     try:
         return lock.read_text(encoding="utf-8").strip() or "?"
     except FileNotFoundError:  # just removed

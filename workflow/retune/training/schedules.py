@@ -1,16 +1,23 @@
-"""How long to train and with which learning rate."""
+"""The number of optimizer steps of a training, and the learning rate of each."""
 
 import math
 
 from retune.quantities import counted
 from retune.settings import FinetuneSettings
 
-# Fewer hardly warm up, let alone learn, unless that is what max_steps is for.
+# With fewer optimizer steps a model hardly learns. It is no mistake if `max_steps` asks
+# for them.
 FEW_STEPS = 20
 
 
 def num_steps(settings: FinetuneSettings, num_blocks: int, batch_size: int) -> int:
-    """Return the optimizer steps of the run: whole batches only, at least one."""
+    """Return the number of optimizer steps of a run: whole batches, at least one.
+
+    Args:
+        settings: The `finetune` section.
+        num_blocks: Number of training blocks.
+        batch_size: Number of blocks per optimizer step.
+    """
     steps = max(1, math.floor(settings.epochs * num_blocks / batch_size))
     return min(steps, settings.max_steps or steps)
 
@@ -18,12 +25,12 @@ def num_steps(settings: FinetuneSettings, num_blocks: int, batch_size: int) -> i
 def find_warnings(
     settings: FinetuneSettings, num_blocks: int, batch_size: int
 ) -> list[str]:
-    """Return what of the run's length is hardly meant, a line each.
+    """Return what of a run's length is probably a mistake, a line each.
 
     Args:
-        settings: With a resolved learning rate.
-        num_blocks: Of the training data.
-        batch_size: Blocks per optimizer step.
+        settings: The `finetune` section, with the learning rate resolved.
+        num_blocks: Number of training blocks.
+        batch_size: Number of blocks per optimizer step.
     """
     steps, warmup = num_steps(settings, num_blocks, batch_size), settings.warmup_steps
     warnings = []
@@ -40,24 +47,29 @@ def find_warnings(
             " epochs, or lower configure.global_batch_size"
         )
     if warmup is not None and warmup > steps:
-        share = learning_rate(settings, steps - 1, steps) / settings.learning_rate
+        rate = learning_rate(settings, steps - 1, steps)
+        reached = rate / settings.peak_learning_rate
         warnings.append(
             f"finetune.warmup_steps: {warmup:,}, but the run has"
-            f" {counted(steps, 'step')}: it ends at {share:.1%} of"
+            f" {counted(steps, 'step')}: it ends at {reached:.1%} of"
             " finetune.learning_rate"
         )
     return warnings
 
 
-# Peaks for `learning_rate: auto`: a pre-trained model must not forget, random weights
-# have nothing to lose.
-PRETRAINED_RATE, RANDOM_RATE = 5e-5, 1.5e-3
-# Adapters start as nothing, and can only go so far.
-ADAPTER_RATE = 2e-4
+# Peak learning rates of `learning_rate: auto`. A pre-trained model must not forget what
+# it knows; random weights have nothing to forget; adapters start from zero and change
+# the model little.
+PRETRAINED_RATE, RANDOM_RATE, ADAPTER_RATE = 5e-5, 1.5e-3, 2e-4
 
 
 def resolve_learning_rate(settings: FinetuneSettings, source: str) -> FinetuneSettings:
-    """Return the settings with `learning_rate: auto` replaced."""
+    """Return the settings with `learning_rate: auto` replaced by a number.
+
+    Args:
+        settings: The `finetune` section.
+        source: Where the base model came from; `builtin` is the built-in model.
+    """
     if settings.learning_rate != "auto":
         return settings
     rate = RANDOM_RATE if source == "builtin" else PRETRAINED_RATE
@@ -67,35 +79,47 @@ def resolve_learning_rate(settings: FinetuneSettings, source: str) -> FinetuneSe
 
 
 def learning_rate(settings: FinetuneSettings, step: int, total: int) -> float:
-    """Return the learning rate of optimizer step `step` (from 0) of `total`.
+    """Return the learning rate of an optimizer step.
 
-    Linear warm-up to the peak over `warmup_steps`, or `warmup_ratio` of all steps; then
-    cosine or linear decay to `min_lr_ratio` of the peak at the last step, or constant.
-    `WarmupLR` is DeepSpeed's scheduler of that name (see `log_warmup`).
+    It rises linearly to the peak over `warmup_steps`, or over `warmup_ratio` of all
+    steps. Then it decays, as a cosine or linearly, to `min_lr_ratio` of the peak at the
+    last step, or it stays constant. `WarmupLR` is DeepSpeed's scheduler of that name
+    (see `log_warmup`).
+
+    Args:
+        settings: The `finetune` section, with the learning rate resolved.
+        step: Number of optimizer steps done before.
+        total: Number of optimizer steps of the run.
     """
+    peak = settings.peak_learning_rate
     warmup = settings.warmup_steps
     if warmup is None:
         warmup = math.ceil(settings.warmup_ratio * total)
     if settings.lr_scheduler_type == "WarmupLR":
-        return settings.learning_rate * log_warmup(step, warmup)
+        return peak * log_warmup(step, warmup)
     if step < warmup:
-        return settings.learning_rate * (step + 1) / warmup
+        return peak * (step + 1) / warmup
     if settings.lr_scheduler_type == "constant":
-        return settings.learning_rate
+        return peak
     progress = (step - warmup + 1) / max(1, total - warmup)
     left = 1 - progress
     if settings.lr_scheduler_type == "cosine":
         left = (1 + math.cos(math.pi * progress)) / 2
     floor = settings.min_lr_ratio
-    return settings.learning_rate * (floor + (1 - floor) * left)
+    return peak * (floor + (1 - floor) * left)
 
 
 def log_warmup(step: int, warmup: int) -> float:
-    """Return the share of the peak that DeepSpeed's WarmupLR gives step `step`.
+    """Return the learning rate of DeepSpeed's WarmupLR as a fraction of the peak.
 
-    log(step) / log(warmup), then 1: DeepSpeed 0.19, runtime/lr_schedules.py, with its
-    defaults warmup_min_lr 0 and warmup_type log. Its first two steps have rate 0: it
-    starts below its own first step. Without a warm-up, which it refuses, all have 1.
+    It is log(step) / log(warmup), and 1 after the warm-up: DeepSpeed 0.19,
+    runtime/lr_schedules.py, with its defaults warmup_min_lr 0 and warmup_type log. The
+    first two steps have rate 0. Without a warm-up, which DeepSpeed refuses, all steps
+    have the peak.
+
+    Args:
+        step: Number of optimizer steps done before.
+        warmup: Number of warm-up steps.
     """
     if warmup == 0:
         return 1.0

@@ -1,0 +1,28 @@
+"""A plan that `configure` might have made."""
+
+from typing import Any
+
+from retune.artifacts.plan import Plan
+
+
+def make_plan(**changes: Any) -> Plan:
+    """Return the plan of a tiny training on one CPU rank, with some values changed."""
+    values = {
+        "precision": "fp32",
+        "zero_stage": 2,
+        "offload_optimizer": "none",
+        "offload_param": "none",
+        "global_batch_size": 4,
+        "micro_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "pipeline_stages": 1,
+        "activation_checkpointing": False,
+        "attn_implementation": "sdpa",
+        "gradient_clipping": 1.0,
+        "accelerator": "cpu",
+        "nodes": 1,
+        "ranks_per_node": 1,
+        "sequence_length": 32,
+        "num_parameters": 1000,
+    }
+    return Plan(**values | changes)

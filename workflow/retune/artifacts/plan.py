@@ -1,0 +1,110 @@
+"""The plan of a training: what `configure` decided, and why."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Literal, TypeVar
+
+from retune.artifacts.artifact import SealedArtifact
+from retune.settings import Accelerator, Offload, Precision
+
+PLAN = "plan.json"
+REASONS = "reasons.json"
+DEEPSPEED = "deepspeed.json"
+
+PlanValue = str | bool | int | float
+Value = TypeVar("Value", bound=PlanValue, covariant=True)
+
+
+class Plan(SealedArtifact):
+    """What the ranks go by beside the DeepSpeed config; no value is `auto`.
+
+    Attributes:
+        format: Format of the file.
+        precision: Precision of the forward and backward pass.
+        zero_stage: DeepSpeed's ZeRO stage, 0 to 3.
+        offload_optimizer: Device that the optimizer states are offloaded to.
+        offload_param: Device that the parameters are offloaded to.
+        global_batch_size: Sequences per optimizer step, over all ranks.
+        micro_batch_size: Sequences per rank and forward pass.
+        gradient_accumulation_steps: Forward passes per optimizer step.
+        pipeline_stages: Number of stages that the model is cut into; 1: no pipeline.
+        activation_checkpointing: Whether activations are computed twice to save memory.
+        attn_implementation: Name of the attention kernels in Transformers.
+        gradient_clipping: Largest norm of the gradient; 0 does not clip.
+        accelerator: Kind of device that the ranks compute on.
+        nodes: Number of machines.
+        ranks_per_node: Number of processes on each machine.
+        sequence_length: Tokens per sequence.
+        num_parameters: Number of parameters of the model, tied ones counted once.
+    """
+
+    STEP: ClassVar = "configure"
+
+    format: Literal[1] = 1
+    precision: Precision
+    zero_stage: int
+    offload_optimizer: Offload
+    offload_param: Offload
+    global_batch_size: int
+    micro_batch_size: int
+    gradient_accumulation_steps: int
+    pipeline_stages: int
+    activation_checkpointing: bool
+    attn_implementation: str
+    gradient_clipping: float
+    accelerator: Accelerator
+    nodes: int
+    ranks_per_node: int
+    sequence_length: int
+    num_parameters: int
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks."""
+        return self.nodes * self.ranks_per_node
+
+    @property
+    def data_parallel_size(self) -> int:
+        """Number of ranks, or of pipelines, that divide a batch among them."""
+        return self.world_size // self.pipeline_stages
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens per optimizer step, over all ranks."""
+        return self.global_batch_size * self.sequence_length
+
+
+@dataclass(frozen=True)
+class Decision(Generic[Value]):
+    """A value of the plan and the reason for it.
+
+    Attributes:
+        setting: Name of the value, which is that of the setting if there is one.
+        value: The value.
+        why: The reason, in words.
+    """
+
+    setting: str
+    value: Value
+    why: str
+
+
+class Reasons(SealedArtifact):
+    """Why the plan is what it is, for people: no training depends on it.
+
+    Attributes:
+        format: Format of the file.
+        decisions: Values of the plan, each with the reason for it.
+        warnings: What in the settings is probably a mistake, a line each.
+        train_blocks: Number of training sequences of an epoch.
+        model_states_gb: Weights, gradients and Adam's states on each rank, GB.
+        gpu_name: Name of the GPUs; None where `configure` ran on another machine.
+    """
+
+    STEP: ClassVar = "configure"
+
+    format: Literal[1] = 1
+    decisions: tuple[Decision[PlanValue], ...]
+    warnings: tuple[str, ...]
+    train_blocks: int
+    model_states_gb: float
+    gpu_name: str | None

@@ -1,0 +1,1 @@
+"""What a training saves: written, verified, read again."""

@@ -1,0 +1,1 @@
+"""Starting the ranks, on this machine or on several."""

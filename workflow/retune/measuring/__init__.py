@@ -1,0 +1,1 @@
+"""Measurements of a training: its history, speed, memory, FLOPs and provenance."""

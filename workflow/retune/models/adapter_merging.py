@@ -1,0 +1,119 @@
+"""What a linear layer and its LoRA adapter are together: one merged weight."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+import torch
+
+from retune.compat.peft_names import A, B, is_adapter
+from retune.errors import RetuneError
+from retune.models.tensor_spec import Tensors
+from retune.models.weight_names import adapted_weight
+
+# Options of peft's LoraConfig with which the merged weight is another than
+# W + scaling * B @ A.
+UNSUPPORTED = (
+    *("use_dora", "lora_bias", "modules_to_save", "alpha_pattern"),
+    *("trainable_token_indices", "target_parameters", "layer_replication"),
+)
+
+
+@dataclass(frozen=True)
+class AdapterRule:
+    """How an adapter is added to its weight.
+
+    Attributes:
+        alpha: The numerator of the scaling.
+        is_rank_stabilized: Whether the denominator is the square root of the rank, and
+            not the rank.
+        is_transposed: Whether the weight is [in, out], as in GPT-2's Conv1D.
+    """
+
+    alpha: float
+    is_rank_stabilized: bool
+    is_transposed: bool
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Self:
+        """Return the rule of the content of peft's adapter_config.json.
+
+        Raises:
+            RetuneError: If adapters of this kind cannot be merged here.
+        """
+        check_supported(config)
+        return cls(
+            alpha=config["lora_alpha"],
+            is_rank_stabilized=bool(config.get("use_rslora")),
+            is_transposed=bool(config.get("fan_in_fan_out")),
+        )
+
+
+def merge_adapters(config: Mapping[str, Any], weights: Tensors) -> Tensors:
+    """Return what computes the weights that have adapters, with these added.
+
+    Args:
+        config: The content of peft's adapter_config.json.
+        weights: Name -> what reads that weight, of base model and adapters.
+
+    Raises:
+        RetuneError: If adapters of this kind cannot be merged here.
+    """
+    rule = AdapterRule.of(config)
+    merged: Tensors = {}
+    for name in filter(is_adapter, weights):
+        target = adapted_weight(name, weights)
+        layer = name.removesuffix(A).removesuffix(B)
+        inputs = (weights[key] for key in (target, layer + A, layer + B))
+        merged[target] = partial(merge, target, rule, *inputs)
+    return merged
+
+
+def check_supported(config: Mapping[str, Any]) -> None:
+    """Raise RetuneError if adapters of this kind cannot be merged here."""
+    found = [key for key in UNSUPPORTED if config.get(key)]
+    if config.get("bias", "none") != "none":
+        found.append("bias")
+    if found:
+        raise RetuneError(
+            f"finetune.lora: adapters with {', '.join(found)} cannot be merged; train"
+            " without"
+        )
+
+
+def merge(
+    name: str,
+    rule: AdapterRule,
+    read_weight: Callable[[], torch.Tensor],
+    read_a: Callable[[], torch.Tensor],
+    read_b: Callable[[], torch.Tensor],
+) -> torch.Tensor:
+    """Return W + scaling * B @ A, computed in fp32 and rounded once to W's dtype.
+
+    Hu et al. 2021, https://arxiv.org/abs/2106.09685, section 4.1; the scaling is
+    alpha / r, or with `use_rslora` alpha / sqrt(r) (Kalajdzievski 2023,
+    https://arxiv.org/abs/2312.03732).
+
+    Args:
+        name: Name of the weight, for the message.
+        rule: How the adapter is added.
+        read_weight: Returns W, [out, in], or with `fan_in_fan_out` [in, out].
+        read_a: Returns A, [r, in].
+        read_b: Returns B, [out, r].
+
+    Raises:
+        RetuneError: If the shapes do not fit together.
+    """
+    weight, a, b = read_weight(), read_a().float(), read_b().float()
+    rank = len(a)
+    scaling = rule.alpha / (math.sqrt(rank) if rule.is_rank_stabilized else rank)
+    left, right = (a.T, b.T) if rule.is_transposed else (b, a)
+    if weight.shape != (left.shape[0], right.shape[1]):
+        raise RetuneError(
+            f"{name} is {list(weight.shape)}, its adapters with fan_in_fan_out"
+            f" {rule.is_transposed} are for"
+            f" {[left.shape[0], right.shape[1]]}"
+        )
+    return torch.addmm(weight.float(), left, right, alpha=scaling).to(weight.dtype)

@@ -1,0 +1,117 @@
+"""The base model as the ranks train it: loaded, whole or sharded."""
+
+import logging
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import deepspeed.comm as dist
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from retune.artifacts.plan import Plan
+from retune.compat.deepspeed_parameters import is_sharded
+from retune.compat.transformers_empty_model import without_initial_weights
+from retune.errors import RetuneError
+from retune.models.base_weights import BaseWeights
+from retune.models.skeleton import build_skeleton
+from retune.models.weight_names import named_weights
+
+log = logging.getLogger("retune")
+
+
+def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedModel:
+    """Return the base model in fp32 and training mode.
+
+    Under ZeRO-3 it is sharded while it is read, one tensor at a time: no rank ever
+    holds all of it.
+
+    Args:
+        base: Folder of the base model that `fetch` made.
+        plan: The plan that `configure` made.
+        config: The DeepSpeed config.
+
+    Raises:
+        RetuneError: If Transformers cannot load it with the plan's attention kernels.
+    """
+    kernels = plan.attn_implementation
+    load = (
+        partial(load_sharded, base, config)
+        if plan.zero_stage == 3
+        else partial(load_whole, base)
+    )
+    try:
+        model = load(kernels)
+    except (ValueError, ImportError) as error:
+        if kernels != "sdpa" or "scaled_dot_product_attention" not in str(error):
+            said = str(error).splitlines()[0]
+            is_about_kernels = re.search("attention|attn|flash", said, re.IGNORECASE)
+            raise RetuneError(
+                f"configure.attn_implementation: {kernels} cannot be used with this"
+                f" model here: {said}"
+                if is_about_kernels
+                else f"model: it cannot be loaded: {said}"
+            ) from error
+        log.warning("this model has no sdpa attention: using eager, which is slower")
+        model = load("eager")
+    if plan.activation_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model.train()
+
+
+def load_whole(base: Path, attn_implementation: str) -> PreTrainedModel:
+    """Return the model, whole on this rank."""
+    return AutoModelForCausalLM.from_pretrained(
+        base,
+        dtype=torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        attn_implementation=attn_implementation,
+    )
+
+
+def load_sharded(
+    base: Path, config: dict[str, Any], attn_implementation: str
+) -> PreTrainedModel:
+    """Return the model, each parameter sharded over the ranks (ZeRO-3).
+
+    Transformers' own `from_pretrained` would read all files into the memory of rank 0
+    first, and draw random weights on every rank.
+    """
+    # Classes that are defined while DeepSpeed shards lose the decorators that
+    # Transformers puts on them: the model's module must be imported before.
+    model_config = build_skeleton(base).config
+    with (
+        without_initial_weights(),
+        deepspeed.zero.Init(config_dict_or_path=config),
+    ):
+        model = AutoModelForCausalLM.from_config(
+            model_config,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            attn_implementation=attn_implementation,
+        )
+    model.tie_weights()
+    read_into_shards(model, BaseWeights(base))
+    return model
+
+
+@torch.no_grad()
+def read_into_shards(model: PreTrainedModel, stored: BaseWeights) -> None:
+    """Fill the shards: rank 0 reads weights, and each rank keeps its shard of them.
+
+    Weights that are made of the same stored tensors are read together.
+    """
+    weights = dict(named_weights(model))
+    for group in dict.fromkeys(stored.groups[name] for name in weights):
+        # Every rank holds the whole of a buffer and reads it itself.
+        sharded = [weights[name] for name in group.weights if is_sharded(weights[name])]
+        with deepspeed.zero.GatheredParameters(
+            sharded, modifier_rank=0 if sharded else None
+        ):
+            if dist.get_rank() == 0 or not sharded:
+                for name, tensor in stored.read_group(group).items():
+                    weights[name].copy_(tensor)

@@ -1,0 +1,41 @@
+"""A plan in words: as a page, and in one line."""
+
+import json
+
+from retune.artifacts.plan import Plan, Reasons
+from retune.quantities import counted, parameters
+
+
+def plan_page(plan: Plan, reasons: Reasons) -> str:
+    """Return the plan and the reasons for it as a page of Markdown."""
+    device = reasons.gpu_name or plan.accelerator
+    rows = [("setting", "value", "why"), ("---", "---", "---")]
+    rows += [(d.setting, f"`{json.dumps(d.value)}`", d.why) for d in reasons.decisions]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    warnings = "".join(f"**{warning}**\n\n" for warning in reasons.warnings)
+    return (
+        "# Plan\n\n"
+        f"{parameters(plan.num_parameters)} on {plan.nodes} x"
+        f" {counted(plan.ranks_per_node, 'rank')}, {device}."
+        f" Each optimizer step sees {plan.tokens_per_step:,} tokens"
+        f" ({plan.global_batch_size} sequences of {plan.sequence_length});"
+        f" an epoch is {reasons.train_blocks / plan.global_batch_size:,.1f} steps."
+        f"\n\n{warnings}"
+        f"{table}\n\n"
+        f"Weights, gradients and Adam states take"
+        f" {reasons.model_states_gb:.2f} GB on each rank; activations come on top and"
+        " are not predicted yet.\n"
+    )
+
+
+def plan_line(plan: Plan) -> str:
+    """Return the plan in one line."""
+    stages = plan.pipeline_stages
+    device = "GPU" if plan.accelerator == "cuda" else "CPU"
+    ranks = counted(plan.world_size, f"{device} rank")
+    return (
+        (f"pipeline of {stages} stages, " if stages > 1 else "")
+        + f"ZeRO-{plan.zero_stage}, {plan.precision} on {ranks}: batch"
+        f" {plan.global_batch_size} = {plan.micro_batch_size} x"
+        f" {plan.gradient_accumulation_steps} x {plan.data_parallel_size}"
+    )

@@ -1,0 +1,125 @@
+"""The one model of memory: bytes of weights, gradients, Adam's states, checkpoints."""
+
+from dataclasses import dataclass
+
+from retune.artifacts.plan import Plan
+from retune.settings import Precision
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class BytesPerParameter:
+    """What a trained parameter takes, bytes.
+
+    Attributes:
+        weight: Bytes of the weight that forward and backward pass compute with.
+        gradient: Bytes of its gradient.
+        states: Bytes of its optimizer states: Adam's two moments and, in mixed
+            precision, an fp32 copy of the weight.
+    """
+
+    weight: int
+    gradient: int
+    states: int
+
+
+# Rajbhandari et al., ZeRO, 2020, section 3.
+FULL_PRECISION = BytesPerParameter(weight=4, gradient=4, states=8)
+MIXED_PRECISION = BytesPerParameter(weight=2, gradient=2, states=12)
+FP32_BYTES = 4
+
+
+def bytes_per_parameter(precision: Precision) -> BytesPerParameter:
+    """Return the bytes of a trained parameter before anything is sharded."""
+    return FULL_PRECISION if precision == "fp32" else MIXED_PRECISION
+
+
+def accumulates_in_fp32(plan: Plan) -> bool:
+    """Return whether DeepSpeed has to be asked to accumulate bf16 gradients in fp32.
+
+    In bf16 small gradients would vanish. At stage 1 DeepSpeed cannot do otherwise with
+    this layout of checkpoints, and the gradients of an offloaded optimizer are fp32
+    anyway.
+    """
+    return (
+        plan.precision == "bf16"
+        and plan.zero_stage > 1
+        and plan.gradient_accumulation_steps > 1
+        and plan.offload_optimizer == "none"
+    )
+
+
+def model_states_bytes(plan: Plan) -> float:
+    """Return the bytes of weights, gradients and Adam's states on each rank's device.
+
+    ZeRO stage 1 shards the optimizer states over the ranks that hold the same pipeline
+    stage, stage 2 the gradients as well, and stage 3 the weights, too. What a step
+    needs for a moment is not counted: DeepSpeed 0.19 flattens the gradients of one
+    group of parameters at a time, in fp32, before Adam reads them.
+
+    Gradients that accumulate in fp32 are sharded at both stages where they do: from one
+    micro-batch to the next DeepSpeed 0.19 holds a rank's shard alone, at stage 2 in
+    `all_grad_tensors`, at stage 3 in `grad_partitions_flat_buffer`, both of
+    `data_types.grad_accum_dtype`.
+    """
+    each, ranks = bytes_per_parameter(plan.precision), plan.data_parallel_size
+    gradient = FP32_BYTES if accumulates_in_fp32(plan) else each.gradient
+    per_parameter = gradient / (ranks if plan.zero_stage >= 2 else 1)
+    if not is_offloaded(plan.offload_param, plan):
+        per_parameter += each.weight / (ranks if plan.zero_stage >= 3 else 1)
+    if not is_offloaded(plan.offload_optimizer, plan):
+        per_parameter += each.states / (ranks if plan.zero_stage >= 1 else 1)
+    return plan.num_parameters / plan.pipeline_stages * per_parameter
+
+
+def is_offloaded(device: str, plan: Plan) -> bool:
+    """Return whether what is offloaded to a device leaves the memory of a rank.
+
+    A rank on CPUs computes in the main memory that it offloads to.
+    """
+    return device != "none" and plan.accelerator != "cpu"
+
+
+def offloaded_to_cpu_bytes(plan: Plan) -> int:
+    """Return the bytes that all nodes together need in main memory for offloading.
+
+    With Adam's states DeepSpeed keeps fp32 gradients there.
+    """
+    each = bytes_per_parameter(plan.precision)
+    per_parameter = 0
+    if plan.offload_optimizer == "cpu":
+        per_parameter += each.states + FP32_BYTES
+    if plan.offload_param == "cpu":
+        per_parameter += each.weight
+    return plan.num_parameters * per_parameter
+
+
+def checkpoint_bytes(plan: Plan, num_trained: int) -> int:
+    """Return about how much disk a checkpoint takes, bytes, over all ranks.
+
+    It holds Adam's two moments and an fp32 copy of the trained weights and, but for
+    ZeRO-3, the weights in the training precision. At stage 0, which is trained in fp32,
+    these are the fp32 copy.
+
+    Args:
+        plan: The plan.
+        num_trained: Number of trained parameters of the whole model.
+    """
+    moments = FULL_PRECISION.states
+    copy = 0 if plan.zero_stage == 0 else FP32_BYTES
+    weight = bytes_per_parameter(plan.precision).weight if plan.zero_stage < 3 else 0
+    return num_trained * (moments + copy + weight)
+
+
+def weights_bytes(plan: Plan) -> int:
+    """Return the bytes of all weights in the training precision, each counted once."""
+    return plan.num_parameters * bytes_per_parameter(plan.precision).weight
+
+
+def loading_bytes(plan: Plan) -> int:
+    """Return the bytes of main memory that a rank loads the model through.
+
+    The model is loaded in fp32. At ZeRO stage 3 each rank holds its shard alone.
+    """
+    return 0 if plan.zero_stage == 3 else plan.num_parameters * FP32_BYTES

@@ -1,0 +1,47 @@
+"""The settings as a card may show them: their paths say nothing of a machine."""
+
+from pathlib import PurePath
+
+import yaml
+
+from retune.settings import RunSettings
+
+
+def public_name(path: str) -> str:
+    """Return a path within the project as it is, and the last name of any other."""
+    names = PurePath(path).parts
+    is_outside = PurePath(path).is_absolute() or ".." in names or path.startswith("~")
+    return PurePath(path).name if is_outside else path
+
+
+def public_settings(settings: RunSettings) -> RunSettings:
+    """Return the settings with the public name of each path in them."""
+    files = {
+        split: [public_name(file) for file in named]
+        for split, named in (settings.dataset.files or {}).items()
+    }
+    folder, nvme_path = settings.model.folder, settings.hardware.nvme_path
+    return settings.model_copy(
+        update={
+            "dataset": settings.dataset.model_copy(update={"files": files or None}),
+            "model": settings.model.model_copy(
+                update={"folder": folder and public_name(folder)}
+            ),
+            "hardware": settings.hardware.model_copy(
+                update={"nvme_path": nvme_path and public_name(nvme_path)}
+            ),
+        }
+    )
+
+
+def settings_text(settings: RunSettings) -> str:
+    """Return all settings of a run as they would stand in params.yaml.
+
+    Paths outside the project are shown by their last names.
+    """
+    return yaml.safe_dump(
+        public_settings(settings).decisive(),
+        sort_keys=False,
+        allow_unicode=True,
+        width=88,
+    )

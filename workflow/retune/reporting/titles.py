@@ -1,0 +1,28 @@
+"""Names of a run's model and dataset, for people."""
+
+from retune.reporting.run_results import RunResults
+from retune.settings import DatasetSettings, ModelSettings
+
+
+def title_of_dataset(dataset: DatasetSettings) -> str:
+    """Return the dataset's name for people."""
+    if dataset.name is not None:
+        return dataset.name + (f" ({dataset.subset})" if dataset.subset else "")
+    if dataset.source == "builtin":
+        return "Python's own documentation"
+    return "local files"
+
+
+def title_of_base(model: ModelSettings) -> str:
+    """Return the base model's name for people."""
+    if model.folder is not None:
+        return model.folder.rstrip("/").rpartition("/")[2]
+    return model.name or "a tiny GPT-2 with random weights"
+
+
+def title_of(run: RunResults) -> str:
+    """Return the tuned model's name for people."""
+    model, dataset = run.settings.model, title_of_dataset(run.settings.dataset)
+    if model.source == "builtin":
+        return f"A tiny GPT-2 trained on {dataset}"
+    return f"{title_of_base(model)} fine-tuned on {dataset}"

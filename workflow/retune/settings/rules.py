@@ -1,0 +1,233 @@
+"""Every rule between settings, once: which of them are impossible together.
+
+The check of params.yaml asks the rules of what is written there. `configure` asks those
+of the training strategy again, of the plan in which no setting is `auto` any more.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from retune.settings.configure import ConfigureSettings
+from retune.settings.finetune import FinetuneSettings
+from retune.settings.hardware import HardwareSettings
+from retune.settings.section import Settings
+
+
+class Strategy(Protocol):
+    """A training strategy: the section `configure`, or a plan, which has no `auto`."""
+
+    @property
+    def precision(self) -> str:
+        """Precision of the forward and backward pass."""
+
+    @property
+    def zero_stage(self) -> int | Literal["auto"]:
+        """DeepSpeed's ZeRO stage."""
+
+    @property
+    def offload_optimizer(self) -> str:
+        """Device that the optimizer states are offloaded to."""
+
+    @property
+    def offload_param(self) -> str:
+        """Device that the parameters are offloaded to."""
+
+    @property
+    def pipeline_stages(self) -> int:
+        """Number of stages that the model is cut into."""
+
+    @property
+    def global_batch_size(self) -> int:
+        """Sequences per optimizer step, over all ranks."""
+
+    @property
+    def micro_batch_size(self) -> int | Literal["auto"]:
+        """Sequences per rank and forward pass."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule for sections of params.yaml.
+
+    Attributes:
+        sections: Names of the sections, in the order of the arguments of `problems`.
+        problems: Function that returns what is wrong, a line each.
+    """
+
+    sections: tuple[str, ...]
+    problems: Callable[..., list[str]]
+
+
+class WrongKeyError(Exception):
+    """A rule asked for a key whose value is wrong."""
+
+
+class PartOfSection:
+    """What is right of a section in which some keys are wrong."""
+
+    def __init__(self, settings: Settings, wrong: Collection[str]) -> None:
+        """Take a section in which the wrong keys have their defaults."""
+        self._settings = settings
+        self._wrong = wrong
+
+    def __getattr__(self, key: str) -> Any:
+        """Return the value of a key that is right."""
+        if key in self._wrong:
+            raise WrongKeyError(key)
+        return getattr(self._settings, key)
+
+
+def problems_across(sections: Mapping[str, Settings | PartOfSection]) -> list[str]:
+    """Return what makes these sections impossible, a line each.
+
+    Args:
+        sections: Sections by name. A rule that reads another section, or a wrong key,
+            is passed over.
+    """
+    problems = []
+    for rule in RULES:
+        if sections.keys() >= set(rule.sections):
+            with suppress(WrongKeyError):
+                problems += rule.problems(*(sections[name] for name in rule.sections))
+    return problems
+
+
+def strategy_problems(strategy: Strategy) -> list[str]:
+    """Return why DeepSpeed cannot train by a strategy, on whatever machines."""
+    return [line for problems in STRATEGY_RULES for line in problems(strategy)]
+
+
+def stage_0_problems(strategy: Strategy) -> list[str]:
+    """Return why ZeRO stage 0 does not go with the precision."""
+    if strategy.zero_stage != 0 or strategy.precision not in ("bf16", "fp16"):
+        return []
+    return [
+        f"configure.zero_stage: 0 with precision: {strategy.precision} takes one Adam"
+        " step too many in DeepSpeed 0.19: use zero_stage: 1, or precision: fp32"
+    ]
+
+
+def param_offload_problems(strategy: Strategy) -> list[str]:
+    """Return why the parameters cannot be offloaded at a ZeRO stage."""
+    device, stage = strategy.offload_param, strategy.zero_stage
+    if device == "none" or stage in ("auto", 3):
+        return []
+    return [f"configure.offload_param: {device} needs zero_stage: 3, not {stage}"]
+
+
+def optimizer_offload_problems(strategy: Strategy) -> list[str]:
+    """Return why the optimizer states cannot be offloaded at a ZeRO stage."""
+    device, stage = strategy.offload_optimizer, strategy.zero_stage
+    setting = f"configure.offload_optimizer: {device}"
+    problems = []
+    if device != "none" and stage == 0:
+        problems.append(f"{setting} needs zero_stage: 1, 2 or 3, not 0")
+    if device == "nvme" and stage not in ("auto", 3):
+        problems.append(f"{setting} needs zero_stage: 3, not {stage}")
+    return problems
+
+
+def pipeline_problems(strategy: Strategy) -> list[str]:
+    """Return why a pipeline does not go with a ZeRO stage, or with offloading."""
+    if strategy.pipeline_stages == 1:
+        return []
+    setting = f"configure.pipeline_stages: {strategy.pipeline_stages}"
+    problems = []
+    if strategy.zero_stage not in ("auto", 1):
+        problems.append(f"{setting} needs zero_stage: 1, not {strategy.zero_stage}")
+    offloaded = {
+        "offload_optimizer": strategy.offload_optimizer,
+        "offload_param": strategy.offload_param,
+    }
+    return problems + [
+        f"{setting} goes with {key}: none, not {device}"
+        for key, device in offloaded.items()
+        if device != "none"
+    ]
+
+
+def batch_problems(hardware: HardwareSettings, strategy: Strategy) -> list[str]:
+    """Return why the ranks, if their number is given, cannot divide the batch."""
+    if hardware.ranks_per_node == "auto":
+        return []
+    return split_problems(strategy, hardware.nodes * hardware.ranks_per_node)
+
+
+def split_problems(strategy: Strategy, ranks: int) -> list[str]:
+    """Return why ranks cannot divide the pipeline stages and the batch among them.
+
+    Args:
+        strategy: The strategy; a `micro_batch_size` of `auto` may become 1.
+        ranks: Number of ranks.
+    """
+    stages, batch = strategy.pipeline_stages, strategy.global_batch_size
+    if ranks % stages:
+        return [
+            f"configure.pipeline_stages: {stages}, but {ranks} ranks are not a"
+            " multiple of it"
+        ]
+    data_parallel_size, micro = ranks // stages, strategy.micro_batch_size
+    per_pass = data_parallel_size * (1 if micro == "auto" else micro)
+    if batch % per_pass == 0:
+        return []
+    nearest = max(1, round(batch / per_pass)) * per_pass
+    counted = "ranks" if stages == 1 else "ranks / pipeline_stages"
+    return [
+        f"configure.global_batch_size: {batch} is not a multiple of {counted} x"
+        f" micro_batch_size ({data_parallel_size} x {micro}); {nearest} would be"
+    ]
+
+
+def nvme_problems(hardware: HardwareSettings, strategy: Strategy) -> list[str]:
+    """Return what is offloaded to NVMe without a folder on such a disk."""
+    offloaded = {
+        "offload_optimizer": strategy.offload_optimizer,
+        "offload_param": strategy.offload_param,
+    }
+    return [
+        f"configure.{key}: nvme needs hardware.nvme_path, a folder on a fast local disk"
+        for key, device in offloaded.items()
+        if device == "nvme" and not hardware.nvme_path
+    ]
+
+
+def precision_problems(hardware: HardwareSettings, strategy: Strategy) -> list[str]:
+    """Return why the ranks cannot train in the precision."""
+    return fp16_problems(hardware.accelerator, strategy.precision)
+
+
+def fp16_problems(accelerator: str, precision: str) -> list[str]:
+    """Return why an accelerator cannot train in a precision, if that is fp16."""
+    if accelerator != "cpu" or precision != "fp16":
+        return []
+    return [
+        "configure.precision: fp16, but the ranks are CPUs (hardware.accelerator):"
+        " DeepSpeed has no fp16 there; write fp32 or bf16"
+    ]
+
+
+def lora_problems(
+    configure: ConfigureSettings, finetune: FinetuneSettings
+) -> list[str]:
+    """Return why adapters cannot be trained in a pipeline."""
+    stages = configure.pipeline_stages
+    if not finetune.lora or stages == 1:
+        return []
+    return [f"finetune.lora goes with configure.pipeline_stages: 1, not {stages}"]
+
+
+STRATEGY_RULES = (
+    stage_0_problems,
+    param_offload_problems,
+    optimizer_offload_problems,
+    pipeline_problems,
+)
+RULES = (
+    *(Rule(("configure",), problems) for problems in STRATEGY_RULES),
+    Rule(("hardware", "configure"), batch_problems),
+    Rule(("hardware", "configure"), nvme_problems),
+    Rule(("hardware", "configure"), precision_problems),
+    Rule(("configure", "finetune"), lora_problems),
+)

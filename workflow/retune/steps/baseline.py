@@ -1,0 +1,64 @@
+"""The step `baseline`: how well the base model predicts what was held out."""
+
+import logging
+from pathlib import Path
+
+from retune.artifacts.evaluation_metrics import BaselineMetrics
+from retune.artifacts.model_facts import ModelFacts
+from retune.artifacts.verifying import verify_folder
+from retune.evaluation.document_scores import (
+    NOT_READ,
+    documents_of,
+    read_documents,
+    score_documents,
+    total_scores,
+    total_scores_if_any,
+    write_scores,
+)
+from retune.evaluation.document_tokens import encode_documents
+from retune.evaluation.language_model import load_model
+from retune.evaluation.perplexity import resolve_protocol
+from retune.quantities import counted
+from retune.settings import ScoringSettings
+from retune.tokens.tokenizer import ModelTokenizer
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    settings: ScoringSettings,
+    accelerator: str,
+    base: Path,
+    clean: Path,
+    documents: Path,
+    metrics: Path,
+) -> str:
+    """Score validation and test; write a row per document and the sums.
+
+    Args:
+        settings: What decides scores, of the `evaluate` section.
+        accelerator: What to compute on, `accelerator` of the `hardware` section.
+        base: Folder of the base model that fetch made (models/base).
+        clean: Folder of the splits that prepare made (data/clean).
+        documents: Parquet file to write: a score per document
+            (results/baseline/documents.parquet).
+        metrics: JSON file to write: the sums (metrics/baseline.json).
+    """
+    verify_folder(clean, "prepare", leave_out=NOT_READ)
+    verify_folder(base, "fetch")
+    held_out = read_documents(clean)
+    facts = ModelFacts.read(base)
+    tokens = encode_documents(ModelTokenizer.of(base, facts), held_out)
+    language_model = load_model(base, facts, accelerator)
+    protocol = resolve_protocol(settings, language_model)
+    log.info("%s", protocol)
+    scores = score_documents(
+        "baseline", language_model, held_out, tokens, protocol, settings.batch_size
+    )
+    test = total_scores(documents_of(scores, "test"))
+    validation = total_scores_if_any(documents_of(scores, "validation"))
+    write_scores(documents, scores)
+    baseline = BaselineMetrics(protocol=protocol, validation=validation, test=test)
+    baseline.write(metrics, documents)
+    documents_scored = counted(test.documents, "document")
+    return f"bits per byte {test.bits_per_byte:.2f} on {documents_scored}"

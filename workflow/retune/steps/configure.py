@@ -1,0 +1,88 @@
+"""The step `configure`: settings and hardware to a complete DeepSpeed config."""
+
+import logging
+from pathlib import Path
+
+from retune.artifacts.model_facts import ModelFacts
+from retune.artifacts.plan import DEEPSPEED, PLAN, REASONS, Plan, Reasons
+from retune.artifacts.publishing import write_json, write_text
+from retune.artifacts.tokens_index import TokenMetrics
+from retune.artifacts.verifying import WEIGHTS, verify_folder
+from retune.errors import RetuneError
+from retune.planning.deepspeed_config import deepspeed_config
+from retune.planning.explanation import plan_line, plan_page
+from retune.planning.hardware import Hardware, resolve_hardware
+from retune.planning.memory import GB, model_states_bytes, offloaded_to_cpu_bytes
+from retune.planning.strategy import make_plan, refuse
+from retune.settings import ConfigureSettings, HardwareSettings, problems_across
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    settings: ConfigureSettings,
+    hardware: HardwareSettings,
+    base: Path,
+    token_metrics: Path,
+    plan: Path,
+) -> str:
+    """Write deepspeed.json, plan.json, reasons.json and plan.md.
+
+    Args:
+        settings: The `configure` section.
+        hardware: The `hardware` section.
+        base: Folder of the base model that fetch made (models/base).
+        token_metrics: JSON file that tokenize wrote (metrics/tokens.json).
+        plan: Folder to write into: the DeepSpeed config, and why it is so (plan).
+    """
+    refuse(problems_across({"hardware": hardware, "configure": settings}))
+    verify_folder(base, "fetch", leave_out=[WEIGHTS])
+    tokens = TokenMetrics.read_verified(token_metrics)
+    blocks = tokens.splits["train"].blocks
+    machines = resolve_hardware(hardware)
+    num_parameters = ModelFacts.read(base).num_parameters
+    made, decisions = make_plan(
+        settings, machines, num_parameters, tokens.sequence_length
+    )
+    check_cpu_memory(made, machines)
+    warnings = batch_warnings(made.global_batch_size, blocks)
+    for warning in warnings:
+        log.warning("%s", warning)
+    reasons = Reasons(
+        decisions=tuple(decisions),
+        warnings=tuple(warnings),
+        train_blocks=blocks,
+        model_states_gb=round(model_states_bytes(made) / GB, 4),
+        gpu_name=machines.gpu_name,
+    )
+    write_json(plan / DEEPSPEED, deepspeed_config(made, hardware.nvme_path))
+    made.write(plan / PLAN, plan / DEEPSPEED)
+    reasons.write(plan / REASONS)
+    write_text(plan / "plan.md", plan_page(made, reasons))
+    return "; ".join([plan_line(made), *warnings])
+
+
+def batch_warnings(batch_size: int, blocks: int) -> list[str]:
+    """Return what in the size of the batch is probably a mistake, a line each.
+
+    Args:
+        batch_size: Sequences per optimizer step.
+        blocks: Number of training sequences of an epoch.
+    """
+    if batch_size <= blocks:
+        return []
+    return [
+        f"configure.global_batch_size: {batch_size:,} is more than the {blocks:,}"
+        f" training blocks: each step goes over them {batch_size / blocks:.2g} times,"
+        " whatever finetune.epochs"
+    ]
+
+
+def check_cpu_memory(plan: Plan, hardware: Hardware) -> None:
+    """Raise RetuneError if more is offloaded than a node's main memory holds."""
+    offloaded = offloaded_to_cpu_bytes(plan) / plan.nodes / GB
+    if hardware.cpu_memory_gb is not None and offloaded > hardware.cpu_memory_gb:
+        raise RetuneError(
+            f"hardware.cpu_memory_gb: {hardware.cpu_memory_gb:g}, but offloading takes"
+            f" {offloaded:,.1f} GB on each node: offload less, or use more nodes"
+        )

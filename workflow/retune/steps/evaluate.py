@@ -1,0 +1,211 @@
+"""The step `evaluate`: the tuned model against the base model, on the same bytes."""
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from retune.artifacts.evaluation_metrics import (
+    BaselineMetrics,
+    Comparison,
+    ComparisonWithFloors,
+    EvaluationMetrics,
+    Floors,
+    NoComparison,
+    ScoringProtocol,
+)
+from retune.artifacts.model_facts import ModelFacts
+from retune.artifacts.verifying import WEIGHTS, verify_folder
+from retune.errors import RetuneError
+from retune.evaluation.bootstrap import bits_per_byte_change, win_rate
+from retune.evaluation.document_scores import (
+    NOT_READ,
+    documents_of,
+    read_documents,
+    score_documents,
+    total_scores,
+    write_scores,
+)
+from retune.evaluation.document_tokens import check_same_as_training, encode_documents
+from retune.evaluation.language_model import load_model
+from retune.evaluation.perplexity import resolve_protocol
+from retune.quantities import change_line
+from retune.settings import EvaluateSettings
+from retune.tokens.store import COUNTS, read_counts
+from retune.tokens.tokenizer import ModelTokenizer
+
+log = logging.getLogger(__name__)
+
+RUN_BASELINE_AGAIN = "run baseline again"
+# Files of data/tokens that this step does not read.
+TOKENS_NOT_READ = ("train.*.bin",)
+
+
+def run(
+    settings: EvaluateSettings,
+    accelerator: str,
+    consolidated: Path,
+    base: Path,
+    clean: Path,
+    tokens: Path,
+    baseline_documents: Path,
+    baseline_metrics: Path,
+    documents: Path,
+    metrics: Path,
+) -> str:
+    """Score the tuned model, and compare it with the baseline.
+
+    Args:
+        settings: The `evaluate` section.
+        accelerator: What to compute on, `accelerator` of the `hardware` section.
+        consolidated: Folder of the tuned model that consolidate made
+            (models/consolidated).
+        base: Folder of the base model that fetch made (models/base).
+        clean: Folder of the splits that prepare made (data/clean).
+        tokens: Folder of the tokens that tokenize made (data/tokens).
+        baseline_documents: Scores of the base model that baseline wrote
+            (results/baseline/documents.parquet).
+        baseline_metrics: Their sums, which baseline wrote (metrics/baseline.json).
+        documents: Parquet file to write: a score per document
+            (results/evaluate/documents.parquet).
+        metrics: JSON file to write: sums, and the change with its interval
+            (metrics/evaluation.json).
+    """
+    verify_folder(consolidated, "consolidate")
+    verify_folder(base, "fetch", leave_out=[WEIGHTS])
+    verify_folder(clean, "prepare", leave_out=NOT_READ)
+    verify_folder(tokens, "tokenize", leave_out=TOKENS_NOT_READ)
+    baseline = BaselineMetrics.read_verified(baseline_metrics, baseline_documents)
+    held_out = read_documents(clean)
+    base_scores = pq.read_table(baseline_documents)
+    check_same_documents(held_out, base_scores, baseline_documents)
+    facts = ModelFacts.read(base)
+
+    tokenizer = ModelTokenizer.of(consolidated, facts)
+    encoded = encode_documents(tokenizer, held_out)
+    check_same_as_training(tokenizer, facts, held_out, encoded, tokens)
+    language_model = load_model(consolidated, facts, accelerator)
+    protocol = resolve_protocol(settings, language_model)
+    log.info("%s", protocol)
+    check_same_protocol(protocol, baseline.protocol)
+    scores = score_documents(
+        *("evaluate", language_model, held_out, encoded),
+        *(protocol, settings.batch_size),
+    )
+    check_same_tokens(scores, base_scores, baseline_documents)
+    on_test = compare(
+        documents_of(base_scores, "test"), documents_of(scores, "test"), settings
+    )
+    splits = held_out["split"].to_pylist()
+    test_tokens = [
+        ids for ids, split in zip(encoded, splits, strict=True) if split == "test"
+    ]
+    test = ComparisonWithFloors(
+        **dict(on_test),
+        floors=floors(tokens, test_tokens, documents_of(held_out, "test")),
+    )
+    validation = compare_if_any(
+        documents_of(base_scores, "validation"),
+        documents_of(scores, "validation"),
+        settings,
+    )
+    write_scores(documents, scores)
+    evaluation = EvaluationMetrics(protocol=protocol, validation=validation, test=test)
+    evaluation.write(metrics, documents)
+    change = change_line(
+        test.base.bits_per_byte,
+        test.tuned.bits_per_byte,
+        test.bits_per_byte_change_low,
+        test.bits_per_byte_change_high,
+    )
+    return f"bits per byte {change}"
+
+
+def check_same_documents(
+    held_out: pa.Table, base_scores: pa.Table, source: Path
+) -> None:
+    """Raise RetuneError unless the baseline scored these documents, byte for byte."""
+    columns = ["split", "id", "bytes"]
+    if not held_out.select(columns).equals(base_scores.select(columns)):
+        raise RetuneError(
+            f"{source}: the baseline scored other documents ({base_scores.num_rows})"
+            f" than are held out now ({held_out.num_rows}): {RUN_BASELINE_AGAIN}"
+        )
+
+
+def check_same_protocol(protocol: ScoringProtocol, base: ScoringProtocol) -> None:
+    """Raise RetuneError if the baseline was scored by another protocol.
+
+    The device may differ, where `hardware.accelerator` is `auto`.
+    """
+    differing = [
+        f"{name} {before}, now {now}"
+        for name, before in base
+        if name != "device" and before != (now := getattr(protocol, name))
+    ]
+    if differing:
+        raise RetuneError(
+            "the baseline was scored by another protocol"
+            f" ({'; '.join(differing)}): {RUN_BASELINE_AGAIN}"
+        )
+
+
+def check_same_tokens(scores: pa.Table, base_scores: pa.Table, source: Path) -> None:
+    """Raise RetuneError unless both models were asked for as many tokens."""
+    if not scores["tokens"].equals(base_scores["tokens"]):
+        raise RetuneError(
+            f"{source}: the baseline counted other tokens than the same tokenizer gives"
+            f" now: {RUN_BASELINE_AGAIN}"
+        )
+
+
+def compare_if_any(
+    base: pa.Table, tuned: pa.Table, settings: EvaluateSettings
+) -> Comparison | NoComparison:
+    """Return the comparison on a split, which may have no document."""
+    return compare(base, tuned, settings) if base.num_rows else NoComparison()
+
+
+def compare(base: pa.Table, tuned: pa.Table, settings: EvaluateSettings) -> Comparison:
+    """Return both models' sums on one split, and the change with its 95 % interval."""
+    base_nll, tuned_nll = base["nll"].to_numpy(), tuned["nll"].to_numpy()
+    change = bits_per_byte_change(
+        base_nll,
+        tuned_nll,
+        base["bytes"].to_numpy(),
+        settings.bootstrap_draws,
+        settings.seed,
+    )
+    return Comparison(
+        base=total_scores(base),
+        tuned=total_scores(tuned),
+        bits_per_byte_change=change.change,
+        bits_per_byte_change_low=change.low,
+        bits_per_byte_change_high=change.high,
+        win_rate=win_rate(base_nll, tuned_nll),
+    )
+
+
+def floors(tokens: Path, encoded: Sequence[np.ndarray], documents: pa.Table) -> Floors:
+    """Return what a model must beat, in bits per byte of the documents.
+
+    `uniform` finds every token of the model's vocabulary equally likely; `unigram` goes
+    by how often each occurs in train, with add-one smoothing.
+    """
+    counts = read_counts(tokens)
+    stream = np.concatenate(encoded)
+    if stream.max(initial=0) >= len(counts):
+        raise RetuneError(
+            f"{tokens / COUNTS} counts {len(counts)} tokens, but the"
+            f" tokenizer gives id {stream.max()}: run tokenize again"
+        )
+    num_bytes = sum(documents["bytes"].to_pylist())
+    bits = math.log2(counts.sum() + len(counts)) - np.log2(counts + 1)
+    return Floors(
+        uniform_bits_per_byte=math.log2(len(counts)) * len(stream) / num_bytes,
+        unigram_bits_per_byte=float(bits[stream].sum() / num_bytes),
+    )

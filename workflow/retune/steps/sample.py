@@ -1,0 +1,95 @@
+"""The step `sample`: what the base and the tuned model write after the same prompts."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from retune.artifacts.model_facts import ModelFacts
+from retune.artifacts.samples import GenerationSettings, Sample, Samples
+from retune.artifacts.verifying import verify_folder
+from retune.evaluation.document_scores import NOT_READ, documents_of, read_documents
+from retune.evaluation.language_model import load_model
+from retune.evaluation.prompts import find_prompts
+from retune.evaluation.samples import (
+    GREEDY,
+    SAMPLED,
+    Continuation,
+    check_prompts,
+    continue_prompts,
+    fits,
+)
+from retune.quantities import counted
+from retune.settings import SampleSettings
+from retune.tokens.tokenizer import ModelTokenizer
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    settings: SampleSettings,
+    accelerator: str,
+    consolidated: Path,
+    base: Path,
+    clean: Path,
+    samples: Path,
+) -> str:
+    """Let both models continue each prompt.
+
+    Args:
+        settings: The `sample` section.
+        accelerator: What to compute on, `accelerator` of the `hardware` section.
+        consolidated: Folder of the tuned model that consolidate made
+            (models/consolidated).
+        base: Folder of the base model that fetch made (models/base).
+        clean: Folder of the splits that prepare made (data/clean).
+        samples: JSON file to write: how both models go on from the prompts
+            (results/sample/samples.json).
+    """
+    verify_folder(consolidated, "consolidate")
+    verify_folder(base, "fetch")
+    verify_folder(clean, "prepare", leave_out=NOT_READ)
+    facts = ModelFacts.read(base)
+    tokenizer = ModelTokenizer.of(consolidated, facts)
+    prompts = find_prompts(
+        settings,
+        documents_of(read_documents(clean), "test")["text"].to_pylist(),
+        lambda prompt: fits(prompt, tokenizer, facts, settings),
+    )
+    check_prompts(prompts, tokenizer, facts, settings)
+
+    def continuations_of(model: Path) -> list[Continuation]:
+        language_model = load_model(model, facts, accelerator)
+        return continue_prompts(language_model, prompts, settings)
+
+    # One after the other, so that two models are never in memory at once.
+    base_texts = continuations_of(base)
+    tuned_texts = continuations_of(consolidated)
+    paired_samples(settings, prompts, base_texts, tuned_texts).write(samples)
+    return f"{counted(len(prompts), 'prompt')}, continued by both models"
+
+
+def paired_samples(
+    settings: SampleSettings,
+    prompts: Sequence[str],
+    base: Sequence[Continuation],
+    tuned: Sequence[Continuation],
+) -> Samples:
+    """Return each prompt's texts side by side, and the settings that made them."""
+    return Samples(
+        settings=GenerationSettings(
+            max_new_tokens=settings.max_new_tokens,
+            seed=settings.seed,
+            greedy=GREEDY,
+            sampled=SAMPLED,
+        ),
+        samples=tuple(
+            Sample(
+                prompt=prompt,
+                base=by_base.likeliest,
+                tuned=by_tuned.likeliest,
+                base_sampled=by_base.drawn,
+                tuned_sampled=by_tuned.drawn,
+            )
+            for prompt, by_base, by_tuned in zip(prompts, base, tuned, strict=True)
+        ),
+    )

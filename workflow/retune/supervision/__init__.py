@@ -1,0 +1,1 @@
+"""Signals, signs of life, progress, and why a rank failed."""

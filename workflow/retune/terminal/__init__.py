@@ -1,0 +1,1 @@
+"""What people see while a step runs: a progress bar and the log."""

@@ -1,1 +1,0 @@
-"""What makes text fit to train and to test on."""
