@@ -392,7 +392,10 @@ class SnakemakeRun:
                 None if str(path) in hidden else read(path)
             )
             for path, time in times.items():
-                workflow.iocache.mtime[path] = Mtime(time / 1e9, time / 1e9)
+                # Snakemake's times are floats, of 0.24 µs; in doubt this one is later
+                # than that of a file on disk with which it is to be equal.
+                seconds = (time + 1000) / 1e9
+                workflow.iocache.mtime[path] = Mtime(seconds, seconds)
             build()
 
         workflow._build_dag = build_with_them
