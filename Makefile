@@ -37,8 +37,6 @@ test-slurm: .venv/.installed  ## Run those on a SLURM that they start; as root.
 lint: .venv/.installed  ## Check code and workflow; changes nothing.
 	$(IN_VENV) ruff check .
 	$(IN_VENV) ruff format --check .
-	$(IN_VENV) lint-imports
-	$(IN_VENV) mypy
 	$(IN_VENV) snakefmt --check Snakefile workflow
 	$(IN_VENV) PYTHONPATH=workflow lint-imports
 	$(IN_VENV) mypy

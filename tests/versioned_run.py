@@ -197,12 +197,21 @@ def write_texts(path: Path) -> None:
 def suspend_step(run: subprocess.Popen[str], step: str) -> psutil.Process:
     """Wait until a run is at a step; return its process, which stands still."""
     end = time.monotonic() + PATIENCE_S
-    while (process := find_step(run, step)) is None:
+    while (process := find_step(run, step)) is None or not catches_sigterm(process):
         assert run.poll() is None, run.communicate()[0]
         assert time.monotonic() < end
         time.sleep(0.1)
     process.suspend()
     return process
+
+
+def catches_sigterm(process: psutil.Process) -> bool:
+    """Return whether a program, and not only its interpreter, has begun."""
+    with suppress(FileNotFoundError):
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        caught = int(status.split("SigCgt:")[1].split()[0], 16)
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+    return False
 
 
 def find_step(run: subprocess.Popen[str], step: str) -> psutil.Process | None:

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import signal
 import subprocess
 import sys
 from functools import reduce
@@ -236,3 +237,32 @@ def test_an_error_of_the_user_shows_no_traceback(tmp_path, capsys):
     assert "error: tokenize.sequence_length: 16 is longer" in shown
     assert "Traceback" not in shown
     assert not (tmp_path / "tokens").exists()
+
+
+@pytest.mark.parametrize(
+    ("package", "module"),
+    [
+        ("retune", "retune.supervision.starter"),
+        ("retune", "retune.terminal.closed_terminal"),
+        ("retune", "retune.cli.main"),
+        ("retune", "pydantic"),
+        ("retune_dvc", "retune_dvc.command_line"),
+        ("retune_dvc", "pydantic"),
+    ],
+)
+def test_ctrl_c_during_an_import_shows_no_traceback(package, module):
+    code = f"""
+import os, runpy, signal, sys
+
+class Interrupted:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupted())
+sys.argv[1:] = ["--help"]
+runpy.run_module({package!r}, run_name="__main__")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode in (128 + signal.SIGINT, -signal.SIGINT)
+    assert (ended.stdout, ended.stderr) == ("", "")
