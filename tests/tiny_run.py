@@ -83,15 +83,12 @@ class TinyRun:
         name: str,
         ranks: int = 2,
         accelerator: str = "cpu",
-        nvme_path: str | None = None,
         **settings: Any,
     ) -> Path:
         """Write a plan and return its folder."""
         configure.run(
             ConfigureSettings(**settings),
-            HardwareSettings(
-                accelerator=accelerator, ranks_per_node=ranks, nvme_path=nvme_path
-            ),
+            HardwareSettings(accelerator=accelerator, ranks_per_node=ranks),
             self.folder / "base",
             self.folder / "tokens.json",
             self.folder / name,
@@ -104,6 +101,7 @@ class TinyRun:
         """Return the arguments of the step `finetune`."""
         return {
             "settings": FinetuneSettings(**settings),
+            "nvme_path": "",
             "base": self.folder / "base",
             "tokens": self.folder / "tokens",
             "plan": plan,

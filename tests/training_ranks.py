@@ -44,6 +44,7 @@ class Job:
         settings: Of `finetune`.
         fault: What goes wrong, see fault_points.py.
         inputs: Where base and tokens are, if not where those of all jobs are.
+        nvme_path: Folder for what is offloaded to NVMe.
     """
 
     plan: Path
@@ -51,6 +52,7 @@ class Job:
     settings: dict[str, Any]
     fault: dict[str, Any] | None = None
     inputs: Path | None = None
+    nvme_path: str = ""
 
     @property
     def steps(self) -> list[StepRow]:
@@ -266,6 +268,7 @@ def main(folder: Path, jobs: list[dict[str, Any]]) -> None:
                 inputs / "base",
                 inputs / "tokens",
                 Path(job["plan"]),
+                job["nvme_path"],
             )
             heartbeat = Heartbeat(state, int(os.environ["RANK"]))
             finished = train(run, state, StopRequest(), heartbeat)

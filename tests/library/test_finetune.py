@@ -167,6 +167,13 @@ def test_the_first_failing_rank_is_named(still):
     assert not (still.folder / "broken").exists()
 
 
+def test_offloading_to_a_disk_needs_to_know_where_that_is(still):
+    plan = still.plan("plan-nvme", zero_stage=3, offload_optimizer="nvme")
+    with pytest.raises(RetuneError, match=r"nvme needs hardware\.nvme_path"):
+        still.finetune(plan, "nvme", **SIX_STEPS)
+    assert not (still.folder / "nvme").exists()
+
+
 @pytest.mark.parametrize("steps", [1, 6])
 def test_a_loss_that_is_no_number_stops_with_a_sentence(still, steps):
     plan = still.plan("plan-diverging")

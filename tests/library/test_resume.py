@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from deepspeed.ops.op_builder import AsyncIOBuilder
@@ -50,11 +51,11 @@ def run(tmp_path_factory):
 
 def make_job(run, name, ranks, folder):
     settings = ADAPTERS if "lora" in name else {}
-    nvme = str(run.folder / "nvme")
     return Job(
-        run.plan(f"plan-{name}-{ranks}", ranks, nvme_path=nvme, **STRATEGIES[name]),
+        run.plan(f"plan-{name}-{ranks}", ranks, **STRATEGIES[name]),
         folder / name,
         {**SIX_STEPS, **settings},
+        nvme_path=str(run.folder / "nvme"),
     )
 
 
@@ -64,7 +65,7 @@ def cut_back(job, folder):
     shutil.copytree(job.state, state)
     for checkpoint in find_checkpoints(state)[1:]:
         shutil.rmtree(checkpoint)
-    return Job(job.plan, state, job.settings)
+    return replace(job, state=state)
 
 
 def states_of(job):

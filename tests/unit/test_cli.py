@@ -74,7 +74,7 @@ SETTINGS_OF_STEPS = {
     "prepare": {"settings": "prepare"},
     "tokenize": {"settings": "tokenize"},
     "configure": {"settings": "configure", "hardware": "hardware"},
-    "finetune": {"settings": "finetune"},
+    "finetune": {"settings": "finetune", "nvme_path": "hardware.nvme_path"},
     "consolidate": {"settings": "consolidate"},
     "baseline": {"settings": "evaluate", "accelerator": "hardware.accelerator"},
     "evaluate": {"settings": "evaluate", "accelerator": "hardware.accelerator"},
@@ -106,15 +106,13 @@ def test_a_step_takes_its_settings_from_a_file(step, tmp_path):
     }
     if step in PARTS:
         expected["settings"] = PARTS[step].part_of(expected["settings"])
-    assert {
-        name: value for name, value in values.items() if value is not None
-    } == expected
+    assert {name: value for name, value in values.items() if value} == expected
 
 
 PARAMS = """
 dataset: builtin
 model: builtin
-hardware: {accelerator: auto}
+hardware: {accelerator: auto, nvme_path: /fast}
 finetune: {epochs: 3}
 """
 
@@ -144,7 +142,9 @@ def test_settings_come_from_one_place(tmp_path, capsys):
 
 def test_operational_settings_stand_beside_the_others():
     settings = FinetuneSettings(epochs=3)
-    options = given("finetune", settings=settings, operational={"save_steps": 7})
+    options = given(
+        "finetune", settings=settings, operational={"save_steps": 7}, nvme_path=""
+    )
     values = step_values(options)
     assert values["settings"] == FinetuneSettings(epochs=3, save_steps=7)
     assert not {"params", "step", "operational"} & values.keys()
@@ -159,7 +159,10 @@ def test_operational_settings_stand_beside_the_others():
     ],
 )
 def test_operational_settings_that_are_wrong_are_told(operational, told):
-    options = given("finetune", settings=FinetuneSettings(), operational=operational)
+    settings = FinetuneSettings()
+    options = given(
+        "finetune", settings=settings, operational=operational, nvme_path=""
+    )
     with pytest.raises(RetuneError, match=told):
         step_values(options)
 

@@ -89,8 +89,9 @@ def test_stages_read_sections_and_settings_that_there_are(stages):
 
 def test_settings_of_a_section_that_rerun_other_steps_have_their_own_row(stages):
     rows = [row for row in find_reruns(stages) if row.section == "hardware"]
-    assert [row.settings[0] for row in rows] == ["accelerator", "nodes"]
+    assert [row.settings[0] for row in rows] == ["accelerator", "nodes", "nvme_path"]
     assert set(rows[0].steps) - set(rows[1].steps) == {"baseline"}
+    assert not rows[2].steps
 
 
 def test_the_table_holds_every_setting_and_step(beside_dvc_yaml, capsys):

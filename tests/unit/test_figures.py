@@ -21,7 +21,7 @@ from retune.reporting.figure_style import (
     keep_apart,
     short,
 )
-from retune.reporting.figures import plan_figures
+from retune.reporting.figures import drawings_of
 
 
 def usual(run):
@@ -110,7 +110,7 @@ def tick_labels(axis):
 
 @pytest.mark.parametrize("width", [NARROW, WIDE])
 def test_no_text_leaves_its_figure_and_no_label_touches_another(run, width):
-    for drawing in plan_figures(run).values():
+    for drawing in drawings_of(run).values():
         height = drawing.narrow_height or drawing.height
         with matplotlib.rc_context(STYLE):
             figure = draw(drawing, width, height, TITLE_HEIGHT)
@@ -176,6 +176,6 @@ def test_what_texts_call_orange_is_orange():
 
 
 def test_no_text_of_a_figure_names_a_colour_it_has_not(run):
-    for drawing in plan_figures(run).values():
+    for drawing in drawings_of(run).values():
         words = drawing.subtitle.lower().replace(":", "").replace(".", "").split()
         assert not {"red", "yellow", "black", "purple"} & set(words)

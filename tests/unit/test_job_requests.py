@@ -4,13 +4,14 @@ import pytest
 
 from retune.planning.hardware import Hardware
 from retune.planning.strategy import make_plan
-from retune.settings import ConfigureSettings, FinetuneSettings
+from retune.settings import ConfigureSettings, FinetuneSettings, SampleSettings
 from retune_workflow.job_requests import (
     data_request,
     finetune_memory_gb,
     finetune_request,
     least_runtime,
     model_request,
+    sample_request,
     step_seconds,
 )
 from token_files import write_index
@@ -216,6 +217,18 @@ def test_all_documents_that_are_scored_take_time(tmp_path):
     both = model_request(model, [validation, test], "cuda").runtime
     # 2 G FLOPs for each of 100 M tokens at 3 TFLOP/s, and as much again.
     assert both - one == pytest.approx(2 * 2e9 * 1e8 / 3e12 / 60, abs=10)
+
+
+def test_samples_take_time_for_their_tokens_and_not_for_the_documents(tmp_path):
+    model = sized(tmp_path / "model/model.safetensors", 2).parent
+    few, many = SampleSettings(), SampleSettings(prompts=["a"] * 12)
+    requests = [sample_request(few, model, "cuda"), sample_request(many, model, "cpu")]
+    # 2 minutes a GB to load both; on CPUs 12 prompts, twice 48 tokens, twice 4 GB read
+    # at 2 GB/s, for each of two models.
+    assert requests[0].runtime == 30
+    assert requests[1].runtime == pytest.approx(20 + 4 + 2 * 2304 * 2 / 60, abs=10)
+    # fp32, and twice while it is loaded.
+    assert {request.mem_mb for request in requests} == {15_000}
 
 
 def test_a_model_that_is_not_there_yet_has_no_request(tmp_path):

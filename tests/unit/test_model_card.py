@@ -12,7 +12,7 @@ from finished_run import FinishedRun
 from retune.artifacts.origins import DataOrigin, FileEntry, ModelOrigin
 from retune.artifacts.provenance import Provenance
 from retune.reporting.escaping import to_html, to_markdown
-from retune.reporting.figures import plan_figures
+from retune.reporting.figures import drawings_of
 from retune.reporting.model_card import write_card
 from retune.reporting.page import render_page
 
@@ -132,13 +132,12 @@ def test_card_and_page_say_nothing_of_the_folders_of_a_machine(run):
         run.read(
             dataset={"source": "local", "files": {"train": train}},
             model={"source": "local", "folder": "/home/somebody/mine/"},
-            hardware={"nvme_path": "/mnt/somebody/fast"},
         ),
         raw=DataOrigin(source="local", sources={}),
         base=LOCAL_MODEL,
     )
     card = write_card(results, PROVENANCE)
-    page = render_page(results, PROVENANCE, plan_figures(results))
+    page = render_page(results, PROVENANCE, drawings_of(results))
     for text, start in ((card, "<pre><code>"), (page, '<pre class="settings">')):
         assert "somebody" not in text
         (shown,) = re.findall(rf"{start}\s*(dataset:.*?)<", text, re.DOTALL)
@@ -146,7 +145,6 @@ def test_card_and_page_say_nothing_of_the_folders_of_a_machine(run):
         files = settings["dataset"]["files"]["train"]
         assert files == ["letters/*.txt", "x.txt", "y", "z"]
         assert settings["model"]["folder"] == "mine"
-        assert settings["hardware"]["nvme_path"] == "fast"
 
 
 def entry(path, sha256):

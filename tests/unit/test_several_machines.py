@@ -292,13 +292,14 @@ def test_a_node_leaves_nothing_on_its_disk(tmp_path, monkeypatch):
     disk, state = tmp_path / "nvme", tmp_path / "state" / "run"
     for name in ("run", "another"):
         (disk / name).mkdir(parents=True)
-    offload = {"offload_optimizer": {"device": "nvme", "nvme_path": str(disk)}}
+    offload = {"offload_optimizer": {"device": "nvme"}}
     training = RunSpec(
         settings=SETTINGS,
         base="base",
         tokens="tokens",
         plan=PLAN,
         deepspeed={"zero_optimization": offload},
+        nvme_path=str(disk),
     )
     training.write(state)
     for name in ("build_ops", "check_devices", "ControlReader"):

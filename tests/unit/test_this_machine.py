@@ -243,6 +243,10 @@ PLAN = {
 }
 # 30 GB.
 LARGE = {"num_parameters": 3_000_000_000}
+PIPELINE = {
+    **{"zero_stage": 1, "pipeline_stages": 2},
+    **{"micro_batch_size": 6, "global_batch_size": 6},
+}
 LARGE_AT_3 = {"num_parameters": 3_750_000_000, "zero_stage": 3}
 
 
@@ -255,8 +259,10 @@ LARGE_AT_3 = {"num_parameters": 3_750_000_000, "zero_stage": 3}
         ({"micro_batch_size": 6, "global_batch_size": 24}, 27, 16,
          "write micro_batch_size: 3 (about 15.0 GB)"),
         # Twice as many sequences go through two stages of a pipeline.
-        ({"micro_batch_size": 6, "global_batch_size": 6, "pipeline_stages": 2}, 27, 12,
-         "write micro_batch_size: 2"),
+        (PIPELINE, 27, 12, "write micro_batch_size: 2"),
+        # Neither ZeRO-3 nor offloading goes with a pipeline.
+        ({**PIPELINE, "micro_batch_size": 1, "activation_checkpointing": True}, 27, 12,
+         "write a tokenize.sequence_length below 1024"),
         ({}, 31, 6, "write micro_batch_size: 1, activation_checkpointing: true"),
         ({"micro_batch_size": 1}, 31, 24, "activation_checkpointing: true"),
         ({"micro_batch_size": 1, "activation_checkpointing": True}, 31, 24,

@@ -8,10 +8,12 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from both_tools import planned, stale
+from retune.errors import RetuneError
 from retune.settings import Params
+from retune.settings.params import read_params
 from retune.step_code import STEPS
 from retune_dvc.stages import read_stages
 from retune_workflow.explain_reruns import find_reruns
@@ -42,6 +44,7 @@ RERUNS = {
             *("finetune.save_steps", "finetune.save_total_limit"),
             *("finetune.save_only_model", "finetune.max_skipped_steps"),
             *("finetune.ddp_timeout", "evaluate.batch_size"),
+            "hardware.nvme_path",
         ],
         set[str](),
     ),
@@ -87,13 +90,13 @@ def find_change(leaf: str) -> tuple[str, dict[str, Any]] | None:
     field = Params.model_fields[section].annotation.model_fields[key]
     for source in SOURCES:
         values = settings_of(source)
-        before = Params.model_validate(values)
+        before = read_params(values)
         for value in other_values(field.annotation, field.default):
             changed = values | {section: values[section] | {key: value}}
             try:
-                if Params.model_validate(changed) != before:
+                if read_params(changed) != before:
                     return source, changed
-            except ValidationError:
+            except RetuneError:
                 continue
     return None
 

@@ -11,16 +11,17 @@ from pathlib import Path
 
 from retune.artifacts.plan import Plan
 from retune.artifacts.tokens_index import TokensIndex
+from retune.evaluation.prompts import NUM_PROMPTS
 from retune.planning.memory import (
-    GB,
     checkpoint_bytes,
     loading_bytes,
     model_states_bytes,
     offloaded_to_cpu_bytes,
     weights_bytes,
 )
-from retune.settings import FinetuneSettings
+from retune.settings import FinetuneSettings, SampleSettings
 from retune.training.schedules import num_steps
+from retune.units import GB
 
 # Main memory of a process that has imported torch and DeepSpeed and has a CUDA context.
 PROCESS_GB = 4.0
@@ -31,6 +32,9 @@ SPARE = 1.25
 SLOW_FLOPS = {"cuda": 3e13, "cpu": 1e10}
 # FLOP/s of one device in evaluation, in fp32 and with one document at a time.
 SLOW_EVALUATION_FLOPS = {"cuda": 3e12, "cpu": 1e10}
+# Main memory or GPU memory that one process reads, bytes per second: generating a token
+# reads every weight.
+SLOW_BYTES_PER_S = {"cuda": 2e11, "cpu": 2e9}
 # Throughput of each node to a shared file system, bytes per second.
 DISK_BYTES_PER_S = 5e8
 # Throughput of hashing the live weights, bytes per second; ranks hash in turn.
@@ -145,6 +149,27 @@ def model_request(
     # It is evaluated in fp32, and is there twice while it is loaded. It is joined piece
     # by piece.
     memory = PROCESS_GB + size * (4 if documents else 0.25)
+    return JobRequest(in_mb(memory), round_up(START_MINUTES + seconds / 60, 10), 0)
+
+
+def sample_request(
+    settings: SampleSettings, model: Path, accelerator: str
+) -> JobRequest:
+    """Return what `sample` asks for.
+
+    Args:
+        settings: Settings of the section `sample`.
+        model: Folder of one of the two models.
+        accelerator: What it runs on, `cuda` or `cpu`.
+    """
+    size = folder_gb(model)
+    prompts = NUM_PROMPTS if settings.prompts == "auto" else len(settings.prompts)
+    # Each model continues each prompt twice: the likeliest way, and a random draw.
+    tokens = 2 * 2 * prompts * settings.max_new_tokens
+    # It generates in fp32, with weights of two bytes or more in the files.
+    generating = tokens * 2 * size * GB / SLOW_BYTES_PER_S[accelerator]
+    seconds = 2 * 60 * size + 2 * generating
+    memory = PROCESS_GB + 4 * size
     return JobRequest(in_mb(memory), round_up(START_MINUTES + seconds / 60, 10), 0)
 
 

@@ -12,6 +12,7 @@ from retune_workflow.job_requests import (
     finetune_request,
     least_runtime,
     model_request,
+    sample_request,
 )
 from retune.settings import HELD_OUT
 from retune.launching.hostfile import named_hostfile
@@ -141,6 +142,12 @@ def evaluation_request(model):
         return model_request(Path(input[model]), scored, accelerator)
 
     return request
+
+
+def request_of_sample(input):
+    """Return what `sample` asks for."""
+    accelerator = "cuda" if gpus_per_node() else "cpu"
+    return sample_request(PARAMS.sample, Path(input.consolidated), accelerator)
 
 
 def cpus_of_finetune():

@@ -89,7 +89,7 @@ rule sample:
         "../../envs/evaluate.yaml"
     resources:
         **gpus("sample", min(1, gpus_per_node())),
-        **estimates(evaluation_request("consolidated")),
+        **estimates(request_of_sample),
     params:
         code=list_code("sample"),
         settings=section("sample"),

@@ -51,6 +51,8 @@ rule finetune:
     resources:
         **finetune_resources(),
         operational=operational("finetune"),
+        # Among the resources: where a disk is mounted decides nothing of the result.
+        nvme_path=PARAMS.hardware.nvme_path or "",
     params:
         code=list_code("finetune"),
         settings=section("finetune"),
@@ -64,6 +66,7 @@ rule finetune:
         "brought_back finetune 2>{log:q} ||"
         " exec python -m retune finetune --settings {params.settings:q}"
         " --operational {resources.operational:q}"
+        " --nvme-path {resources.nvme_path:q}"
         " --base {input.base:q} --tokens {input.tokens:q} --plan {params.plan:q}"
         " --state state --checkpoint {output.checkpoint:q}"
         " --history {output.history:q} --validation {output.validation:q}"

@@ -21,6 +21,8 @@ class RunSpec(Artifact):
         tokens: Folder of the tokens that `tokenize` wrote.
         plan: The plan that `configure` made.
         deepspeed: The DeepSpeed config that `configure` wrote.
+        nvme_path: Folder on a fast local disk, for what is offloaded to NVMe; empty if
+            there is none.
     """
 
     STEP: ClassVar = "finetune"
@@ -31,10 +33,16 @@ class RunSpec(Artifact):
     tokens: Path
     plan: Plan
     deepspeed: dict[str, Any]
+    nvme_path: str = ""
 
     @classmethod
     def make(
-        cls, settings: FinetuneSettings, base: Path, tokens: Path, plan: Path
+        cls,
+        settings: FinetuneSettings,
+        base: Path,
+        tokens: Path,
+        plan: Path,
+        nvme_path: str = "",
     ) -> Self:
         """Return the specification of a training on inputs that were verified before.
 
@@ -43,6 +51,7 @@ class RunSpec(Artifact):
             base: Folder of the base model.
             tokens: Folder of the tokens.
             plan: Folder of the plan.
+            nvme_path: Folder on a fast local disk, for what is offloaded to NVMe.
         """
         return cls(
             settings=settings,
@@ -50,6 +59,7 @@ class RunSpec(Artifact):
             tokens=tokens,
             plan=Plan.read(plan / PLAN),
             deepspeed=read_json(plan / DEEPSPEED),
+            nvme_path=nvme_path,
         )
 
     @classmethod

@@ -10,7 +10,7 @@ from pathlib import Path
 from retune.artifacts.checkpoint_manifest import CheckpointManifest, SavedFile
 from retune.artifacts.publishing import FILES, MANIFEST, read_sealed, sha256
 from retune.errors import RetuneError
-from retune.planning.memory import GB
+from retune.units import GB
 
 log = logging.getLogger("retune")
 

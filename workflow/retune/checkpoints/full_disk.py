@@ -9,7 +9,7 @@ from pathlib import Path
 from retune.checkpoints.checkpoint_files import UNFINISHED
 from retune.compat.pytorch_errors import is_full_disk_error
 from retune.errors import RetuneError
-from retune.planning.memory import GB
+from retune.units import GB
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -84,16 +84,17 @@ def read_settings_file(path: Path) -> Params:
 def settings_of(argument: Argument, params: Params) -> Settings | str:
     """Return the part of params.yaml that an argument is."""
     if argument.type == "str":
-        return str(getattr(params.hardware, argument.name))
+        return getattr(params.hardware, argument.name) or ""
     model = model_of(argument)
     sections = [getattr(params, name) for name in Params.model_fields]
     found = next(part for part in [params, *sections] if isinstance(part, model))
     return model.part_of(found)
 
 
-def choices_of(argument: Argument) -> Sequence[str]:
-    """Return the values of an argument that is one setting of `hardware`."""
-    return get_args(HardwareSettings.model_fields[argument.name].annotation)
+def choices_of(argument: Argument) -> Sequence[str] | None:
+    """Return the values of an argument that is one setting of `hardware`; None: any."""
+    annotation = HardwareSettings.model_fields[argument.name].annotation
+    return get_args(annotation) if get_origin(annotation) is Literal else None
 
 
 def settings_type(argument: Argument) -> Callable[[str], Settings]:

@@ -5,35 +5,32 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from retune.artifacts.run_spec import RunSpec
 
-def with_own_swap_folder(config: dict[str, Any], run: str) -> dict[str, Any]:
-    """Return a DeepSpeed config by which a run swaps to a folder of its own.
+
+def config_with_swap_folder(run: RunSpec, key: str) -> dict[str, Any]:
+    """Return the DeepSpeed config of a run, by which it swaps to a folder of its own.
 
     Two runs that swap to one folder would overwrite each other's files.
 
     Args:
-        config: DeepSpeed config of the plan.
-        run: Name of the run.
+        run: The training.
+        key: Name of its folder under `state`.
     """
-    config = copy.deepcopy(config)
-    for offload in sections_with_swap_folder(config):
-        offload["nvme_path"] = str(Path(offload["nvme_path"]) / run)
+    config = copy.deepcopy(run.deepspeed)
+    zero = config["zero_optimization"]
+    for section in ("offload_optimizer", "offload_param"):
+        if zero.get(section, {}).get("device") == "nvme":
+            zero[section]["nvme_path"] = str(Path(run.nvme_path) / key)
     return config
 
 
-def remove_swap_files(config: dict[str, Any], run: str) -> None:
+def remove_swap_files(run: RunSpec, key: str) -> None:
     """Remove what a run has swapped; its checkpoints have copies of their own.
 
     Args:
-        config: DeepSpeed config of the plan.
-        run: Name of the run.
+        run: The training.
+        key: Name of its folder under `state`.
     """
-    for offload in sections_with_swap_folder(config):
-        shutil.rmtree(Path(offload["nvme_path"]) / run, ignore_errors=True)
-
-
-def sections_with_swap_folder(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the sections of a DeepSpeed config that name a folder to swap to."""
-    zero = config["zero_optimization"]
-    sections = [zero.get(key, {}) for key in ("offload_optimizer", "offload_param")]
-    return [section for section in sections if "nvme_path" in section]
+    if run.nvme_path:
+        shutil.rmtree(Path(run.nvme_path) / key, ignore_errors=True)

@@ -110,7 +110,7 @@ def run_ranks(options: NodeArguments, number: int) -> None:
                 timeout = run.settings.ddp_timeout
                 this_machine.follow(ranks, options.state, Silent(), stop, timeout)
         finally:
-            remove_swap_files(run.deepspeed, options.state.name)
+            remove_swap_files(run, options.state.name)
 
 
 def failure_of(error: RetuneError, number: int) -> Failure:

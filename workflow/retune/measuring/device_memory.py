@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-GB = 1e9
+from retune.units import GB
 
 
 def peak_memory_gb() -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 import retune
 from retune import __version__
 from retune.artifacts.provenance import Provenance
+from retune.units import GB
 
 # Packages whose versions are recorded.
 PACKAGES = ("torch", "deepspeed", "transformers", "tokenizers", "datasets")
@@ -75,7 +76,7 @@ def machine() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "CPU": f"{len(os.sched_getaffinity(0))} x {cpu_model()}",
-        "memory": f"{memory / 1e9:.0f} GB",
+        "memory": f"{memory / GB:.0f} GB",
         "GPU": gpus(),
         "system": platform.platform(),
     }

@@ -16,12 +16,11 @@ LOSS_SCALING = {
 }
 
 
-def deepspeed_config(plan: Plan, nvme_path: str | None = None) -> dict[str, Any]:
+def deepspeed_config(plan: Plan) -> dict[str, Any]:
     """Return the DeepSpeed config: complete, with no "auto" left.
 
-    Args:
-        plan: The plan.
-        nvme_path: Folder on a fast local disk; needed if the plan offloads to NVMe.
+    Only `nvme_path` is missing where the plan offloads to NVMe: `finetune` adds it,
+    because where a disk is mounted decides nothing of the result.
     """
     zero: dict[str, Any] = {
         "stage": plan.zero_stage,
@@ -42,8 +41,6 @@ def deepspeed_config(plan: Plan, nvme_path: str | None = None) -> dict[str, Any]
     for key, device in offload.items():
         if device != "none":
             zero[key] = {"device": device, "pin_memory": True}
-        if device == "nvme":
-            zero[key]["nvme_path"] = nvme_path
     fp32_accumulation = {"data_types": {"grad_accum_dtype": "fp32"}}
     return {
         "train_batch_size": plan.global_batch_size,

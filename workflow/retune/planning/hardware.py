@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from retune.errors import RetuneError
-from retune.planning.memory import GB
 from retune.settings import Accelerator, HardwareSettings
+from retune.units import GB
 
 Value = TypeVar("Value")
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from retune.artifacts.plan import Plan
 from retune.settings import Precision
 
-GB = 1e9
-
 
 @dataclass(frozen=True)
 class BytesPerParameter:

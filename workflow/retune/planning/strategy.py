@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from retune.artifacts.plan import Decision, Plan, PlanValue
 from retune.errors import RetuneError
 from retune.planning.hardware import Hardware
-from retune.planning.memory import GB, model_states_bytes
+from retune.planning.memory import model_states_bytes
 from retune.settings import (
     ConfigureSettings,
     Precision,
@@ -17,6 +17,7 @@ from retune.settings import (
     split_problems,
     strategy_problems,
 )
+from retune.units import GB
 
 SET = "set in params.yaml"
 # Tokens per rank and forward pass that `micro_batch_size: auto` does not exceed.

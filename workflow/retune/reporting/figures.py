@@ -15,6 +15,6 @@ FIGURES = (
 )
 
 
-def plan_figures(run: ReportResults) -> dict[str, Drawing]:
+def drawings_of(run: ReportResults) -> dict[str, Drawing]:
     """Return every figure by its name."""
     return {drawing.name: drawing for drawing in (each(run) for each in FIGURES)}

@@ -20,15 +20,12 @@ def public_settings(settings: RunSettings) -> RunSettings:
         split: [public_name(file) for file in named]
         for split, named in (settings.dataset.files or {}).items()
     }
-    folder, nvme_path = settings.model.folder, settings.hardware.nvme_path
+    folder = settings.model.folder
     return settings.model_copy(
         update={
             "dataset": settings.dataset.model_copy(update={"files": files or None}),
             "model": settings.model.model_copy(
                 update={"folder": folder and public_name(folder)}
-            ),
-            "hardware": settings.hardware.model_copy(
-                update={"nvme_path": nvme_path and public_name(nvme_path)}
             ),
         }
     )

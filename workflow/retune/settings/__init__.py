@@ -5,7 +5,7 @@ schema and the tables of config/README.md are generated from them
 (`python -m retune_workflow manual`).
 """
 
-from typing import Any, Self
+from typing import Any
 
 from pydantic import model_validator
 
@@ -30,6 +30,7 @@ from retune.settings.rules import (
     problems_across,
     split_problems,
     strategy_problems,
+    swap_problems,
 )
 from retune.settings.sample import SampleSettings
 from retune.settings.section import Settings, default_of
@@ -66,6 +67,7 @@ __all__ = [
     "problems_across",
     "split_problems",
     "strategy_problems",
+    "swap_problems",
 ]
 
 
@@ -102,12 +104,6 @@ class RunSettings(Settings):
             for name, section in values.items()
             if section is not None or name not in cls.model_fields
         }
-
-    @model_validator(mode="after")
-    def _check_across_sections(self) -> Self:
-        if problems := problems_across(dict(self)):
-            raise ValueError("\n".join(problems))
-        return self
 
 
 class Params(RunSettings):

@@ -1,6 +1,6 @@
 """The section `hardware`: the machines."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,8 @@ Gigabytes = Annotated[float, Field(gt=0)]
 
 class HardwareSettings(Settings):
     """The machines the run is planned for; `auto` asks the one `configure` runs on."""
+
+    OPERATIONAL: ClassVar = frozenset({"nvme_path"})
 
     accelerator: Literal[Accelerator, "auto"] = Field(
         "cpu", description="What the ranks and both evaluations compute on."

@@ -29,13 +29,11 @@ def read_params(values: dict[str, Any], name: str = "params.yaml") -> Params:
         params = Params.model_validate(values)
     except ValidationError as error:
         lines += problem_lines(error, Params)
-        # A wrong key anywhere keeps pydantic from checking across sections.
-        across = problems_across(right_parts(values))
-        lines += [line for line in across if line not in lines]
-    else:
-        if not lines:
-            return params
-    raise all_problems(name, lines)
+        lines += problems_across(right_parts(values))
+        raise all_problems(name, lines) from None
+    if lines := lines + problems_across(dict(params)):
+        raise all_problems(name, lines)
+    return params
 
 
 def right_parts(values: dict[str, Any]) -> dict[str, Settings | PartOfSection]:

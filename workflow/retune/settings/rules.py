@@ -182,6 +182,11 @@ def split_problems(strategy: Strategy, ranks: int) -> list[str]:
 
 def nvme_problems(hardware: HardwareSettings, strategy: Strategy) -> list[str]:
     """Return what is offloaded to NVMe without a folder on such a disk."""
+    return swap_problems(hardware.nvme_path, strategy)
+
+
+def swap_problems(nvme_path: str | None, strategy: Strategy) -> list[str]:
+    """Return what is offloaded to NVMe if that folder is not given."""
     offloaded = {
         "offload_optimizer": strategy.offload_optimizer,
         "offload_param": strategy.offload_param,
@@ -189,7 +194,7 @@ def nvme_problems(hardware: HardwareSettings, strategy: Strategy) -> list[str]:
     return [
         f"configure.{key}: nvme needs hardware.nvme_path, a folder on a fast local disk"
         for key, device in offloaded.items()
-        if device == "nvme" and not hardware.nvme_path
+        if device == "nvme" and not nvme_path
     ]
 
 

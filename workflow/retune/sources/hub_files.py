@@ -26,6 +26,7 @@ from retune.sources.hub_repository import Repository
 from retune.sources.hub_requests import watch_requests
 from retune.sources.hub_retries import with_retries
 from retune.terminal.progress import progress_bar
+from retune.units import GB
 
 PARALLEL_DOWNLOADS = 8
 # Number of times that a file is downloaded if it arrives damaged.
@@ -124,8 +125,8 @@ def check_space(files: Sequence[RepoFile], folder: Path) -> None:
     needed, free = sum(file.size for file in files), shutil.disk_usage(folder).free
     if needed > free:
         raise RetuneError(
-            f"{folder.parent}: {needed / 1e9:.1f} GB to download, but the disk has"
-            f" {free / 1e9:.1f} GB free"
+            f"{folder.parent}: {needed / GB:.1f} GB to download, but the disk has"
+            f" {free / GB:.1f} GB free"
         )
 
 

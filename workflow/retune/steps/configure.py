@@ -12,9 +12,15 @@ from retune.errors import RetuneError
 from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.explanation import plan_line, plan_page
 from retune.planning.hardware import Hardware, resolve_hardware
-from retune.planning.memory import GB, model_states_bytes, offloaded_to_cpu_bytes
+from retune.planning.memory import model_states_bytes, offloaded_to_cpu_bytes
 from retune.planning.strategy import make_plan, refuse
-from retune.settings import ConfigureSettings, HardwareSettings, problems_across
+from retune.settings import (
+    ConfigureSettings,
+    HardwareSettings,
+    PartOfSection,
+    problems_across,
+)
+from retune.units import GB
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +41,8 @@ def run(
         token_metrics: JSON file that tokenize wrote (metrics/tokens.json).
         plan: Folder to write into: the DeepSpeed config, and why it is so (plan).
     """
-    refuse(problems_across({"hardware": hardware, "configure": settings}))
+    machines_told = PartOfSection(hardware, hardware.OPERATIONAL)
+    refuse(problems_across({"hardware": machines_told, "configure": settings}))
     verify_folder(base, "fetch", leave_out=[WEIGHTS])
     tokens = TokenMetrics.read_verified(token_metrics)
     blocks = tokens.splits["train"].blocks
@@ -55,7 +62,7 @@ def run(
         model_states_gb=round(model_states_bytes(made) / GB, 4),
         gpu_name=machines.gpu_name,
     )
-    write_json(plan / DEEPSPEED, deepspeed_config(made, hardware.nvme_path))
+    write_json(plan / DEEPSPEED, deepspeed_config(made))
     made.write(plan / PLAN, plan / DEEPSPEED)
     reasons.write(plan / REASONS)
     write_text(plan / "plan.md", plan_page(made, reasons))

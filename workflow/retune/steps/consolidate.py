@@ -34,10 +34,10 @@ from retune.models.published_weights import published_tensors
 from retune.models.tensor_spec import Expected, ExpectedTensor, Tensors
 from retune.quantities import counted, size
 from retune.settings import ConsolidateSettings
+from retune.units import GB
 
 log = logging.getLogger(__name__)
 
-GB = 1e9
 CONFIGS = ("config.json", "generation_config.json", "tokenizer_config.json")
 
 

@@ -42,7 +42,7 @@ from retune.measuring.history import (
 from retune.measuring.history_tables import steps_csv, validations_csv
 from retune.measuring.provenance import record_provenance
 from retune.quantities import counted
-from retune.settings import FinetuneSettings
+from retune.settings import FinetuneSettings, swap_problems
 from retune.supervision.starter import starter
 from retune.supervision.stopping import StopRequest
 from retune.supervision.watched_progress import BarAndLog
@@ -66,6 +66,7 @@ REMOVED = ".removed-"
 
 def run(
     settings: FinetuneSettings,
+    nvme_path: str,
     base: Path,
     tokens: Path,
     plan: Path,
@@ -84,6 +85,7 @@ def run(
 
     Args:
         settings: The `finetune` section.
+        nvme_path: Folder on a fast local disk, `nvme_path` of the `hardware` section.
         base: Folder of the base model that fetch made (models/base).
         tokens: Folder of the tokens that tokenize made (data/tokens).
         plan: Folder of the plan that configure made (plan).
@@ -101,7 +103,9 @@ def run(
     verify_inputs(base, tokens, plan)
     source = read_json(base / MANIFEST).get("source", "")
     settings = resolve_learning_rate(settings, source)
-    spec = RunSpec.make(settings, base, tokens, plan)
+    spec = RunSpec.make(settings, base, tokens, plan, nvme_path)
+    if problems := swap_problems(nvme_path, spec.plan):
+        raise RetuneError("\n".join(problems))
     check_devices(spec.plan)
     for leftover in state.glob(f"{REMOVED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -135,7 +139,7 @@ def run(
         numbers.write(metrics, history, validation, provenance)
         keep_for_the_next_run()
         remove_run(run_state)
-        remove_swap_files(spec.deepspeed, run_state.name)
+        remove_swap_files(spec, run_state.name)
     return (
         f"{counted(numbers.steps, 'step')}, validation loss"
         f" {validations_in(rows)[0].validation_loss:.3f} ->"

@@ -6,7 +6,7 @@ from retune.artifacts.provenance import Provenance
 from retune.artifacts.publishing import published_folder, write_text
 from retune.artifacts.verifying import read_verified
 from retune.reporting.figure_style import render_with_title
-from retune.reporting.figures import plan_figures
+from retune.reporting.figures import drawings_of
 from retune.reporting.page import render_page
 from retune.reporting.run_results import read_report_results, read_results
 from retune.settings import Params
@@ -85,7 +85,7 @@ def run(
     )
     read_verified(finetune_metrics, "finetune", provenance)
     origin = Provenance.read(provenance)
-    drawings = plan_figures(results)
+    drawings = drawings_of(results)
     text = render_page(results, origin, drawings)
     with published_folder(figures) as folder:
         for name, drawing in drawings.items():

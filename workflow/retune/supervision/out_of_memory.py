@@ -4,11 +4,14 @@ import errno
 import os
 import resource
 from pathlib import Path
+from typing import Any
 
 from retune.artifacts.plan import Plan
 from retune.compat.pytorch_errors import is_memory_error, requested_bytes
 from retune.errors import RetuneError
-from retune.planning.memory import GB, model_states_bytes
+from retune.planning.memory import model_states_bytes
+from retune.settings import split_problems, strategy_problems
+from retune.units import GB
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -69,11 +72,12 @@ def advise(plan: Plan, needed: float, there: float, before: float) -> str:
             return f"{problem}write micro_batch_size: 1, activation_checkpointing: true"
         if not plan.activation_checkpointing:
             return f"{problem}write configure.activation_checkpointing: true"
-    if plan.zero_stage < 3 and plan.world_size > 1 and not has_stages(plan):
+    can_shard = plan.zero_stage < 3 and plan.world_size > 1
+    if can_shard and is_possible(plan, zero_stage=3):
         return f"{problem}write configure.zero_stage: 3, which shards the weights too"
     on_gpu = plan.accelerator == "cuda"
-    can_offload = plan.zero_stage > 0 and not has_stages(plan)
-    if on_gpu and plan.offload_optimizer == "none" and can_offload:
+    can_offload = on_gpu and plan.offload_optimizer == "none"
+    if can_offload and is_possible(plan, offload_optimizer="cpu"):
         return f"{problem}write configure.offload_optimizer: cpu"
     what = "GPUs" if on_gpu else "memory"
     return (
@@ -83,18 +87,15 @@ def advise(plan: Plan, needed: float, there: float, before: float) -> str:
 
 
 def smaller(plan: Plan) -> list[int]:
-    """Return the smaller micro-batches that a step can have, largest first.
-
-    The sequences of a step that one data-parallel rank computes are a multiple of them.
-    """
-    sequences = plan.global_batch_size // plan.data_parallel_size
+    """Return the smaller micro-batches that a step can have, largest first."""
     sizes = range(plan.micro_batch_size - 1, 0, -1)
-    return [size for size in sizes if sequences % size == 0]
+    return [size for size in sizes if is_possible(plan, micro_batch_size=size)]
 
 
-def has_stages(plan: Plan) -> bool:
-    """Return whether the model is split over pipeline stages, which ZeRO-3 refuses."""
-    return plan.pipeline_stages > 1
+def is_possible(plan: Plan, **changes: Any) -> bool:
+    """Return whether a plan goes with the rules after changes of its strategy."""
+    changed = plan.model_copy(update=changes)
+    return not (strategy_problems(changed) or split_problems(changed, plan.world_size))
 
 
 def gpu_memory() -> tuple[float, float]:

@@ -90,8 +90,7 @@ class RunIdentity:
                 **{f"finetune.{key}": value for key, value in settings.items()},
                 **run.plan.model_dump(include=set(OF_PLAN)),
                 "hardware.accelerator": run.plan.accelerator,
-                # Not where on a disk something is offloaded to.
-                **{k: v for k, v in leaves(config) if not k.endswith(".nvme_path")},
+                **dict(leaves(config)),
                 "the base model": sha256(run.base / MANIFEST),
                 "the tokens": sha256(run.tokens / MANIFEST),
                 **{file: hash_file(file) for file in code_of_weights()},

@@ -7,7 +7,7 @@ import deepspeed.comm as dist
 from retune.artifacts.run_spec import RunSpec
 from retune.checkpoints.checkpoint_files import check_disk
 from retune.checkpoints.resume import Resume, find_resume, load
-from retune.engines.swap_folders import with_own_swap_folder
+from retune.engines.swap_folders import config_with_swap_folder
 from retune.engines.trainers import (
     Trainer,
     build_trainer,
@@ -46,7 +46,7 @@ def load_trainer(
     Raises:
         RetuneError: If the checkpoints are damaged, or will not fit on the disk.
     """
-    config = with_own_swap_folder(run.deepspeed, state.name)
+    config = config_with_swap_folder(run, state.name)
     resume = find_resume(state, run.plan)
     if resume and resume.is_universal:
         config["checkpoint"] = {"load_universal": True}

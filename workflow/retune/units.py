@@ -1,0 +1,4 @@
+"""Units as numbers."""
+
+# Bytes.
+GB = 1e9
