@@ -1,9 +1,12 @@
 """Runs the step `download` on small files, and reads what came of it."""
 
 import io
+from pathlib import Path
 
 import polars as pl
+import pytest
 
+from retune.errors import RetuneError
 from retune.settings import DatasetSettings
 from retune.steps import download
 
@@ -22,6 +25,21 @@ def run_local(target, files, **settings):
     files = {split: list(map(str, paths)) for split, paths in files.items()}
     settings = DatasetSettings(source="local", files=files, **settings)
     return download.run(settings, target)
+
+
+def download_texts(dataset):
+    """Return what `download` says of a dataset, and the texts it brings to ./raw."""
+    settings = DatasetSettings.model_validate(dataset)
+    done = download.run(settings, Path("raw"))
+    return done, pl.read_parquet("raw/train.parquet")["text"].to_list()
+
+
+def refusal_of(dataset):
+    """Return why `download` refuses a dataset; it has written nothing."""
+    with pytest.raises(RetuneError) as caught:
+        download_texts(dataset)
+    assert not Path("raw").exists()
+    return str(caught.value)
 
 
 def contents(folder):

@@ -43,6 +43,12 @@ def run(
         documents: Parquet file to write: a score per document
             (results/baseline/documents.parquet).
         metrics: JSON file to write: the sums (metrics/baseline.json).
+
+    Returns:
+        The bits per byte of the test documents, for people.
+
+    Raises:
+        RetuneError: If an input is damaged.
     """
     verify_folder(clean, "prepare", leave_out=NOT_READ)
     verify_folder(base, "fetch")

@@ -40,6 +40,12 @@ def run(
         base: Folder of the base model that fetch made (models/base).
         token_metrics: JSON file that tokenize wrote (metrics/tokens.json).
         plan: Folder to write into: the DeepSpeed config, and why it is so (plan).
+
+    Returns:
+        The strategy in one line, and what is probably a mistake, for people.
+
+    Raises:
+        RetuneError: If settings and machines do not go together.
     """
     machines_told = PartOfSection(hardware, hardware.OPERATIONAL)
     refuse(problems_across({"hardware": machines_told, "configure": settings}))

@@ -61,6 +61,12 @@ def run(
             (results/finetune/checkpoint).
         consolidated: Folder to publish: the tuned weights as safetensors
             (models/consolidated).
+
+    Returns:
+        The number and size of the tensors, and what was rounded or merged, for people.
+
+    Raises:
+        RetuneError: If an input is damaged, or a weight is not the live one.
     """
     verify_folder(base, "fetch", leave_out=[BASE_WEIGHTS])
     if ModelFacts.read(base).ignored:

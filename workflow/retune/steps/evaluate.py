@@ -74,6 +74,13 @@ def run(
             (results/evaluate/documents.parquet).
         metrics: JSON file to write: sums, and the change with its interval
             (metrics/evaluation.json).
+
+    Returns:
+        The change of the bits per byte with its interval, for people.
+
+    Raises:
+        RetuneError: If an input is damaged, or the baseline scored other documents, or
+            scored them otherwise.
     """
     verify_folder(consolidated, "consolidate")
     verify_folder(base, "fetch", leave_out=[WEIGHTS])
@@ -100,13 +107,8 @@ def run(
     on_test = compare(
         documents_of(base_scores, "test"), documents_of(scores, "test"), settings
     )
-    splits = held_out["split"].to_pylist()
-    test_tokens = [
-        ids for ids, split in zip(encoded, splits, strict=True) if split == "test"
-    ]
     test = ComparisonWithFloors(
-        **dict(on_test),
-        floors=floors(tokens, test_tokens, documents_of(held_out, "test")),
+        **dict(on_test), floors=floors(tokens, encoded, held_out)
     )
     validation = compare_if_any(
         documents_of(base_scores, "validation"),
@@ -191,19 +193,26 @@ def compare(base: pa.Table, tuned: pa.Table, settings: EvaluateSettings) -> Comp
 
 
 def floors(tokens: Path, encoded: Sequence[np.ndarray], documents: pa.Table) -> Floors:
-    """Return what a model must beat, in bits per byte of the documents.
+    """Return what a model must beat, in bits per byte of the test documents.
 
     `uniform` finds every token of the model's vocabulary equally likely; `unigram` goes
     by how often each occurs in train, with add-one smoothing.
+
+    Args:
+        tokens: Folder of the tokens that tokenize made.
+        encoded: Tokens of each document.
+        documents: The documents of all splits, in the same order.
     """
     counts = read_counts(tokens)
-    stream = np.concatenate(encoded)
+    splits = documents["split"].to_pylist()
+    pairs = zip(encoded, splits, strict=True)
+    stream = np.concatenate([ids for ids, split in pairs if split == "test"])
     if stream.max(initial=0) >= len(counts):
         raise RetuneError(
             f"{tokens / COUNTS} counts {len(counts)} tokens, but the"
             f" tokenizer gives id {stream.max()}: run tokenize again"
         )
-    num_bytes = sum(documents["bytes"].to_pylist())
+    num_bytes = sum(documents_of(documents, "test")["bytes"].to_pylist())
     bits = math.log2(counts.sum() + len(counts)) - np.log2(counts + 1)
     return Floors(
         uniform_bits_per_byte=math.log2(len(counts)) * len(stream) / num_bytes,

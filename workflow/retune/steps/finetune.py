@@ -99,6 +99,13 @@ def run(
         provenance: JSON file to write: where the training ran, with which versions
             (results/finetune/provenance.json).
         metrics: JSON file to write: losses, speed, memory (metrics/finetune.json).
+
+    Returns:
+        Steps, losses and speed in one line, and where it was resumed, for people.
+
+    Raises:
+        Stopped: If a signal asked for it, after a checkpoint.
+        RetuneError: If an input is damaged, or a rank fails.
     """
     verify_inputs(base, tokens, plan)
     source = read_json(base / MANIFEST).get("source", "")
@@ -125,13 +132,8 @@ def run(
         run_ranks(spec, run_state, bar)
         result = checkpoint_to_publish(run_state, settings)
         rows, start = read_history(run_state), read_start(run_state)
-        numbers = metrics_of(
-            rows,
-            read_measurements(run_state),
-            start,
-            read_progress(result),
-            time.monotonic() - begin,
-        )
+        measured = read_measurements(run_state), start, read_progress(result)
+        numbers = metrics_of(rows, *measured, time.monotonic() - begin)
         publish_checkpoint(result, checkpoint, settings)
         write_text(history, steps_csv(steps_in(rows)))
         write_text(validation, validations_csv(validations_in(rows)))

@@ -56,6 +56,9 @@ def run(
             (results/finetune/provenance.json).
         tuned: Folder to publish: the tuned model and its card (models/tuned).
 
+    Returns:
+        The folder, for people.
+
     Raises:
         RetuneError: If it would be another model than `consolidate` wrote.
     """

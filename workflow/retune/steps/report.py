@@ -60,6 +60,9 @@ def run(
         figures: Folder to publish: each figure as SVG (report).
         page: HTML file to write, which needs no other: the answer, all figures
             and tables (report.html).
+
+    Returns:
+        The page and its size, for people.
     """
     run_results = read_results(
         settings,

@@ -44,6 +44,12 @@ def run(
         clean: Folder of the splits that prepare made (data/clean).
         samples: JSON file to write: how both models go on from the prompts
             (results/sample/samples.json).
+
+    Returns:
+        The number of prompts, for people.
+
+    Raises:
+        RetuneError: If an input is damaged, or a prompt leaves no room for an answer.
     """
     verify_folder(consolidated, "consolidate")
     verify_folder(base, "fetch")
