@@ -1,5 +1,6 @@
 """A run so small that its training steps take milliseconds, for tests."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,13 +106,28 @@ class TinyRun:
             "base": self.folder / "base",
             "tokens": self.folder / "tokens",
             "plan": plan,
-            "state": self.folder / f"{name}-state",
+            "state": self.state_of(name),
             "checkpoint": self.folder / name / "checkpoint",
             "history": self.folder / name / "history.csv",
             "validation": self.folder / name / "validation.csv",
             "provenance": self.folder / name / "provenance.json",
             "metrics": self.folder / name / "metrics.json",
         }
+
+    def finetune_command(self, plan: Path, name: str, **settings: Any) -> list[str]:
+        """Return the command that runs the step `finetune` as a process of its own."""
+        arguments = self.finetune_arguments(plan, name, **settings)
+        arguments["settings"] = arguments["settings"].model_dump_json()
+        words = [
+            word
+            for key, value in arguments.items()
+            for word in (f"--{key.replace('_', '-')}", str(value))
+        ]
+        return [sys.executable, "-m", "retune", "finetune", *words]
+
+    def state_of(self, name: str) -> Path:
+        """Return the folder of the states of a training's runs."""
+        return self.folder / f"{name}-state"
 
     def finetune(self, plan: Path, name: str, **settings: Any) -> "Tuned":
         """Train; return what came out."""

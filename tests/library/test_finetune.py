@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 
@@ -81,19 +80,16 @@ def ranks_of(state):
 @contextmanager
 def started(run, plan, name, at_step, settings):
     """Start the step; kill what is left of it and its ranks at the end."""
-    arguments = run.finetune_arguments(plan, name, **settings)
-    settings = arguments.pop("settings")
-    words = [word for k, v in arguments.items() for word in (f"--{k}", str(v))]
+    command = run.finetune_command(plan, name, **settings)
     process = subprocess.Popen(
-        [sys.executable, "-m", "retune", "finetune"]
-        + ["--settings", settings.model_dump_json(), *words],
+        command,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
-            states = [p for p in arguments["state"].glob("*") if p.is_dir()]
+            states = [p for p in run.state_of(name).glob("*") if p.is_dir()]
             if states and any(r.step >= at_step for r in read_history(states[0])):
                 break
             time.sleep(0.01)

@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -118,28 +117,17 @@ def validations(job):
 
 # A run of the real step, which is killed at random.
 SEED = 1
-KILLS = 20
+KILLS = 10
 LONG = {"max_steps": 200, "epochs": 1000, "learning_rate": 1e-2, "eval_steps": 100}
 LONG |= {"save_steps": 5}
 # Most steps that a try is left to take.
 LEFT_ALONE = 12
 
 
-def start(arguments, log):
+def start(command, log):
     """Start the step in a process of its own."""
-    words = [
-        word
-        for name, value in arguments.items()
-        if name != "settings"
-        for word in (f"--{name}", str(value))
-    ]
-    settings = ["--settings", arguments["settings"].model_dump_json()]
     with log.open("w") as file:
-        return subprocess.Popen(
-            [sys.executable, "-m", "retune", "finetune", *settings, *words],
-            stderr=file,
-            start_new_session=True,
-        )
+        return subprocess.Popen(command, stderr=file, start_new_session=True)
 
 
 def ranks_of(state):
@@ -194,7 +182,7 @@ def test_a_run_that_is_killed_at_random_ends_as_the_undisturbed_one(run):
     chance = random.Random(SEED)
     plan = run.plan("plan-random", zero_stage=2)
     undisturbed = run.finetune(plan, "undisturbed", **LONG)
-    arguments = run.finetune_arguments(plan, "killed", **LONG)
+    command = run.finetune_command(plan, "killed", **LONG)
     log = run.folder / "killed.log"
     resumed_at, state = [], None
     for number in range(KILLS):
@@ -203,9 +191,9 @@ def test_a_run_that_is_killed_at_random_ends_as_the_undisturbed_one(run):
         victims = chance.choice(["the step", "all", "a rank"])
         if state:
             (state / STARTED).unlink(missing_ok=True)
-        process = start(arguments, log)
+        process = start(command, log)
         try:
-            state = started_state(arguments["state"])
+            state = started_state(run.state_of("killed"))
             assert read_json(state / STARTED)["step"] == before
             wait_for_step(state, before + left_alone)
             time.sleep(chance.uniform(0, 0.1))

@@ -75,21 +75,18 @@ def rank_process(state, rank):
 @contextmanager
 def started(run, plan, name, at_step, settings):
     """Start the step and wait for a training step; leave nothing of it at the end."""
-    arguments = run.finetune_arguments(plan, name, **settings)
-    settings = arguments.pop("settings")
-    words = [word for k, v in arguments.items() for word in (f"--{k}", str(v))]
+    command = run.finetune_command(plan, name, **settings)
     log = run.folder / f"{name}.log"
     with log.open("w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "retune", "finetune"]
-            + ["--settings", settings.model_dump_json(), *words],
+            command,
             stderr=file,
             start_new_session=True,
         )
     try:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
-            states = [p for p in arguments["state"].glob("*") if p.is_dir()]
+            states = [p for p in run.state_of(name).glob("*") if p.is_dir()]
             if states and any(r.step >= at_step for r in read_history(states[0])):
                 break
             time.sleep(0.01)

@@ -61,12 +61,13 @@ rule finetune:
         "Fine-tuning with DeepSpeed"
     # exec: a signal to the job's processes must not end a shell around the step while
     # that saves. state/ is nobody's output: Snakemake deletes the outputs of a failed job, and the
-    # checkpoints in it are what the next try resumes from.
+    # checkpoints in it are what the next try resumes from. `=`: Snakemake quotes no empty
+    # text, so without it an empty path would be no argument.
     shell:
         "brought_back finetune 2>{log:q} ||"
         " exec python -m retune finetune --settings {params.settings:q}"
         " --operational {resources.operational:q}"
-        " --nvme-path {resources.nvme_path:q}"
+        " --nvme-path={resources.nvme_path:q}"
         " --base {input.base:q} --tokens {input.tokens:q} --plan {params.plan:q}"
         " --state state --checkpoint {output.checkpoint:q}"
         " --history {output.history:q} --validation {output.validation:q}"
