@@ -262,6 +262,8 @@ class Interrupted:
         if name == {module!r}:
             os.kill(os.getpid(), signal.SIGINT)
 
+# What a shell starts in the background ignores SIGINT, and so would this.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.meta_path.insert(0, Interrupted())
 sys.argv[1:] = ["--help"]
 runpy.run_module({package!r}, run_name="__main__")

@@ -127,7 +127,7 @@ def test_with_dvc_a_folder_elsewhere_is_versioned(run, checkout, tmp_path):
     run.commit("first run")
     # Code that is elsewhere is looked at each time.
     assert run("dvc", "status").split() == ["resolved/dvc.yaml:resolve:", *ALWAYS]
-    run.change("sample", max_new_tokens=3)
+    run.change("report", peak_tflops=3)
     run("dvc", "repro")
     assert "Nothing to be done" in run(*command)
     run(
@@ -138,7 +138,7 @@ def test_with_dvc_a_folder_elsewhere_is_versioned(run, checkout, tmp_path):
         "--name",
         "more",
         "-S",
-        "sample.max_new_tokens=4",
+        "report.peak_tflops=4",
     )
     assert "more" in run("dvc", "exp", "list", "--names-only").split()
 
@@ -160,12 +160,12 @@ def test_a_module_under_other_names_runs_to_the_end_and_is_versioned(run, checko
     run("snakemake", "--cores", "1", "tune_train")
     assert finished(run.folder)
     assert set(run.lock()) == set(STEPS)
-    run.change("sample", max_new_tokens=3)
-    assert "Running stage 'sample'" in run("dvc", "repro")
+    run.change("report", peak_tflops=3)
+    assert "Running stage 'report'" in run("dvc", "repro")
     assert "Nothing to be done" in run("snakemake", "--cores", "1", "tune_train")
-    run.change("sample", max_new_tokens=SMALL["sample"]["max_new_tokens"])
+    run.change("report", peak_tflops="auto")
     shown = run("snakemake", "--cores", "1", "tune_train")
-    assert "brought back from DVC's cache instead of run: sample" in shown
+    assert "brought back from DVC's cache instead of run: report" in shown
 
 
 def test_a_module_leaves_the_default_target_to_the_workflow_that_uses_it(run, checkout):
