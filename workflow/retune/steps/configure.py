@@ -47,8 +47,10 @@ def run(
     Raises:
         RetuneError: If settings and machines do not go together.
     """
-    machines_told = PartOfSection(hardware, hardware.OPERATIONAL)
-    refuse(problems_across({"hardware": machines_told, "configure": settings}))
+    # The workflow tells this step only what decides the plan; where a fast disk is
+    # mounted does not, and `finetune` asks that rule.
+    decisive = PartOfSection(hardware, hardware.OPERATIONAL)
+    refuse(problems_across({"hardware": decisive, "configure": settings}))
     verify_folder(base, "fetch", leave_out=[WEIGHTS])
     tokens = TokenMetrics.read_verified(token_metrics)
     blocks = tokens.splits["train"].blocks
