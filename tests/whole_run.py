@@ -148,6 +148,9 @@ def settings_of(step: str) -> dict[str, Any]:
             return {"settings": RunSettings.part_of(params)}
         case "configure":
             return {"settings": params.configure, "hardware": params.hardware}
+        case "finetune":
+            nvme_path = params.hardware.nvme_path or ""
+            return {"settings": params.finetune, "nvme_path": nvme_path}
     return {"settings": getattr(params, step)}
 
 

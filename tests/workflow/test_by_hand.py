@@ -1,5 +1,6 @@
 """The examples that the steps' help shows are what the workflow runs."""
 
+import argparse
 import re
 import shlex
 
@@ -7,6 +8,14 @@ import pytest
 
 from retune.cli.step_arguments import read_signature
 from retune.step_code import STEPS
+
+INSTEAD_OF_PARAMS = (
+    "--settings",
+    "--hardware",
+    "--accelerator",
+    "--nvme-path",
+    "--operational",
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +29,11 @@ def commands(make_workspace, tmp_path_factory):
 
 def options(words):
     """Return the options of a command with their values."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     given = shlex.split(words.replace("\\\n", ""))
-    return dict(zip(given[::2], given[1::2], strict=True))
+    for option in {word.split("=")[0] for word in given if word.startswith("--")}:
+        parser.add_argument(option, dest=option)
+    return vars(parser.parse_args(given))
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -31,6 +43,6 @@ def test_the_example_names_the_paths_of_the_workflow(commands, step):
     by_hand = options(f"--params {words}")
     assert by_hand.pop("--params") == "params.yaml"
     by_workflow = commands[step]
-    for settings in ("--settings", "--hardware", "--accelerator", "--operational"):
-        by_workflow.pop(settings, None)
+    for setting in INSTEAD_OF_PARAMS:
+        by_workflow.pop(setting, None)
     assert by_hand == by_workflow
