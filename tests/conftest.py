@@ -1,6 +1,12 @@
-"""For all tests: patience on a busy machine; the table of losses at the end."""
+"""For all tests: a busy machine is no fault; the table of losses at the end."""
+
+import os
 
 from hypothesis import settings
+
+# Several tests run at once, each with processes of its own: torch's threads would only
+# wait for each other's cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

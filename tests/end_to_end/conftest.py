@@ -1,21 +1,35 @@
 """One small real run under git and DVC, which the tests copy."""
 
 from contextlib import suppress
+from shutil import rmtree
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from versioned_run import SMALL, VersionedRun, make_small_run
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> VersionedRun:
-    """A finished, committed and pushed run; tests leave it as it is."""
-    run = make_small_run(tmp_path_factory.mktemp("finished") / "job", SMALL)
-    run.train()
-    run.commit("first run")
-    run("dvc", "push")
-    return run
+def finished(tmp_path_factory, worker_id) -> VersionedRun:
+    """A finished, committed and pushed run; tests leave it as it is.
+
+    It takes a minute of CPU, so the first of pytest-xdist's processes that needs it
+    makes it for all of them.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+    folder, made = shared / "finished", shared / "finished.made"
+    with FileLock(f"{folder}.lock"):
+        if not made.exists():
+            rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            run = make_small_run(folder / "job", SMALL)
+            run.train()
+            run.commit("first run")
+            run("dvc", "push")
+            made.touch()
+    return VersionedRun(folder / "job", folder / "calls")
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from retune.cli.step_settings import (
     step_values,
 )
 from retune.errors import RetuneError
+from retune.imports import without_garbage_collection
 from retune.step_code import STEPS
 from retune.supervision.starter import end_with_starter
 from retune.terminal.log_lines import log_lines
@@ -81,7 +82,8 @@ def run_step(step: str, values: dict[str, StepValue]) -> None:
             log.info("  %s: %s", name, value)
         end_with_starter()
         start = time.monotonic()
-        module = importlib.import_module(f"retune.steps.{step}")
+        with without_garbage_collection():
+            module = importlib.import_module(f"retune.steps.{step}")
         result = module.run(**values)
         log.info("%s took %.1f s", step, time.monotonic() - start)
     # The last line of a log is the step's result; the terminal shows it.

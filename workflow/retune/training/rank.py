@@ -18,6 +18,7 @@ import traceback
 from pathlib import Path
 
 from retune.artifacts.run_spec import RunSpec
+from retune.imports import without_garbage_collection
 from retune.supervision.failures import record_failure
 from retune.supervision.heartbeat import Heartbeat
 from retune.supervision.out_of_memory import explain, is_out_of_memory, memory_in_use
@@ -79,9 +80,10 @@ def train_or_leave(
     in_use_before = 0.0
     try:
         # This takes seconds, so signals are listened to before.
-        import torch.distributed
+        with without_garbage_collection():
+            import torch.distributed
 
-        from retune.training.loop import train
+            from retune.training.loop import train
 
         in_use_before = memory_in_use()
         finished = train(run, state, stop, heartbeat)
