@@ -1,8 +1,8 @@
 """Snakemake logger plugin `retune`: one line per finished step, with its result.
 
-A step's result is the last line of its log, `done: ...`. Of a dry run it shows what
-retune_workflow says of each step. Runs with --verbose or --printshellcmds look as
-Snakemake makes them.
+A step's result is the last line of its log, `done: ...`. For a dry run the plugin shows
+what `retune_workflow` says about each step. With --verbose or --printshellcmds it shows
+everything as Snakemake does.
 """
 
 import math
@@ -25,25 +25,25 @@ GREEN, RED, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
 WIPE_LINE = "\r\x1b[2K"
 LINES_OF_A_FAILED_LOG = 15
 
-# What Snakemake says of its own workings in every run.
+# Messages of every run about Snakemake's own workings, which are not shown.
 ROUTINE = re.compile(
     r"Assuming unrestricted|Building DAG|Using shell|Select jobs|Execute \d+ jobs"
     r"|Complete log|Elapsed time|Shutting down, this might|Exiting because a job"
     r"|Conda environments: ignored|None$|\s*$"
-    # The run stops, and says why.
+    # The run stops after this one, with a better message.
     r"|Failed to setup log file"
-    # Of a dry run.
+    # Messages of a dry run.
     r"|This was a dry-run|Some jobs were triggered by provenance|Reasons:"
     r"|Rules with provenance triggered jobs|\d+ jobs have (missing|outdated) provenance"
-    # Of its executor for SLURM.
+    # Messages of the executor for SLURM.
     r"|SLURM run ID|Cleaning up SLURM log|No SLURM account given|Guessed SLURM account"
     r"|No account was given|Unable to guess SLURM account|Falling back to 'sacct'"
 )
 EXCUSE = re.compile(r" ?Detailed failure reason unavailable.*")
 SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\d+)")
-# What Snakemake says of a settings file that it cannot read, or a part of a traceback.
+# A message about a settings file that Snakemake cannot read, or a part of a traceback.
 OF_CONFIGFILE = re.compile(r"Config file (is not|must|.* not found)|in load_configfile")
-# Says less than the failed step's own error, which is shown.
+# A message that says less than the failed step's own error, which is shown.
 ECHO_OF_A_FAILED_STEP = re.compile(
     r"RuleException:|.*\nAt least one job did not complete", re.DOTALL
 )
@@ -94,7 +94,7 @@ class LogHandler(LogHandlerBase):
             self._warn(error)
 
     def _warn(self, error: Exception) -> None:
-        """Say once that lines are missing, where Snakemake's records are others now."""
+        """Say once that lines are missing because Snakemake's records have changed."""
         if self._has_warned:
             return
         self._has_warned = True
@@ -175,11 +175,11 @@ class LogHandler(LogHandlerBase):
 
 
 def identify(path: str | None, before: float = math.inf) -> tuple[int, ...] | None:
-    """Return what changes as soon as a file is written.
+    """Return numbers that change as soon as a file is written.
 
     Args:
-        path: Of the file.
-        before: A time; None is returned unless the file was there, and written, before.
+        path: Path of a file.
+        before: A time, in seconds; the result is None if the file was written later.
     """
     try:
         status = os.stat(path or "")

@@ -83,6 +83,7 @@ class ReportResults(RunResults):
 
 def read_results(
     settings: RunSettings,
+    *,
     raw: Path,
     base: Path,
     data_metrics: Path,
@@ -117,6 +118,7 @@ def read_results(
 def read_report_results(
     settings: Params,
     run: RunResults,
+    *,
     reasons: Path,
     baseline_metrics: Path,
     baseline_documents: Path,

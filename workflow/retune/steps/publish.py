@@ -64,16 +64,16 @@ def run(
     """
     results = read_results(
         settings,
-        raw,
-        base,
-        data_metrics,
-        token_metrics,
-        plan,
-        history,
-        validation,
-        finetune_metrics,
-        evaluation,
-        samples,
+        raw=raw,
+        base=base,
+        data_metrics=data_metrics,
+        token_metrics=token_metrics,
+        plan=plan,
+        history=history,
+        validation=validation,
+        finetune_metrics=finetune_metrics,
+        evaluation=evaluation,
+        samples=samples,
     )
     read_verified(finetune_metrics, "finetune", provenance)
     card = write_card(results, Provenance.read(provenance))

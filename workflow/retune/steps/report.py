@@ -66,25 +66,25 @@ def run(
     """
     run_results = read_results(
         settings,
-        raw,
-        base,
-        data_metrics,
-        token_metrics,
-        plan,
-        history,
-        validation,
-        finetune_metrics,
-        evaluation,
-        samples,
+        raw=raw,
+        base=base,
+        data_metrics=data_metrics,
+        token_metrics=token_metrics,
+        plan=plan,
+        history=history,
+        validation=validation,
+        finetune_metrics=finetune_metrics,
+        evaluation=evaluation,
+        samples=samples,
     )
     results = read_report_results(
         settings,
         run_results,
-        reasons,
-        baseline_metrics,
-        baseline_documents,
-        tuned_documents,
-        evaluation,
+        reasons=reasons,
+        baseline_metrics=baseline_metrics,
+        baseline_documents=baseline_documents,
+        tuned_documents=tuned_documents,
+        evaluation=evaluation,
     )
     read_verified(finetune_metrics, "finetune", provenance)
     origin = Provenance.read(provenance)
