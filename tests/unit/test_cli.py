@@ -251,6 +251,8 @@ def test_an_error_of_the_user_shows_no_traceback(tmp_path, capsys):
         ("retune", "pydantic"),
         ("retune_dvc", "retune_dvc.command_line"),
         ("retune_dvc", "pydantic"),
+        ("retune_workflow", "retune_workflow.command_line"),
+        ("retune_workflow", "pydantic"),
     ],
 )
 def test_ctrl_c_during_an_import_shows_no_traceback(package, module):
