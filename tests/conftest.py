@@ -1,5 +1,6 @@
 """For all tests: a busy machine is no fault; the table of losses at the end."""
 
+import gc
 import os
 
 from hypothesis import settings
@@ -10,6 +11,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_collection_finish():
+    """Have no garbage collection walk over all that the tests have imported."""
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter):

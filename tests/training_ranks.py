@@ -24,6 +24,7 @@ from retune.artifacts.plan import Plan
 from retune.artifacts.publishing import read_json
 from retune.artifacts.run_spec import RunSpec
 from retune.checkpoints.checkpoint_files import find_checkpoints
+from retune.imports import without_garbage_collection
 from retune.launching.compiled_operators import build_ops
 from retune.measuring.history import StepRow, read_history, steps_in
 from retune.settings import FinetuneSettings
@@ -196,7 +197,8 @@ def serve() -> None:
     """Fork ranks as asked for on stdin; answer with their exit codes on stdout."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    import retune.training.loop  # noqa: F401
+    with without_garbage_collection():
+        import retune.training.loop  # noqa: F401
 
     for line in sys.stdin:
         request = json.loads(line)
@@ -253,10 +255,11 @@ def wait_for(pids: list[int]) -> list[int]:
 
 def main(folder: Path, jobs: list[dict[str, Any]]) -> None:
     """Be one rank."""
-    import fault_points
-    from retune.supervision.heartbeat import Heartbeat
-    from retune.supervision.stopping import StopRequest
-    from retune.training.loop import train
+    with without_garbage_collection():
+        import fault_points
+        from retune.supervision.heartbeat import Heartbeat
+        from retune.supervision.stopping import StopRequest
+        from retune.training.loop import train
 
     for job in jobs:
         state = Path(job["state"])
