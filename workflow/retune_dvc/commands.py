@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 from retune_dvc.dvc_internals import first_error
+from retune_dvc.dvc_process import DvcProcess, Ended, Request
 from retune_dvc.errors import UnknownStateError
 
+DVC = DvcProcess()
 # Set in the Snakemake that this package starts: it must not start another.
 NESTED = "RETUNE_DVC_NESTED"
 
@@ -17,10 +19,13 @@ def call_dvc(*arguments: str) -> str:
     Raises:
         UnknownStateError: With DVC's own reason, in one line.
     """
-    code, output, errors = run("dvc", *arguments, DVC_NO_ANALYTICS="1")
-    if code:
-        raise UnknownStateError(first_error(errors))
-    return output
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    ended = DVC.run(Request(arguments, os.getcwd(), environment))
+    if ended is None:
+        ended = run("dvc", *arguments, DVC_NO_ANALYTICS="1")
+    if ended.code:
+        raise UnknownStateError(first_error(ended.errors))
+    return ended.output
 
 
 def call_snakemake(snakefile: str, *arguments: str) -> str:
@@ -34,15 +39,15 @@ def call_snakemake(snakefile: str, *arguments: str) -> str:
         UnknownStateError: With the end of its messages.
     """
     options = ("--nolock", "--snakefile", snakefile)
-    code, output, errors = run("snakemake", *options, *arguments, **{NESTED: "1"})
-    if code:
-        last = (errors.strip().splitlines() or ["no reason given"])[-1]
+    ended = run("snakemake", *options, *arguments, **{NESTED: "1"})
+    if ended.code:
+        last = (ended.errors.strip().splitlines() or ["no reason given"])[-1]
         raise UnknownStateError(f"snakemake {arguments[0]}: {last}")
-    return output
+    return ended.output
 
 
-def run(module: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
-    """Run a Python module to its end; return exit code, output and errors."""
+def run(module: str, *arguments: str, **environment: str) -> Ended:
+    """Run a Python module to its end."""
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         env={**os.environ, **environment},
@@ -57,4 +62,4 @@ def run(module: str, *arguments: str, **environment: str) -> tuple[int, str, str
     except KeyboardInterrupt:
         process.communicate()
         raise
-    return process.returncode, output, errors
+    return Ended(process.returncode, output, errors)

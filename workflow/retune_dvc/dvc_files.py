@@ -11,6 +11,8 @@ from retune_dvc.errors import UnknownStateError
 from retune_dvc.fingerprints import fingerprint
 
 LOCK = Path("dvc.lock")
+# The same loader in C, which is ten times faster, where PyYAML was built with it.
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def read_entries(path: Path) -> dict[str, dict[str, Any]]:
         RetuneError: If it cannot be read, as after a merge with conflicts.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = yaml.load(path.read_text(encoding="utf-8"), SAFE_LOADER) or {}
     except (ValueError, yaml.YAMLError) as error:
         said = str(error).split("\n")[0]
         raise RetuneError(f"{path} cannot be read: {said}") from error

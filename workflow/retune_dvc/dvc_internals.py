@@ -6,12 +6,14 @@ tested against DVC itself in tests/unit/test_dvc_internals.py, which fails first
 another release of DVC has other names.
 """
 
+import gc
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,28 @@ if TYPE_CHECKING:
 LOCKS = Path(".dvc/tmp")
 # Set by DVC in the command of a stage that it runs.
 DRIVEN_BY_DVC = "DVC_STAGE"
+
+
+def load_commands() -> None:
+    """Load what DVC's commands need, for processes that are forked from this one.
+
+    Uses the modules of the commands `commit` and `status`. Without them DVC's commands
+    run in processes that load DVC anew, which takes longer.
+    """
+    for module in ("cli", "commands.commit", "commands.status", "repo", "stage.cache"):
+        import_module(f"dvc.{module}")
+    gc.freeze()
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run a command as `dvc` does; return its exit code.
+
+    Uses `dvc.cli.main`: see `load_commands`.
+    """
+    from dvc.cli import main
+
+    code: int = main(list(arguments))
+    return code
 
 
 def open_repo() -> AbstractContextManager["Repo"]:
