@@ -86,6 +86,12 @@ def test_where_the_process_has_gone_commands_run_without_it(repository, monkeypa
     process._end()
 
 
+def test_no_module_of_the_folder_takes_the_place_of_another(repository, process):
+    for name in ("retune_dvc", "json", "dvc"):
+        (repository / f"{name}.py").write_text("raise SystemExit('the wrong one')")
+    assert process.run(request_of("version")).code == 0
+
+
 def test_an_error_of_dvc_is_one_line(repository):
     with pytest.raises(UnknownStateError, match=r"no-such-stage[^\n]*$"):
         call_dvc("commit", "--force", "no-such-stage")

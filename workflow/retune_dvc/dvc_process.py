@@ -11,14 +11,18 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
+import threading
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
 from retune_dvc.dvc_internals import load_commands, run_command
+
+LIBRARY = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class DvcProcess:
     def __init__(self) -> None:
         """Start nothing yet."""
         self._process: subprocess.Popen[str] | None = None
+        # An answer is that of the request before it.
+        self._one_at_a_time = threading.Lock()
 
     def run(self, request: Request) -> Ended | None:
         """Run a command to its end; return None if this process cannot run any.
@@ -64,22 +70,27 @@ class DvcProcess:
         Ctrl-C is Snakemake's: DVC, cut short, could leave an output half moved. So the
         command ends first.
         """
+        with self._one_at_a_time:
+            try:
+                answer = self._ask(json.dumps(asdict(request)))
+            except OSError:
+                answer = ""
+            except BaseException:
+                self._end()
+                raise
+            if not answer.endswith("\n"):  # The process has gone.
+                self._end()
+                return None
+            return Ended(**json.loads(answer))
+
+    def _ask(self, request: str) -> str:
+        """Return the answer to a request, both as JSON; empty if there is none."""
         process = self._process = self._process or start()
         assert process.stdin
         assert process.stdout
-        try:
-            process.stdin.write(json.dumps(asdict(request)) + "\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-        except OSError:
-            answer = ""
-        except KeyboardInterrupt:
-            self._end()
-            raise
-        if not answer:
-            self._end()
-            return None
-        return Ended(**json.loads(answer))
+        process.stdin.write(request + "\n")
+        process.stdin.flush()
+        return process.stdout.readline()
 
     def _end(self) -> None:
         """Wait until the command and the process have ended."""
@@ -91,8 +102,13 @@ class DvcProcess:
 
 def start() -> subprocess.Popen[str]:
     """Start the process; it ends when this one has ended."""
+    # It loads this library, which need not be the installed one. With -P, no module of
+    # the run's folder takes the place of another.
+    library = [str(LIBRARY), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    path = os.pathsep.join(filter(None, library))
     return subprocess.Popen(
-        [sys.executable, "-m", "retune_dvc.dvc_process"],
+        [sys.executable, "-P", "-m", "retune_dvc.dvc_process"],
+        env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -111,7 +127,7 @@ def serve() -> None:
 
 def run_forked(request: Request) -> Ended:
     """Run a command in a process of its own."""
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+    with open_file() as output, open_file() as errors:
         if (pid := os.fork()) == 0:
             be_command(request, output, errors)
         _, status = os.waitpid(pid, 0)
@@ -119,6 +135,11 @@ def run_forked(request: Request) -> Ended:
         errors.seek(0)
         code = os.waitstatus_to_exitcode(status)
         return Ended(code, output.read(), errors.read())
+
+
+def open_file() -> IO[str]:
+    """Open a file for what a command writes; it is gone when it is closed."""
+    return TemporaryFile("w+", encoding="utf-8", errors="replace")
 
 
 def be_command(request: Request, output: IO[str], errors: IO[str]) -> None:
