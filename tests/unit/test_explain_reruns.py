@@ -11,7 +11,7 @@ import pytest
 from retune.settings import Params
 from retune.step_code import STEPS
 from retune_dvc.stages import read_stages
-from retune_workflow.__main__ import main
+from retune_workflow.command_line import main
 from retune_workflow.explain_reruns import (
     KEPT,
     RERUNS,
