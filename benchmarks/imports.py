@@ -48,7 +48,11 @@ def main() -> None:
 
 def cpu_seconds(code: str) -> float:
     """Return the CPU time, user and system, of a process that runs some Python."""
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0, code
     return usage.ru_utime + usage.ru_stime
