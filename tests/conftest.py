@@ -5,9 +5,9 @@ import os
 
 from hypothesis import settings
 
-# Several tests run at once, each with processes of its own: torch's threads would only
-# wait for each other's cores.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where several tests run at once, torch's threads would only wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

@@ -103,3 +103,11 @@ def test_who_is_at_work_is_named(repository):
         ):
             pass
         other.stdin.close()
+
+
+def test_commands_are_loaded_and_run(repository):
+    before = read_lock()["copy"]
+    make(repository, "two")
+    dvc_internals.load_commands()
+    assert dvc_internals.run_command(["commit", "--force", "copy"]) == 0
+    assert read_lock()["copy"] != before

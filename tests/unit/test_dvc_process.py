@@ -27,7 +27,7 @@ def repository(tmp_path, monkeypatch):
 def process():
     process = DvcProcess()
     yield process
-    process._end()
+    process.end()
 
 
 def request_of(*arguments, **environment):
@@ -56,7 +56,7 @@ def test_words_that_are_no_command_are_an_error(repository, process):
     assert "no-such-command" in ended.errors
 
 
-def test_ctrl_c_lets_the_command_end(repository, process, monkeypatch):
+def test_ctrl_c_lets_the_command_end(repository, process):
     # Where pytest was started in the background, SIGINT is ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process.run(request_of("version"))  # it has started
@@ -83,7 +83,7 @@ def test_where_the_process_has_gone_commands_run_without_it(repository, monkeypa
     assert process._process is None
     call_dvc("version")
     assert process._process is not None
-    process._end()
+    process.end()
 
 
 def test_no_module_of_the_folder_takes_the_place_of_another(repository, process):

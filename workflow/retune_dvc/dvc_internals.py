@@ -6,7 +6,6 @@ tested against DVC itself in tests/unit/test_dvc_internals.py, which fails first
 another release of DVC has other names.
 """
 
-import gc
 import hashlib
 import logging
 import os
@@ -38,7 +37,6 @@ def load_commands() -> None:
     """
     for module in ("cli", "commands.commit", "commands.status", "repo", "stage.cache"):
         import_module(f"dvc.{module}")
-    gc.freeze()
 
 
 def run_command(arguments: Sequence[str]) -> int:

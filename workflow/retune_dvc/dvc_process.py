@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+from retune.imports import without_garbage_collection
 from retune_dvc.dvc_internals import load_commands, run_command
 
 LIBRARY = Path(__file__).parents[1]
@@ -76,10 +77,10 @@ class DvcProcess:
             except OSError:
                 answer = ""
             except BaseException:
-                self._end()
+                self.end()
                 raise
             if not answer.endswith("\n"):  # The process has gone.
-                self._end()
+                self.end()
                 return None
             return Ended(**json.loads(answer))
 
@@ -92,7 +93,7 @@ class DvcProcess:
         process.stdin.flush()
         return process.stdout.readline()
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """Wait until the command and the process have ended."""
         process, self._process = self._process, None
         if process:
@@ -119,7 +120,8 @@ def start() -> subprocess.Popen[str]:
 
 def serve() -> None:
     """Run the commands that come on stdin, one after the other."""
-    load_commands()
+    with without_garbage_collection():
+        load_commands()
     for line in sys.stdin:
         ended = run_forked(Request(**json.loads(line)))
         print(json.dumps(asdict(ended)), flush=True)

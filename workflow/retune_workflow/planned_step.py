@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from retune.settings import Params
 from retune_dvc.resolve import Resolved
-from retune_snakemake.snakemake_internals import JobProvenance, SnakemakeJob
+from retune_snakemake.jobs import JobProvenance, SnakemakeJob
 from retune_workflow.dvc_lock import find_recorded_changes
 from retune_workflow.file_changes import FileChanges
 from retune_workflow.recorded_params import (

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from retune.settings import Params
-from retune_snakemake.snakemake_internals import JobProvenance
+from retune_snakemake.jobs import JobProvenance
 from retune_workflow.file_changes import FileChanges, compare_files
 from retune_workflow.setting_changes import name_changes
 
