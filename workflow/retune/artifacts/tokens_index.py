@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, Self
 
 from retune.artifacts.artifact import Artifact, SealedArtifact
 from retune.settings import Split
+from retune.settings.tokenize import Packing
 
 INDEX = "tokens.json"
 
@@ -14,13 +15,17 @@ class SplitSize(Artifact):
 
     Attributes:
         documents: Number of documents.
-        tokens: Number of tokens, with BOS and EOS of each document.
+        sequences: Number of token sequences that they became.
+        tokens: Number of tokens, with those that begin and end a document.
         bytes: Number of bytes of the text in UTF-8.
+        blocks: Number of blocks that training reads.
     """
 
     documents: int
+    sequences: int
     tokens: int
     bytes: int
+    blocks: int
 
 
 class TokensIndex(Artifact):
@@ -29,6 +34,8 @@ class TokensIndex(Artifact):
     Attributes:
         format: Format of the folder.
         sequence_length: Tokens per block.
+        has_answers: Whether only some of the tokens are trained; otherwise all are.
+        packing: How documents fill the blocks.
         vocab_size: Number of tokens that there are; every token is smaller.
         splits: Size of each split.
         dtype: Data type of a token, as numpy writes it.
@@ -39,18 +46,16 @@ class TokensIndex(Artifact):
 
     STEP: ClassVar = "tokenize"
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     sequence_length: int
+    has_answers: bool
+    packing: Packing
     vocab_size: int
     splits: dict[Split, SplitSize]
     dtype: Literal["<u2", "<u4"]
     bos_token_id: int
     eos_token_id: int
     tokenizer_sha256: str
-
-    def blocks(self, split: Split) -> int:
-        """Return the number of blocks of a split; tokens after the last are unused."""
-        return self.splits[split].tokens // self.sequence_length
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -66,21 +71,49 @@ class TokensIndex(Artifact):
         self.to_file(folder / INDEX)
 
 
+class Overlong(Artifact):
+    """What became of the sequences that are longer than a block.
+
+    Attributes:
+        dropped: Number of sequences that were left out, among them those of which a cut
+            left nothing to learn.
+        truncated: Number of sequences that lost their beginning or their end.
+        split: Number of sequences that were cut into several.
+    """
+
+    dropped: int = 0
+    truncated: int = 0
+    split: int = 0
+
+
 class SplitNumbers(Artifact):
     """The numbers of one split.
 
     Attributes:
         documents: Number of documents.
-        tokens: Number of tokens, with BOS and EOS of each document.
+        sequences: Number of token sequences that they became.
+        tokens: Number of tokens, with those that begin and end a document.
+        trained_tokens: Number of tokens that are predicted in the blocks.
+        trained_share: Part of the blocks' tokens, without padding, that is predicted.
         blocks: Number of blocks.
+        padding_share: Part of the blocks that holds no document.
+        overlong: What became of the sequences that are longer than a block.
+        straddling_tokens: Number of tokens that begin before an answer and end in it;
+            they are not trained.
         bytes_per_token: Bytes of the text, in UTF-8, per token.
         special_tokens_spelled_out: Number of special tokens that the text spells out.
         lost_characters: Number of characters that the tokenizer cannot represent.
     """
 
     documents: int
+    sequences: int
     tokens: int
+    trained_tokens: int
+    trained_share: float
     blocks: int
+    padding_share: float
+    overlong: Overlong = Overlong()
+    straddling_tokens: int = 0
     bytes_per_token: float
     special_tokens_spelled_out: int
     lost_characters: int
@@ -92,13 +125,17 @@ class TokenMetrics(SealedArtifact):
     Attributes:
         format: Format of the file.
         sequence_length: Tokens per block.
+        has_answers: Whether only some of the tokens are trained; otherwise all are.
+        packing: How documents fill the blocks.
         vocab_size: Number of tokens that there are; every token is smaller.
         splits: Numbers of each split.
     """
 
     STEP: ClassVar = "tokenize"
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     sequence_length: int
+    has_answers: bool
+    packing: Packing
     vocab_size: int
     splits: dict[Split, SplitNumbers]

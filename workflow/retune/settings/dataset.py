@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, model_validator
 
 from retune.settings.hub import Commit, HubName, check_hub_reference
-from retune.settings.section import Settings, default_of
+from retune.settings.section import Auto, Settings, default_of
 from retune.settings.text_formats import TEXT_FORMATS, format_of
 from retune.settings.user_paths import is_path
 
@@ -14,6 +14,16 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 # The splits that a model is evaluated on.
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
+
+# What a row of a dataset may be, and the names of the values that it then holds. A
+# dataset has these columns, or `columns` says which of its own stand for them.
+FORMATS: dict[str, tuple[str, ...]] = {
+    "text": ("text",),
+    "instruction": ("instruction", "input", "output", "system"),
+    "completion": ("prompt", "completion"),
+    "messages": ("messages", "tools", "system"),
+}
+Format = Literal["text", "instruction", "completion", "messages"]
 
 # Short names for params.yaml, each pinned to one commit of the hub.
 DATASET_PRESETS: dict[str, dict[str, str]] = {
@@ -84,7 +94,33 @@ class DatasetSettings(Settings):
         description="What is a document in a local `txt` file: the whole `file`, or"
         " each `line`. With `document_start` its lines are joined instead.",
     )
-    text_column: str = Field("text", description="Column that holds the text.")
+    format: Format | Auto = Field(
+        "auto",
+        description="What a row is. `text`: a text; `instruction`: an instruction,"
+        " perhaps with an input, and its output; `completion`: a prompt and its"
+        " completion, as texts or as messages; `messages`: the messages of a"
+        " conversation, as OpenAI or ShareGPT write them. `auto`: recognized by the"
+        " names of the columns.",
+    )
+    text_column: str = Field(
+        "text", description="Column that holds the text, for `format: text`."
+    )
+    columns: dict[str, str] = Field(
+        {},
+        description="Columns of the other formats that have names of their own, such"
+        " as `{instruction: question, output: answer}`. Keys: `instruction`, `input`,"
+        " `output`; `prompt`, `completion`; `messages`, `tools`; `system`.",
+    )
+    trained_turns: Literal["all", "last"] = Field(
+        "all",
+        description="Which of the assistant's turns are trained: `all` of them, or the"
+        " `last` one. A message's own `train: false` or `weight: 0` is honoured.",
+    )
+    fold_system: bool = Field(
+        False,
+        description="Put the system's message before the first user's, for models whose"
+        " chat template takes none.",
+    )
     group_column: str | None = Field(
         None,
         description="Column whose equal values stay in one split (author, page,"

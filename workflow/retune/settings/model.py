@@ -43,6 +43,14 @@ class ModelSettings(Settings):
         " are text like any other. `false`: they are special tokens, for text that"
         " holds them on purpose.",
     )
+    chat_template: str = Field(
+        "auto",
+        min_length=1,
+        description="Chat template by which conversations become text. `auto`: the"
+        " model's own; or a file with one, such as `my_template.jinja`; or the name of"
+        " one that is built in: `alpaca`, which needs no special tokens. The published"
+        " model carries it.",
+    )
     vocab_size: int = Field(
         4096, ge=300, le=65536, description="Built-in model: tokens of its vocabulary."
     )
