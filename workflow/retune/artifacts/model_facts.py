@@ -51,6 +51,8 @@ class ModelFacts(Artifact):
         ignored: Names of tensors in the files that Transformers does not use, such as
             stored masks.
         split_special_tokens: Whether special tokens spelled out in a text are text.
+        chat_variables: Special tokens by the names that chat templates give them, such
+            as `eos_token`.
     """
 
     STEP: ClassVar = "fetch"
@@ -70,6 +72,7 @@ class ModelFacts(Artifact):
     weights: tuple[StoredWeights, ...]
     ignored: tuple[str, ...] = ()
     split_special_tokens: bool = True
+    chat_variables: dict[str, str] = {}
 
     @classmethod
     def read(cls, base: Path) -> Self:

@@ -9,13 +9,16 @@ from transformers import PreTrainedConfig
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.publishing import read_json
 from retune.errors import RetuneError
+from retune.models.base_chat_template import prepare_chat_template
 from retune.models.skeleton import build_skeleton
 from retune.models.stored_tensors import StoredTensor, list_stored_tensors
 from retune.models.weight_matching import match_weights
 from retune.tokens.base_tokenizer import prepare_tokenizer
 
 
-def find_model_facts(folder: Path, split_special_tokens: bool = True) -> ModelFacts:
+def find_model_facts(
+    folder: Path, split_special_tokens: bool = True, chat_template: str = "auto"
+) -> ModelFacts:
     """Return the facts of the model in a Hugging Face folder.
 
     Configs leave out what is a family's default (GPT-2's end-of-text token, its
@@ -24,13 +27,16 @@ def find_model_facts(folder: Path, split_special_tokens: bool = True) -> ModelFa
     Args:
         folder: Folder of the model; its tokenizer's files are put in order there.
         split_special_tokens: Whether special tokens spelled out in a text are text.
+        chat_template: The setting `model.chat_template`.
 
     Raises:
-        RetuneError: If there is no usable tokenizer or no token that ends a text.
+        RetuneError: If there is no usable tokenizer, no token that ends a text, or no
+            such chat template.
     """
     model = build_skeleton(folder)
     config = model.config.get_text_config()
     bos, eos = prepare_tokenizer(folder, config)
+    chat_variables = prepare_chat_template(folder, chat_template)
     tensors = list_stored_tensors(folder)
     matched = match_weights(model, tensors)
     return ModelFacts(
@@ -48,6 +54,7 @@ def find_model_facts(folder: Path, split_special_tokens: bool = True) -> ModelFa
         eos_token_id=eos,
         end_token_ids=end_token_ids(folder, eos, config),
         split_special_tokens=split_special_tokens,
+        chat_variables=chat_variables,
         weights=matched.groups,
         ignored=matched.ignored,
     )

@@ -18,6 +18,9 @@ MODEL_PRESETS: dict[str, dict[str, str]] = {
     },
 }
 
+# Chat templates that are built in.
+CHAT_TEMPLATES = ("alpaca", "chatml", "gemma", "llama3", "mistral", "qwen")
+
 
 class ModelSettings(Settings):
     """The base model.
@@ -48,8 +51,8 @@ class ModelSettings(Settings):
         min_length=1,
         description="Chat template by which conversations become text. `auto`: the"
         " model's own; or a file with one, such as `my_template.jinja`; or the name of"
-        " one that is built in: `alpaca`, which needs no special tokens. The published"
-        " model carries it.",
+        " one that is built in: `alpaca`, which needs no special tokens, `chatml`,"
+        " `gemma`, `llama3`, `mistral`, `qwen`. The published model carries it.",
     )
     vocab_size: int = Field(
         4096, ge=300, le=65536, description="Built-in model: tokens of its vocabulary."

@@ -2,6 +2,7 @@
 
 from retune.errors import RetuneError
 from retune.settings import Params
+from retune.settings.model import CHAT_TEMPLATES
 from retune.settings.user_paths import user_path
 from retune.sources.local_model import problem_of_folder
 from retune.sources.named_files import find_files
@@ -26,10 +27,25 @@ def dataset_files(params: Params) -> list[str]:
 
 
 def model_files(params: Params) -> list[str]:
-    """Return the files of a local model; none if it is not local."""
+    """Return the files of a local model, and that of the user's chat template."""
+    files = chat_template_files(params)
     if params.model.source != "local":
-        return []
+        return files
     folder = user_path(params.model.folder or "")
     if problem := problem_of_folder(folder):
         raise RetuneError(f"model.folder: {folder} {problem}")
-    return sorted(str(path) for path in folder.iterdir() if path.is_file())
+    return sorted(str(path) for path in folder.iterdir() if path.is_file()) + files
+
+
+def chat_template_files(params: Params) -> list[str]:
+    """Return the file of the user's chat template; none if it is not the user's."""
+    wanted = params.model.chat_template
+    if wanted == "auto" or wanted in CHAT_TEMPLATES:
+        return []
+    file = user_path(wanted)
+    if not file.is_file():
+        raise RetuneError(
+            f"model.chat_template: there is no file {wanted}; write auto, a file, or one"
+            f" of {', '.join(CHAT_TEMPLATES)}"
+        )
+    return [str(file)]

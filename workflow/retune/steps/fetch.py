@@ -77,7 +77,9 @@ def run(settings: ModelSettings, base: Path) -> str:
         origin = origin_of(settings, stage)
         check_files(settings, stage)
         check_model(settings, stage)
-        facts = find_model_facts(stage, settings.split_special_tokens)
+        facts = find_model_facts(
+            stage, settings.split_special_tokens, settings.chat_template
+        )
         facts.write(stage)
         origin.write_into(stage)
         num_bytes = sum(path.stat().st_size for path in stage.glob("*.safetensors"))

@@ -1,7 +1,7 @@
 """The tokenizer of a model, the same in every step: what its tokenizer.json says."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.tokens.lost_characters import LostCharacters
+from retune.tokens.offset_encoder import OffsetEncoder, with_aliases
 from retune.tokens.text_batches import batches_of
 from retune.tokens.tokenizer_json import (
     FILE,
@@ -50,6 +51,8 @@ class ModelTokenizer:
     Attributes:
         path: The file tokenizer.json.
         splits_special_tokens: Whether special tokens spelled out in a text are text.
+        special: Special tokens, as they are spelled.
+        added: Tokens that are found in a text before all others, as they are spelled.
     """
 
     def __init__(
@@ -78,6 +81,9 @@ class ModelTokenizer:
         self._model = content["model"]
         special = special_tokens(content, bos_eos)
         content = with_special_tokens(content, special)
+        self.special = frozenset(special)
+        self.added = tuple(token["content"] for token in content["added_tokens"])
+        self._content = content
         self._special_ids = {
             token["id"] for token in content["added_tokens"] if token["special"]
         }
@@ -131,6 +137,29 @@ class ModelTokenizer:
                     )
                 yield ids
 
+    def text_encoder(self) -> OffsetEncoder:
+        """Return an encoder of texts that tells the place of each token."""
+        return OffsetEncoder(self._encoder, self.path, self._vocab_size)
+
+    def control_encoder(self, names: Mapping[str, str] | None = None) -> OffsetEncoder:
+        """Return an encoder to which special tokens in a text are special tokens.
+
+        Args:
+            names: Other names by which a text names some of the special tokens.
+        """
+        if not names:
+            return OffsetEncoder(self._decoder, self.path, self._vocab_size)
+        special = set(self.special)
+        known = self._decoder.get_added_tokens_decoder()
+        hidden = without_special_tokens(self._content, special)
+        aliased = build_tokenizer(with_aliases(hidden, names), self.path)
+        ids = {
+            aliased.token_to_id(names[token.content]): number
+            for number, token in known.items()
+            if token.content in names
+        }
+        return OffsetEncoder(aliased, self.path, self._vocab_size, ids)
+
     def encode_arrays(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return each text's tokens, int32 [tokens]."""
         return [np.array(ids, dtype=np.int32) for ids in self.encode(texts)]
@@ -171,3 +200,19 @@ class ModelTokenizer:
             for ids in (ours, others)
         )
         return f"token {at} is {other} there, and here {mine}"
+
+    def is_special(self, token: int) -> bool:
+        """Return whether a token is special, or none that the tokenizer has."""
+        return token in self._special_ids or self._decoder.id_to_token(token) is None
+
+    def decode_within(self, ids: Sequence[int]) -> str:
+        """Return the text of tokens as it is after other text.
+
+        Many decoders drop the space at the start of a text. Special tokens are left
+        out.
+        """
+        before = self._encoder.encode("a", add_special_tokens=False).ids
+        start, whole = self.decode(before), self.decode([*before, *ids])
+        return (
+            whole.removeprefix(start) if whole.startswith(start) else self.decode(ids)
+        )

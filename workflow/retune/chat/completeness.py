@@ -1,0 +1,83 @@
+"""Whether a rendered conversation holds all that its messages say."""
+
+import json
+from collections.abc import Sequence
+
+from retune.chat.refusal import ConversationError
+from retune.examples.example import Message
+
+THOUGHT_BEGINS, THOUGHT_ENDS = "<think>", "</think>"
+
+
+# How a template writes a content that is a list of parts if it takes only strings.
+DUMPED_PARTS = ('{"type":"text"', "{'type':'text'")
+
+
+def check_complete(
+    texts: Sequence[str], answers: Sequence[str], messages: Sequence[Message]
+) -> None:
+    """Raise ConversationError if words are missing from where they should be.
+
+    A trained turn's reasoning, words and calls must be in a trained text. What others
+    say must be in the text; an earlier turn's reasoning need not.
+
+    Args:
+        texts: Texts of the conversation; the last one holds all messages.
+        answers: Their trained parts.
+        messages: Messages up to the last trained one.
+    """
+    whole, trained = without_blanks(texts[-1]), without_blanks("".join(answers))
+    said_by_all = without_blanks("".join(message["content"] for message in messages))
+    if any(part in whole and part not in said_by_all for part in DUMPED_PARTS):
+        raise ConversationError("the chat template writes parts of a message as JSON")
+    for place, message in enumerate(messages):
+        is_trained = message.get("train", False)
+        for part, said in parts_of(message):
+            if part == "reasoning_content" and not is_trained:
+                continue
+            if not holds(trained if is_trained else whole, said):
+                raise ConversationError(
+                    f"the chat template leaves out messages[{place}].{part}"
+                    f" ({message['role']}): {shortened(said)}"
+                )
+        for call in message.get("tool_calls", ()):
+            arguments = call["function"]["arguments"]
+            if arguments and without_blanks(repr(arguments)) in whole:
+                raise ConversationError(
+                    "the chat template writes the arguments of"
+                    f" messages[{place}].tool_calls as Python and not as JSON"
+                )
+
+
+def parts_of(message: Message) -> list[tuple[str, str]]:
+    """Return the parts of a message that a rendered text must hold, with their keys."""
+    parts = [("content", message["content"])]
+    if message["role"] == "assistant" and THOUGHT_ENDS in message["content"]:
+        thought, _, answer = message["content"].rpartition(THOUGHT_ENDS)
+        thought = thought.rpartition(THOUGHT_BEGINS)[-1]
+        parts = [("reasoning_content", thought), ("content", answer)]
+    if reasoning := message.get("reasoning_content"):
+        parts.append(("reasoning_content", reasoning))
+    for call in message.get("tool_calls", ()):
+        parts.append(("tool_calls", call["function"]["name"]))
+    return parts
+
+
+def holds(text: str, said: str) -> bool:
+    """Return whether a text without blanks holds what is said, perhaps as JSON."""
+    if without_blanks(said) in text:
+        return True
+    return any(
+        without_blanks(json.dumps(said, ensure_ascii=ascii)[1:-1]) in text
+        for ascii in (False, True)
+    )
+
+
+def without_blanks(text: str) -> str:
+    """Return a text without white space."""
+    return "".join(text.split())
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a text, quoted."""
+    return repr(text[:40]) + ("..." if len(text) > 40 else "")

@@ -1,0 +1,131 @@
+"""The chat template of a base model: its own, the user's, or one that is built in."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from retune.artifacts.publishing import read_json, write_json, write_text
+from retune.chat.refusal import ConversationError
+from retune.chat.template import FILE, ChatTemplate, builtin_template
+from retune.errors import RetuneError
+from retune.settings.model import CHAT_TEMPLATES
+from retune.settings.user_paths import user_path
+from retune.tokens.auto_tokenizer import load_auto_tokenizer
+from retune.tokens.bos_eos import CONFIG, token_ids
+from retune.tokens.tokenizer_json import FILE as TOKENIZER
+from retune.tokens.tokenizer_json import read_tokenizer
+
+GENERATION_CONFIG = "generation_config.json"
+# The first line of a built-in template names the special tokens that it writes.
+TOKENS = re.compile(r"\{#- tokens:(.*?)-#\}")
+QUESTION, ANSWER = "Who is there?", "It is me."
+
+
+def prepare_chat_template(folder: Path, wanted: str) -> dict[str, str]:
+    """Put a chat template into a model's folder, for every tool that reads it.
+
+    Generation stops at the token that ends an answer in the template.
+    generation_config.json is made to say so, if it does not.
+
+    Args:
+        folder: Folder of the model, with its tokenizer in order.
+        wanted: The setting `model.chat_template`.
+
+    Returns:
+        Special tokens by the names that chat templates give them.
+
+    Raises:
+        RetuneError: If there is no such template, or the model lacks its tokens.
+    """
+    auto = load_auto_tokenizer(folder)
+    variables = {
+        name: str(token)
+        for name, token in auto.special_tokens_map.items()
+        if isinstance(token, str)
+    }
+    text = find_template(auto.chat_template, wanted)
+    if text is None:
+        return variables
+    template = ChatTemplate(text, variables)
+    check_tokens(folder, text, wanted)
+    write_text(folder / FILE, text)
+    config = read_json(folder / CONFIG)
+    if config.pop("chat_template", None) is not None:
+        write_json(folder / CONFIG, config)
+    stop_at_end_of_answer(folder, template)
+    return variables
+
+
+def find_template(own: str | Mapping[str, str] | None, wanted: str) -> str | None:
+    """Return the text of the wanted template; None if the model has none of its own.
+
+    Args:
+        own: Template of the model's tokenizer; some have several, by name.
+        wanted: The setting `model.chat_template`.
+
+    Raises:
+        RetuneError: If there is no such template.
+    """
+    if wanted == "auto":
+        return own if isinstance(own, str | None) else own.get("default")
+    if wanted in CHAT_TEMPLATES:
+        return builtin_template(wanted)
+    try:
+        return user_path(wanted).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise RetuneError(
+            f"model.chat_template: {wanted} cannot be read: {reason}; write auto, a"
+            f" file, or one of {', '.join(CHAT_TEMPLATES)}"
+        ) from error
+
+
+def check_tokens(folder: Path, text: str, wanted: str) -> None:
+    """Raise RetuneError unless the tokenizer has the tokens of a built-in template."""
+    found = TOKENS.match(text)
+    needed = found[1].split() if found else []
+    added = {
+        token["content"]
+        for token in read_tokenizer(folder / TOKENIZER).get("added_tokens") or []
+    }
+    if missing := [token for token in needed if token not in added]:
+        raise RetuneError(
+            f"model.chat_template: {wanted} writes {', '.join(missing)}, and the"
+            " model's tokenizer has no such tokens: write alpaca, which needs none, or"
+            " use a copy of the model whose tokenizer has them"
+        )
+
+
+def stop_at_end_of_answer(folder: Path, template: ChatTemplate) -> None:
+    """Have generation stop at the special token that ends an answer, if there is one.
+
+    Args:
+        folder: Folder of the model.
+        template: Its chat template.
+    """
+    messages = [
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": ANSWER},
+    ]
+    try:
+        text = template.render(messages, [], {})
+    except ConversationError:
+        return
+    rest = text.rpartition(ANSWER)[2].lstrip()
+    special = {
+        token["content"]
+        for token in read_tokenizer(folder / TOKENIZER).get("added_tokens") or []
+        if token["special"]
+    }
+    ends = [token for token in special if rest.startswith(token)]
+    if not ends:
+        return
+    end = token_ids(folder)[max(ends, key=len)]
+    path = folder / GENERATION_CONFIG
+    config = read_json(path) if path.exists() else {}
+    named = config.get("eos_token_id")
+    stops = named if isinstance(named, list) else [named]
+    stops = [token for token in stops if token is not None]
+    if end not in stops:
+        stops.append(end)
+        write_json(path, {**config, "eos_token_id": stops})

@@ -1,0 +1,114 @@
+"""Encodes texts with the place of each token, in which some parts are trained."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from retune.errors import RetuneError
+from retune.tokens.sequences import TokenSequence
+
+Span = tuple[int, int]
+
+
+class OffsetEncoder:
+    """A tokenizer whose offsets cover all characters of a token."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        path: Path,
+        vocab_size: int,
+        ids: Mapping[int, int] | None = None,
+    ) -> None:
+        """Make an encoder of a tokenizer.
+
+        The post-processor of a byte-level BPE takes the blank before a word out of the
+        offsets of its token, so that a token that begins before an answer would seem to
+        begin with it. Therefore this encoder has none.
+
+        Args:
+            tokenizer: The tokenizer.
+            path: Its file, for messages.
+            vocab_size: Number of tokens that the model has.
+            ids: Ids of the tokenizer that stand for another id.
+        """
+        content = json.loads(tokenizer.to_str())
+        content["post_processor"] = None
+        self._encoder = Tokenizer.from_str(json.dumps(content))
+        self._encoder.encode_special_tokens = tokenizer.encode_special_tokens
+        self._path = path
+        self._vocab_size = vocab_size
+        self._ids = dict(ids or {})
+
+    def encode(
+        self, texts: Sequence[str], spans: Sequence[Collection[Span]]
+    ) -> list[TokenSequence]:
+        """Return the tokens of each text; those within its spans are trained.
+
+        Args:
+            texts: The texts.
+            spans: For each text, the first character and the one after the last of each
+                trained part.
+
+        Raises:
+            RetuneError: If a text cannot be encoded, or with tokens that the model does
+                not have.
+        """
+        try:
+            encoded = self._encoder.encode_batch(list(texts), add_special_tokens=False)
+        except Exception as error:  # `tokenizers` raises no narrower type.
+            raise RetuneError(
+                f"{self._path} cannot encode every text: {error}"
+            ) from error
+        return [
+            mark_trained(self._ids_of(encoding), encoding.offsets, each)
+            for encoding, each in zip(encoded, spans, strict=True)
+        ]
+
+    def _ids_of(self, encoding: Encoding) -> list[int]:
+        ids = encoding.ids
+        if self._ids:
+            ids = [self._ids.get(token, token) for token in ids]
+        if ids and max(ids) >= self._vocab_size:
+            raise RetuneError(
+                f"{self._path} has id {max(ids)}, but the model's vocab_size is"
+                f" {self._vocab_size}: they do not belong together"
+            )
+        return ids
+
+
+def with_aliases(content: dict[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+    """Return a tokenizer.json whose added tokens have other names in a text."""
+    added = [
+        {**token, "content": aliases.get(token["content"], token["content"])}
+        for token in content["added_tokens"]
+    ]
+    return {**content, "added_tokens": added}
+
+
+def mark_trained(
+    ids: Sequence[int], offsets: Sequence[Span], spans: Collection[Span]
+) -> TokenSequence:
+    """Return the tokens of a text, of which those within some spans are trained.
+
+    A token that lies over the border of a span is not trained, and counted.
+
+    Args:
+        ids: The tokens.
+        offsets: First character of each token, and the one after its last.
+        spans: First character and the one after the last of each trained part.
+    """
+    places = np.array(offsets, np.int64).reshape(-1, 2)
+    trained = np.zeros(len(ids), bool)
+    straddling = 0
+    for start, end in spans:
+        touching = (places[:, 0] < end) & (places[:, 1] > start)
+        inside = (places[:, 0] >= start) & (places[:, 1] <= end)
+        straddling += int((touching & ~inside).sum())
+        trained |= inside
+    trained[:1] = False
+    return TokenSequence(np.array(ids, np.int32), trained, straddling)
