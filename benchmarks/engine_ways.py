@@ -96,7 +96,7 @@ def run_trainer(folder: Path, work: Path, steps: int) -> Run:
     )
 
     from retune.artifacts.publishing import read_json
-    from retune.tokens.packing import PackedBlocks
+    from retune.tokens.blocks import PackedBlocks
 
     run = Run()
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from retune.models.weight_names import named_weights
 from retune.settings import ModelSettings, TokenizeSettings
 from retune.steps import fetch, tokenize
-from retune.tokens.packing import IGNORE_INDEX, Batch
+from retune.tokens.blocks import IGNORE_INDEX, Batch
 from tiny_run import TinyRun, make_clean, make_texts
 
 COMMON = {

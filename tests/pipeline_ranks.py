@@ -23,7 +23,7 @@ from retune.engines.pipeline import Pipeline, load_pipeline
 from retune.engines.pipeline_layers import layer_files
 from retune.models.skeleton import build_skeleton
 from retune.models.weight_matching import match_weights
-from retune.tokens.packing import IGNORE_INDEX, Batch
+from retune.tokens.blocks import IGNORE_INDEX, Batch
 from tiny_facts import tiny_facts
 
 SEQUENCE, VOCABULARY, MICRO, GLOBAL, STEPS, RATE = 32, 96, 2, 8, 3, 0.01

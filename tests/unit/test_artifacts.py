@@ -37,8 +37,12 @@ RUN = RunSpec(
 )
 INDEX = TokensIndex(
     sequence_length=8,
+    has_answers=True,
+    packing="best_fit",
     vocab_size=300,
-    splits={"train": {"documents": 1, "tokens": 9, "bytes": 30}},
+    splits={
+        "train": {"documents": 1, "sequences": 2, "tokens": 9, "bytes": 30, "blocks": 1}
+    },
     dtype="<u2",
     bos_token_id=0,
     eos_token_id=1,

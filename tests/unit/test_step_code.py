@@ -46,7 +46,7 @@ def changed_steps(library, path, old, new):
 
 
 def test_a_step_depends_on_what_it_imports_directly_or_not():
-    assert "tokens/packing.py" in code_files("finetune")
+    assert "tokens/blocks.py" in code_files("finetune")
     assert "evaluation/bootstrap.py" in code_files("evaluate")
     assert "evaluation/bootstrap.py" not in code_files("baseline")
     for step in STEPS:

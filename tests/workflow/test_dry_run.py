@@ -94,13 +94,13 @@ def test_another_dataset_and_model_are_named(job):
 
 
 def test_changed_code_is_named_and_no_other(job):
-    for module in ("tokens/packing", "evaluation/bootstrap"):
+    for module in ("tokens/blocks", "evaluation/bootstrap"):
         with (job.folder / f"workflow/retune/{module}.py").open("a") as file:
             file.write("CHANGED = True\n")
     for path in (job.folder / "workflow").rglob("*.py"):
         path.touch()
     found = reasons(job)
-    assert found["finetune"] == "retune/tokens/packing.py changed"
+    assert found["finetune"] == "retune/tokens/blocks.py changed"
     assert found["evaluate"] == (
         "retune/evaluation/bootstrap.py changed; follows consolidate"
     )

@@ -231,7 +231,7 @@ def test_another_spelling_of_a_number_reruns_nothing(workspaces, spelling):
 @pytest.mark.parametrize(
     ("module", "reruns"),
     [
-        ("tokens/packing", AFTER_CONFIGURE),
+        ("tokens/blocks", AFTER_CONFIGURE),
         ("evaluation/bootstrap", {"evaluate", *AFTER_SCORES}),
         ("evaluation/prompts", {"sample", *AFTER_SCORES}),
         ("steps/tokenize", {"tokenize", *AFTER_TOKENIZE}),

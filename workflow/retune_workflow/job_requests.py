@@ -75,7 +75,7 @@ def finetune_request(
     """
     plan = Plan.read(plan_file)
     nodes, parameters = plan.nodes, plan.num_parameters
-    blocks = TokensIndex.read(tokens).blocks("train")
+    blocks = TokensIndex.read(tokens).splits["train"].blocks
     steps = num_steps(settings, blocks, plan.global_batch_size)
     # A checkpoint is written, and read back before it counts.
     saving = 2 * checkpoint_bytes(plan, parameters) / nodes / DISK_BYTES_PER_S

@@ -75,8 +75,8 @@ class Overlong(Artifact):
     """What became of the sequences that are longer than a block.
 
     Attributes:
-        dropped: Number of sequences that were left out, among them those of which a cut
-            left nothing to learn.
+        dropped: Number of sequences that were left out, and of the parts of others,
+            among them those in which nothing would be learnt.
         truncated: Number of sequences that lost their beginning or their end.
         split: Number of sequences that were cut into several.
     """

@@ -17,7 +17,7 @@ from retune.engines.loss import (
 from retune.measuring.stopwatch import Stopwatch
 from retune.models.packed_logits import logits_of
 from retune.models.weight_names import named_weights
-from retune.tokens.packing import Batch
+from retune.tokens.blocks import Batch
 
 
 class DataParallel:

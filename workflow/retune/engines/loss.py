@@ -7,7 +7,7 @@ import deepspeed.comm as dist
 import torch
 from torch.nn.functional import cross_entropy
 
-from retune.tokens.packing import IGNORE_INDEX, Batch
+from retune.tokens.blocks import IGNORE_INDEX, Batch
 
 
 def token_loss_sum(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ from retune.engines.pipeline_layers import FAMILIES, StagedModel, weight_names
 from retune.errors import RetuneError
 from retune.models.base_weights import BaseWeights
 from retune.models.skeleton import build_skeleton
-from retune.tokens.packing import Batch
+from retune.tokens.blocks import Batch
 
 # What DeepSpeed takes from its data iterator for one micro-batch: the first stage gets
 # (input_ids, position_ids), the loss of the last one gets (labels, scale).

@@ -16,6 +16,7 @@ from retune.artifacts.publishing import (
     write_text,
 )
 from retune.artifacts.run_spec import RunSpec
+from retune.artifacts.tokens_index import TokensIndex
 from retune.artifacts.verifying import verify_folder
 from retune.checkpoints.checkpoint_files import (
     best_of,
@@ -47,7 +48,6 @@ from retune.supervision.starter import starter
 from retune.supervision.stopping import StopRequest
 from retune.supervision.watched_progress import BarAndLog
 from retune.terminal.progress import progress_bar
-from retune.tokens.packing import PackedBlocks
 from retune.training.metrics import metrics_of
 from retune.training.run_key import RunIdentity, open_run
 from retune.training.run_lock import only_run_in
@@ -117,7 +117,8 @@ def run(
     for leftover in state.glob(f"{REMOVED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     identity = RunIdentity.of(spec)
-    length = len(PackedBlocks(tokens, "train")), spec.plan.global_batch_size
+    blocks = TokensIndex.read(tokens).splits["train"].blocks
+    length = blocks, spec.plan.global_batch_size
     total, warnings = num_steps(settings, *length), find_warnings(settings, *length)
     for warning in warnings:
         log.warning("%s", warning)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from retune.artifacts.plan import Plan
+from retune.tokens.blocks import IGNORE_INDEX, Batch, PackedBlocks
 from retune.tokens.order import blocks_of_step, micro_batches_of_rank
-from retune.tokens.packing import IGNORE_INDEX, Batch, PackedBlocks
 
 
 @dataclass(frozen=True)

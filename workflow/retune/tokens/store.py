@@ -4,16 +4,27 @@ All numbers are little-endian, and the `.bin` files have no header:
 
 - `tokens.json`: the index, `TokensIndex`, with the dtype of the tokens and the size of
   each split.
-- `SPLIT.tokens.bin`: the tokens of all documents of a split one after another, each
-  document with its BOS and EOS, [tokens] of the dtype of the index.
-- `SPLIT.documents.bin`: the position in `SPLIT.tokens.bin` at which each document
-  starts, int64 [documents].
+- `SPLIT.tokens.bin`: the tokens of all sequences of a split one after another, in the
+  order of the documents, [tokens] of the dtype of the index. Every sequence is whole,
+  also where training reads a part of it, or nothing.
+- `SPLIT.sequences.bin`: the position in `SPLIT.tokens.bin` at which each sequence
+  starts, int64 [sequences].
+- `SPLIT.trained.bin`: which tokens are trained, one bit per token, the lowest bit of a
+  byte first, [tokens / 8]. It is there if the index says `has_answers`; otherwise every
+  token is trained but the first of each sequence.
+- `SPLIT.segments.bin`: the parts of sequences that training reads, block after block:
+  the position in `SPLIT.tokens.bin` at which each starts, and its number of tokens,
+  int64 [segments, 2].
+- `SPLIT.blocks.bin`: the number of the first segment of each block, int64 [blocks].
+- `SPLIT.labels.bin`: the number of predicted tokens of each block, int32 [blocks].
 - `train.counts.npy`: how often each token occurs in `train.tokens.bin`, int64
   [vocab_size], in NumPy's format.
+
+`retune.tokens.packing` writes the segments, blocks and labels.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,8 +32,11 @@ import numpy as np
 
 from retune.artifacts.tokens_index import TokensIndex
 from retune.settings import Split
+from retune.tokens.sequences import TokenSequence
+from retune.tokens.trained_bits import BitWriter, TrainedBits
 
-START = np.dtype("<i8")
+# Positions of tokens and numbers of segments, and numbers of tokens of a block.
+PLACE, COUNT = np.dtype("<i8"), np.dtype("<i4")
 COUNTS = "train.counts.npy"
 
 
@@ -37,64 +51,161 @@ def tokens_file(folder: Path, split: Split) -> Path:
 
 
 def starts_file(folder: Path, split: Split) -> Path:
-    """Return the file of the positions at which a split's documents start."""
-    return folder / f"{split}.documents.bin"
+    """Return the file of the positions at which a split's sequences start."""
+    return folder / f"{split}.sequences.bin"
+
+
+def trained_file(folder: Path, split: Split) -> Path:
+    """Return the file of which tokens of a split are trained."""
+    return folder / f"{split}.trained.bin"
+
+
+def segments_file(folder: Path, split: Split) -> Path:
+    """Return the file of the parts of sequences that training reads."""
+    return folder / f"{split}.segments.bin"
+
+
+def blocks_file(folder: Path, split: Split) -> Path:
+    """Return the file of the first segment of each block."""
+    return folder / f"{split}.blocks.bin"
+
+
+def labels_file(folder: Path, split: Split) -> Path:
+    """Return the file of the number of predicted tokens of each block."""
+    return folder / f"{split}.labels.bin"
 
 
 class SplitWriter:
-    """Writes the documents of a split one after another.
+    """Writes the sequences of a split one after another.
 
     Attributes:
         tokens: Number of tokens that it has written.
+        sequences: Number of sequences that it has written.
     """
 
-    def __init__(self, tokens: BinaryIO, starts: BinaryIO, dtype: np.dtype) -> None:
-        """Write into two open files.
+    def __init__(
+        self,
+        tokens: BinaryIO,
+        starts: BinaryIO,
+        trained: BitWriter | None,
+        dtype: np.dtype,
+    ) -> None:
+        """Write into open files.
 
         Args:
             tokens: File of the tokens.
-            starts: File of the positions at which documents start.
+            starts: File of the positions at which sequences start.
+            trained: Where to write which tokens are trained; None if all are.
             dtype: Dtype of a token.
         """
         self.tokens = 0
+        self.sequences = 0
         self._files = tokens, starts
+        self._trained = trained
         self._dtype = dtype
 
-    def append(self, document: Sequence[int]) -> None:
-        """Write the tokens of a document, among them its BOS and EOS."""
+    def append(self, ids: np.ndarray, trained: np.ndarray | None = None) -> None:
+        """Write a sequence.
+
+        Args:
+            ids: Its tokens, with those that begin and end a document, int [tokens].
+            trained: Which of them are trained, bool [tokens]; needed if the split has
+                answers.
+        """
         tokens, starts = self._files
-        starts.write(np.array([self.tokens], START).tobytes())
-        tokens.write(np.array(document, self._dtype).tobytes())
-        self.tokens += len(document)
+        starts.write(np.array([self.tokens], PLACE).tobytes())
+        tokens.write(np.asarray(ids, self._dtype).tobytes())
+        if self._trained:
+            assert trained is not None
+            assert len(trained) == len(ids)
+            self._trained.append(trained)
+        self.tokens += len(ids)
+        self.sequences += 1
 
 
 @contextmanager
-def written_split(folder: Path, split: Split, dtype: np.dtype) -> Iterator[SplitWriter]:
-    """Yield what writes the documents of a split; the files are closed afterwards."""
-    with (
-        tokens_file(folder, split).open("wb") as tokens,
-        starts_file(folder, split).open("wb") as starts,
-    ):
-        yield SplitWriter(tokens, starts, dtype)
+def written_split(
+    folder: Path, split: Split, dtype: np.dtype, has_answers: bool
+) -> Iterator[SplitWriter]:
+    """Yield what writes the sequences of a split; the files are closed afterwards.
+
+    Args:
+        folder: Folder of tokens.
+        split: The split.
+        dtype: Dtype of a token.
+        has_answers: Whether only some of the tokens are trained.
+    """
+    with ExitStack() as files:
+        tokens = files.enter_context(tokens_file(folder, split).open("wb"))
+        starts = files.enter_context(starts_file(folder, split).open("wb"))
+        trained = None
+        if has_answers:
+            file = files.enter_context(trained_file(folder, split).open("wb"))
+            trained = BitWriter(file)
+            files.callback(trained.finish)
+        yield SplitWriter(tokens, starts, trained, dtype)
 
 
-def open_tokens(folder: Path, split: Split, index: TokensIndex) -> np.memmap:
-    """Return the tokens of a split, as a memory map [tokens]."""
-    return np.memmap(tokens_file(folder, split), np.dtype(index.dtype), mode="r")
+def open_array(path: Path, dtype: np.dtype) -> np.ndarray:
+    """Return the numbers of a file, [numbers], through a memory map."""
+    if not path.stat().st_size:
+        return np.zeros(0, dtype)
+    # A plain array on top of the map: each access to a np.memmap costs microseconds.
+    return np.asarray(np.memmap(path, dtype, mode="r"))
 
 
-def open_starts(folder: Path, split: Split) -> np.memmap:
-    """Return the positions at which documents start, as a memory map [documents]."""
-    return np.memmap(starts_file(folder, split), START, mode="r")
+def open_tokens(folder: Path, split: Split, index: TokensIndex) -> np.ndarray:
+    """Return the tokens of a split, through a memory map [tokens]."""
+    return open_array(tokens_file(folder, split), np.dtype(index.dtype))
 
 
-def read_documents(folder: Path, split: Split) -> list[np.ndarray]:
-    """Return the tokens of each document of a split, with BOS and EOS."""
-    index = TokensIndex.read(folder)
-    if not starts_file(folder, split).stat().st_size:
-        return []
-    starts = open_starts(folder, split)
-    return np.split(np.array(open_tokens(folder, split, index)), starts[1:])
+def open_starts(folder: Path, split: Split) -> np.ndarray:
+    """Return where sequences start, through a memory map, int64 [sequences]."""
+    return open_array(starts_file(folder, split), PLACE)
+
+
+def open_trained(folder: Path, split: Split, has_answers: bool) -> TrainedBits | None:
+    """Return what reads which tokens are trained, through a memory map.
+
+    Args:
+        folder: Folder of tokens.
+        split: The split.
+        has_answers: Whether only some of the tokens are trained.
+
+    Returns:
+        None if every token is trained but the first of each sequence.
+    """
+    if not has_answers:
+        return None
+    return TrainedBits(open_array(trained_file(folder, split), np.dtype("u1")))
+
+
+class StoredSequences:
+    """The sequences of one split, whole, each read when it is asked for."""
+
+    def __init__(self, folder: Path, split: Split) -> None:
+        """Open a split of the folder of tokens that `tokenize` made."""
+        index = TokensIndex.read(folder)
+        self._tokens = open_tokens(folder, split, index)
+        self._trained = open_trained(folder, split, index.has_answers)
+        self._bounds = np.append(open_starts(folder, split), len(self._tokens))
+
+    def __len__(self) -> int:
+        """Return the number of sequences."""
+        return len(self._bounds) - 1
+
+    def __iter__(self) -> Iterator[TokenSequence]:
+        """Yield the sequences, in the order of the documents."""
+        return (self[number] for number in range(len(self)))
+
+    def __getitem__(self, number: int) -> TokenSequence:
+        """Return the sequence of a number, from 0."""
+        start, end = self._bounds[number : number + 2]
+        if self._trained:
+            trained = self._trained.at(np.arange(start, end))
+        else:
+            trained = np.arange(end - start) > 0
+        return TokenSequence(self._tokens[start:end].astype(np.int32), trained)
 
 
 def write_counts(folder: Path, index: TokensIndex) -> None:

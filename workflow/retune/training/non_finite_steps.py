@@ -7,14 +7,14 @@ from retune.artifacts.run_spec import RunSpec
 from retune.errors import RetuneError
 from retune.quantities import counted
 from retune.supervision.heartbeat import Heartbeat
+from retune.tokens.blocks import Batch, PackedBlocks
 from retune.tokens.data_shard import StepData
-from retune.tokens.packing import Batch, PackedBlocks
 from retune.training.recorder import TakenStep
 
 log = logging.getLogger("retune")
 
-# Documents that are listed of a step that is not finite.
-MOST_DOCUMENTS = 8
+# Rows that are listed of a step that is not finite.
+MOST_ROWS = 8
 
 
 def beating(
@@ -65,19 +65,19 @@ class NonFiniteSteps:
             return
         self.count += 1
         where = (
-            f"step {taken.step} (documents {self._documents_of(data)}, counted from 0,"
-            " of data/clean/train.parquet)"
+            f"step {taken.step} (rows {self._rows_of(data)} of train in data/tokens,"
+            " as show-tokens counts them)"
         )
         if self.count > self._limit:
             raise RetuneError(
                 f"loss or gradients were not finite in {counted(self.count, 'step')}"
                 f" (finetune.max_skipped_steps: {self._limit}), lately in {where}:"
-                " lower finetune.learning_rate, or look at those documents"
+                " lower finetune.learning_rate, or look at those rows"
             )
         log.warning("skipped %s: loss or gradients are not finite", where)
 
-    def _documents_of(self, data: StepData) -> str:
-        """Return the rows of a step's documents, the first of them only."""
-        rows = self._training.documents_of(data.blocks)
-        more = ", ..." if len(rows) > MOST_DOCUMENTS else ""
-        return ", ".join(map(str, rows[:MOST_DOCUMENTS])) + more
+    def _rows_of(self, data: StepData) -> str:
+        """Return the numbers of a step's sequences, the first of them only."""
+        rows = self._training.sequences_of(data.blocks)
+        more = ", ..." if len(rows) > MOST_ROWS else ""
+        return ", ".join(map(str, rows[:MOST_ROWS])) + more

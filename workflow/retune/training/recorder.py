@@ -19,8 +19,8 @@ from retune.measuring.history import (
     ValidationRow,
 )
 from retune.measuring.stopwatch import Stopwatch
+from retune.tokens.blocks import PackedBlocks
 from retune.tokens.data_shard import StepData
-from retune.tokens.packing import PackedBlocks
 
 log = logging.getLogger("retune")
 
