@@ -63,7 +63,7 @@ def test_documents_come_back_whole_and_in_order(tmp_path, clean, base):
 
     _, facts = tokenize(tmp_path, clean, base)
     stream = np.fromfile(tmp_path / "tokens/train.tokens.bin", facts["dtype"])
-    starts = np.fromfile(tmp_path / "tokens/train.documents.bin", "<i8")
+    starts = np.fromfile(tmp_path / "tokens/train.sequences.bin", "<i8")
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     documents = np.split(stream, starts[1:])
     assert [tokenizer.decode(part.tolist()) for part in documents] == TEXTS

@@ -25,7 +25,7 @@ GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 THINKING_SWITCH = "enable_thinking"
 
 # A message and a tool as the template sees them.
-Rendering = Mapping[str, Any]
+Rendering = dict[str, Any]
 
 
 def fixed_strftime(pattern: str) -> str:
@@ -94,8 +94,8 @@ class ChatTemplate:
         if not path.exists():
             raise RetuneError(
                 "model.chat_template: auto, but the model has no chat template, by"
-                " which conversations become text: write the name of one that is built in"
-                f" ({', '.join(CHAT_TEMPLATES)}), or a file with one"
+                " which conversations become text: write the name of one that is built"
+                f" in ({', '.join(CHAT_TEMPLATES)}), or a file with one"
             )
         return cls(path.read_text(encoding="utf-8"), special_tokens)
 

@@ -39,8 +39,8 @@ class CompiledTemplate:
 
     def render(
         self,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]] | None,
+        messages: Sequence[dict[str, Any]],
+        tools: Sequence[dict[str, Any]] | None,
         add_generation_prompt: bool,
         variables: Mapping[str, object],
     ) -> str:
@@ -53,7 +53,7 @@ class CompiledTemplate:
             variables: Other variables of the template.
         """
         return self._compiled.render(
-            messages=_alias_reasoning_fields(messages),
+            messages=_alias_reasoning_fields(list(messages)),
             tools=tools,
             documents=None,
             add_generation_prompt=add_generation_prompt,
@@ -62,8 +62,8 @@ class CompiledTemplate:
 
     def render_with_marks(
         self,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]] | None,
+        messages: Sequence[dict[str, Any]],
+        tools: Sequence[dict[str, Any]] | None,
         variables: Mapping[str, object],
     ) -> tuple[str, list[tuple[int, int]]]:
         """Return the text of a conversation, and the spans that it marks as generated.
@@ -75,7 +75,7 @@ class CompiledTemplate:
         """
         return _render_with_assistant_indices(
             compiled_template=self._compiled,
-            messages=_alias_reasoning_fields(messages),
+            messages=_alias_reasoning_fields(list(messages)),
             tools=tools,
             documents=None,
             add_generation_prompt=False,

@@ -37,3 +37,23 @@ class TokenizeSettings(Settings):
         description="Stop if the tokenizer cannot represent a larger share of a split's"
         " characters: it drops them, or makes them its unknown token.",
     )
+
+    def resolved_packing(self, has_answers: bool) -> Packing:
+        """Return `packing`, with what `auto` means.
+
+        Args:
+            has_answers: Whether only some of the tokens are trained.
+        """
+        if self.packing != "auto":
+            return self.packing
+        return "best_fit" if has_answers else "wrap"
+
+    def resolved_overlong(self, has_answers: bool) -> Overlong:
+        """Return `overlong`, with what `auto` means.
+
+        Args:
+            has_answers: Whether only some of the tokens are trained.
+        """
+        if self.overlong != "auto":
+            return self.overlong
+        return "drop" if has_answers else "split"

@@ -1,12 +1,8 @@
-"""The step `tokenize`: the text of each split to one stream of tokens."""
+"""The step `tokenize`: the documents of each split to tokens, and these to blocks."""
 
 import logging
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-
-import pyarrow.parquet as pq
 
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.publishing import published_folder, sha256, write_manifest
@@ -20,41 +16,19 @@ from retune.artifacts.verifying import WEIGHTS, verify_folder
 from retune.errors import RetuneError
 from retune.quantities import counted
 from retune.settings import SPLITS, Split, TokenizeSettings
-from retune.terminal.progress import progress_bar
+from retune.tokens.example_encoder import ExampleEncoder
 from retune.tokens.lengths import resolve_length
-from retune.tokens.store import token_dtype, write_counts, written_split
-from retune.tokens.text_batches import batches_of
+from retune.tokens.packing import Packed, pack_split
+from retune.tokens.split_tokens import SplitCounts, holds_examples, write_split
+from retune.tokens.store import token_dtype, write_counts
 from retune.tokens.tokenizer import ModelTokenizer
 
 log = logging.getLogger(__name__)
 
-# Documents that are read from a parquet file at a time.
-DOCUMENTS_PER_BATCH = 1000
 # Number of tokens that `sequence_length: auto` means, if the model allows as many.
 LONGEST_AUTO_SEQUENCE = 2048
 # Most lost characters that a message names.
 SHOWN_CHARACTERS = 8
-
-
-@dataclass
-class SplitCounts:
-    """What is counted while a split is written.
-
-    Attributes:
-        documents: Number of documents.
-        tokens: Number of tokens, with BOS and EOS of each document.
-        bytes: Size of the text in UTF-8.
-        characters: Number of characters of the text.
-        special_tokens: Number of special tokens that the text spells out.
-        lost: Characters that the tokenizer cannot represent -> number of occurrences.
-    """
-
-    documents: int = 0
-    tokens: int = 0
-    bytes: int = 0
-    characters: int = 0
-    special_tokens: int = 0
-    lost: Counter[str] = field(default_factory=Counter)
 
 
 def run(
@@ -62,15 +36,15 @@ def run(
 ) -> str:
     """Write the folder of tokens and its numbers; memory does not grow with the text.
 
-    Each document becomes BOS, its tokens and EOS, and the documents of a split follow
-    one another. Training cuts that stream into blocks of `sequence_length` tokens.
+    Each text becomes BOS, its tokens and EOS; an example becomes what the chat template
+    makes of it. Training reads blocks of `sequence_length` tokens.
 
     Args:
         settings: The `tokenize` section.
         clean: Folder of the splits that prepare made (data/clean).
         base: Folder of the base model that fetch made (models/base).
-        tokens: Folder to publish: tokens, where documents start, tokens.json
-            (data/tokens).
+        tokens: Folder to publish: tokens, which of them are trained, the blocks,
+            tokens.json (data/tokens).
         metrics: JSON file to write: tokens and blocks of each split
             (metrics/tokens.json).
 
@@ -78,30 +52,40 @@ def run(
         The number of training tokens and blocks, for people.
 
     Raises:
-        RetuneError: If the model or its tokenizer cannot hold the text.
+        RetuneError: If the model or its tokenizer cannot hold the text, or its chat
+            template refuses a conversation.
     """
     verify_folder(clean, "prepare")
     verify_folder(base, "fetch", leave_out=[WEIGHTS])
     facts = ModelFacts.read(base)
     tokenizer = ModelTokenizer.of(base, facts)
+    encoder = ExampleEncoder(base, facts, tokenizer)
     length = resolve_length(
         *("tokenize.sequence_length", settings.sequence_length),
         *(facts, LONGEST_AUTO_SEQUENCE),
     )
+    has_answers = holds_examples(clean / "train.parquet")
+    packing = settings.resolved_packing(has_answers)
+    overlong = settings.resolved_overlong(has_answers)
+    dtype = token_dtype(facts.vocab_size)
     with published_folder(tokens) as stage:
-        counts = {
-            split: write_split(
-                clean / f"{split}.parquet", stage, split, tokenizer, facts
+        counts: dict[Split, SplitCounts] = {}
+        packed: dict[Split, Packed] = {}
+        for split in SPLITS:
+            source = clean / f"{split}.parquet"
+            counts[split] = write_split(source, stage, split, tokenizer, encoder, facts)
+            packed[split] = pack_split(
+                *(stage, split, dtype, length, packing, overlong, has_answers)
             )
-            for split in SPLITS
-        }
         check_lost(counts, settings.max_lost_share)
-        check_sizes(counts, length)
+        check_sizes(counts, packed, length)
         index = TokensIndex(
             sequence_length=length,
+            has_answers=has_answers,
+            packing=packing,
             vocab_size=facts.vocab_size,
-            splits={split: size_of(count) for split, count in counts.items()},
-            dtype=token_dtype(facts.vocab_size).str,
+            splits={split: size_of(counts[split], packed[split]) for split in SPLITS},
+            dtype=dtype.str,
             bos_token_id=facts.bos_token_id,
             eos_token_id=facts.eos_token_id,
             tokenizer_sha256=sha256(tokenizer.path),
@@ -112,31 +96,62 @@ def run(
     warn_of_special_tokens(counts, facts.split_special_tokens)
     numbers = TokenMetrics(
         sequence_length=length,
+        has_answers=has_answers,
+        packing=packing,
         vocab_size=facts.vocab_size,
-        splits={split: numbers_of(count, length) for split, count in counts.items()},
+        splits={split: numbers_of(counts[split], packed[split]) for split in SPLITS},
     )
     numbers.write(metrics)
-    train = numbers.splits["train"]
-    lost = sum(count.lost.total() for count in counts.values())
-    return (
-        f"{counted(train.tokens, 'training token')} of"
-        f" {train.bytes_per_token:.2f} bytes:"
-        f" {counted(train.blocks, 'block')} of {length}"
-        + (f"; {counted(lost, 'character')} lost" if lost else "")
+    return summary(numbers)
+
+
+def summary(metrics: TokenMetrics) -> str:
+    """Return the numbers that matter most, for people."""
+    train = metrics.splits["train"]
+    lost = sum(split.lost_characters for split in metrics.splits.values())
+    blocks = f"{counted(train.blocks, 'block')} of {metrics.sequence_length}"
+    if not metrics.has_answers:
+        size = f"{counted(train.tokens, 'training token')} of"
+        parts = [f"{size} {train.bytes_per_token:.2f} bytes: {blocks}"]
+    else:
+        parts = [
+            f"{counted(train.trained_tokens, 'trained token')}"
+            f" ({100 * train.trained_share:.0f} % of all): {blocks},"
+            f" {100 * (1 - train.padding_share):.1f} % full"
+        ]
+    longer = f"longer than {metrics.sequence_length} tokens"
+    for what, number in train.overlong:
+        if number:
+            parts.append(f"{counted(number, 'sequence')} {longer} {what}")
+    if lost:
+        parts.append(f"{counted(lost, 'character')} lost")
+    return "; ".join(parts)
+
+
+def size_of(count: SplitCounts, packed: Packed) -> SplitSize:
+    """Return a split's size for the index."""
+    return SplitSize(
+        documents=count.documents,
+        sequences=count.sequences,
+        tokens=count.tokens,
+        bytes=count.bytes,
+        blocks=packed.blocks,
     )
 
 
-def size_of(count: SplitCounts) -> SplitSize:
-    """Return a split's size for the index."""
-    return SplitSize(documents=count.documents, tokens=count.tokens, bytes=count.bytes)
-
-
-def numbers_of(count: SplitCounts, length: int) -> SplitNumbers:
+def numbers_of(count: SplitCounts, packed: Packed) -> SplitNumbers:
     """Return a split's numbers for metrics/tokens.json."""
+    in_blocks = packed.tokens + packed.padding
     return SplitNumbers(
         documents=count.documents,
+        sequences=count.sequences,
         tokens=count.tokens,
-        blocks=count.tokens // length,
+        trained_tokens=packed.trained_tokens,
+        trained_share=round(packed.trained_tokens / max(packed.tokens, 1), 4),
+        blocks=packed.blocks,
+        padding_share=round(packed.padding / max(in_blocks, 1), 4),
+        overlong=packed.overlong,
+        straddling_tokens=count.straddling,
         bytes_per_token=round(count.bytes / max(count.tokens, 1), 3),
         special_tokens_spelled_out=count.special_tokens,
         lost_characters=count.lost.total(),
@@ -195,58 +210,27 @@ def check_lost(counts: Mapping[Split, SplitCounts], most: float) -> None:
         )
 
 
-def write_split(
-    source: Path,
-    folder: Path,
-    split: Split,
-    tokenizer: ModelTokenizer,
-    facts: ModelFacts,
-) -> SplitCounts:
-    """Write the tokens of one split; return what was counted.
+def check_sizes(
+    counts: Mapping[Split, SplitCounts], packed: Mapping[Split, Packed], length: int
+) -> None:
+    """Raise RetuneError if training or validation has no block to read.
 
     Args:
-        source: Parquet file of the split that `prepare` made.
-        folder: Folder of tokens.
-        split: The split.
-        tokenizer: Tokenizer of the base model.
-        facts: Facts of the base model.
+        counts: What was counted in each split.
+        packed: What packing each split came to.
+        length: Tokens per block.
     """
-    count = SplitCounts()
-    bos, eos = facts.bos_token_id, facts.eos_token_id
-    num_rows = pq.read_metadata(source).num_rows
-    with (
-        written_split(folder, split, token_dtype(facts.vocab_size)) as stream,
-        progress_bar("tokenize", num_rows, "documents") as bar,
-    ):
-        for texts in read_texts(source):
-            encoded = list(tokenizer.encode(texts))
-            for ids in encoded:
-                stream.append([bos, *ids, eos])
-            count.documents += len(texts)
-            count.bytes += sum(len(text.encode()) for text in texts)
-            count.characters += sum(map(len, texts))
-            count.special_tokens += sum(map(tokenizer.count_special_tokens, texts))
-            count.lost += tokenizer.lost_characters.count(texts, encoded)
-            bar.update(len(texts))
-        count.tokens = stream.tokens
-    log.info("%s: %d documents, %d tokens", split, count.documents, count.tokens)
-    return count
-
-
-def read_texts(source: Path) -> Iterator[list[str]]:
-    """Yield the texts of a parquet file in batches, in order."""
-    for batch in pq.ParquetFile(source).iter_batches(
-        DOCUMENTS_PER_BATCH, columns=["text"]
-    ):
-        yield from batches_of(batch.column(0).to_pylist())
-
-
-def check_sizes(counts: Mapping[Split, SplitCounts], length: int) -> None:
-    """Raise RetuneError if a split is too small to fill one block of `length`."""
     splits: tuple[Split, ...] = ("train", "validation")
     for split in splits:
-        if counts[split].tokens < length:
+        if packed[split].blocks:
+            continue
+        if dropped := packed[split].overlong.dropped:
             raise RetuneError(
-                f"{split} has {counts[split].tokens} tokens, less than one block of"
-                f" tokenize.sequence_length ({length}): add data or shorten it"
+                f"tokenize.sequence_length: {length}, but all {dropped:,} sequences of"
+                f" {split} are longer, or have nothing to learn once they are cut:"
+                " raise it, or write tokenize.overlong: split"
             )
+        raise RetuneError(
+            f"{split} has {counts[split].tokens} tokens, less than one block of"
+            f" tokenize.sequence_length ({length}): add data or shorten it"
+        )

@@ -154,9 +154,9 @@ class ModelTokenizer:
         hidden = without_special_tokens(self._content, special)
         aliased = build_tokenizer(with_aliases(hidden, names), self.path)
         ids = {
-            aliased.token_to_id(names[token.content]): number
-            for number, token in known.items()
-            if token.content in names
+            token: number
+            for number, each in known.items()
+            if (token := aliased.token_to_id(names.get(each.content, ""))) is not None
         }
         return OffsetEncoder(aliased, self.path, self._vocab_size, ids)
 

@@ -1,0 +1,166 @@
+"""Writes the tokens of a split: of its texts, or of its examples."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from retune.artifacts.model_facts import ModelFacts
+from retune.chat.refusal import ConversationError
+from retune.errors import RetuneError
+from retune.examples.example import COLUMN, Example, read_example
+from retune.settings import Split
+from retune.terminal.progress import progress_bar
+from retune.tokens.example_encoder import ExampleEncoder, untrainable
+from retune.tokens.store import SplitWriter, token_dtype, written_split
+from retune.tokens.text_batches import batches_of
+from retune.tokens.tokenizer import ModelTokenizer
+
+log = logging.getLogger(__name__)
+
+# Documents that are read from a parquet file at a time.
+DOCUMENTS_PER_BATCH = 1000
+
+
+@dataclass
+class SplitCounts:
+    """What is counted while a split is written.
+
+    Attributes:
+        documents: Number of documents.
+        sequences: Number of token sequences that they became.
+        tokens: Number of tokens, with those that begin and end a document.
+        bytes: Size of the text in UTF-8.
+        characters: Number of characters of the text.
+        special_tokens: Number of special tokens that the text spells out.
+        straddling: Number of tokens that begin before an answer and end in it.
+        lost: Characters that the tokenizer cannot represent -> number of occurrences.
+    """
+
+    documents: int = 0
+    sequences: int = 0
+    tokens: int = 0
+    bytes: int = 0
+    characters: int = 0
+    special_tokens: int = 0
+    straddling: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+
+    def add_texts(
+        self,
+        texts: Sequence[str],
+        encoded: Sequence[Sequence[int]],
+        tokenizer: ModelTokenizer,
+    ) -> None:
+        """Count documents: what each says, and its tokens."""
+        self.documents += len(texts)
+        self.bytes += sum(len(text.encode()) for text in texts)
+        self.characters += sum(map(len, texts))
+        self.special_tokens += sum(map(tokenizer.count_special_tokens, texts))
+        self.lost += tokenizer.lost_characters.count(texts, encoded)
+
+
+def holds_examples(source: Path) -> bool:
+    """Return whether a parquet file of `prepare` holds examples; otherwise texts."""
+    return COLUMN in pq.read_schema(source).names
+
+
+def write_split(
+    source: Path,
+    folder: Path,
+    split: Split,
+    tokenizer: ModelTokenizer,
+    encoder: ExampleEncoder,
+    facts: ModelFacts,
+) -> SplitCounts:
+    """Write the tokens of one split; return what was counted.
+
+    Args:
+        source: Parquet file of the split that `prepare` made.
+        folder: Folder of tokens.
+        split: The split.
+        tokenizer: Tokenizer of the base model.
+        encoder: Encoder of examples for the base model.
+        facts: Facts of the base model.
+
+    Raises:
+        RetuneError: Naming the examples that cannot be trained.
+    """
+    count = SplitCounts()
+    has_answers = holds_examples(source)
+    dtype = token_dtype(facts.vocab_size)
+    num_rows = pq.read_metadata(source).num_rows
+    with (
+        written_split(folder, split, dtype, has_answers) as stream,
+        progress_bar("tokenize", num_rows, "documents") as bar,
+    ):
+        write = write_examples if has_answers else write_texts
+        for number in write(source, stream, count, tokenizer, encoder, facts):
+            bar.update(number)
+        count.sequences, count.tokens = stream.sequences, stream.tokens
+    log.info("%s: %d documents, %d tokens", split, count.documents, count.tokens)
+    return count
+
+
+def write_texts(
+    source: Path,
+    stream: SplitWriter,
+    count: SplitCounts,
+    tokenizer: ModelTokenizer,
+    encoder: ExampleEncoder,
+    facts: ModelFacts,
+) -> Iterator[int]:
+    """Write the tokens of texts, each between BOS and EOS; yield how many at a time."""
+    bos, eos = facts.bos_token_id, facts.eos_token_id
+    for batch in pq.ParquetFile(source).iter_batches(
+        DOCUMENTS_PER_BATCH, columns=["text"]
+    ):
+        for texts in batches_of(batch.column(0).to_pylist()):
+            encoded = list(tokenizer.encode(texts))
+            for ids in encoded:
+                stream.append(np.array([bos, *ids, eos]), None)
+            count.add_texts(texts, encoded, tokenizer)
+            yield len(texts)
+
+
+def write_examples(
+    source: Path,
+    stream: SplitWriter,
+    count: SplitCounts,
+    tokenizer: ModelTokenizer,
+    encoder: ExampleEncoder,
+    facts: ModelFacts,
+) -> Iterator[int]:
+    """Write the tokens of examples; yield how many at a time."""
+    problems: list[str] = []
+    for batch in pq.ParquetFile(source).iter_batches(
+        DOCUMENTS_PER_BATCH, columns=["id", COLUMN]
+    ):
+        names, lines = (batch.column(name).to_pylist() for name in ("id", COLUMN))
+        examples = [read_example(line) for line in lines]
+        encoded: list[list[int]] = []
+        texts: list[str] = []
+        outcomes = encoder.try_encode(examples)
+        for name, example, outcome in zip(names, examples, outcomes, strict=True):
+            if isinstance(outcome, ConversationError):
+                problems.append(f"{source}, {name}: {outcome}")
+                continue
+            for sequence in outcome:
+                stream.append(sequence.ids, sequence.trained)
+                count.straddling += sequence.straddling
+            encoded.append([int(token) for each in outcome for token in each.ids])
+            texts.append(text_of(example))
+        count.add_texts(texts, encoded, tokenizer)
+        yield len(names)
+    if problems:
+        number = pq.read_metadata(source).num_rows
+        raise RetuneError(untrainable(problems, number))
+
+
+def text_of(example: Example) -> str:
+    """Return all that an example says."""
+    return "\n".join((example.system, example.question, example.answer))
