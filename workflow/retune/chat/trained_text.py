@@ -195,6 +195,12 @@ def turn_of(
     if not text.startswith(prompt):
         shared = len(commonprefix([prompt, text]))
         start = min(border(each, shared, added_tokens) for each in (prompt, text))
+        before = template.render(messages[:-1], tools, switch)
+        if start <= len(commonprefix([before, prompt])):
+            raise ConversationError(
+                "the chat template writes the messages before an answer otherwise than"
+                " when it asks for the answer"
+            )
         is_from_common_beginning = True
     end_token = ends.eos
     if ends.end_of_answer(text, start, len(text)) is None:
