@@ -1,6 +1,6 @@
-"""`python -m retune STEP`: a subcommand for each step.
+"""`python -m retune STEP`: a subcommand for each step, and `show-tokens`.
 
-Each calls `run` of the module of the same name in retune/steps. A step takes its
+Each step's calls `run` of the module of the same name in retune/steps. A step takes its
 settings from a file like params.yaml (`--params`), or its section as JSON
 (`--settings`).
 
@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from retune import __version__
+from retune.cli import show_tokens
 from retune.cli.step_arguments import Argument, read_signature
 from retune.cli.step_settings import (
     StepValue,
@@ -45,8 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     values: dict[str, StepValue] = {}
     try:
         given = build_parser().parse_args(argv)
-        values = step_values(given)
-        run_step(given.step, values)
+        if given.step == show_tokens.NAME:
+            show_tokens.run(given)
+        else:
+            values = step_values(given)
+            run_step(given.step, values)
     except RetuneError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -131,6 +135,15 @@ def build_parser() -> argparse.ArgumentParser:
                     metavar="JSON",
                     help=f"Of these: {', '.join(keys)}. {WITH_SETTINGS}",
                 )
+    show_tokens.add_options(
+        commands.add_parser(
+            show_tokens.NAME,
+            help=show_tokens.SUMMARY,
+            description=show_tokens.SUMMARY,
+            epilog=f"example:\n  {show_tokens.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     return parser
 
 
