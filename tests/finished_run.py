@@ -169,6 +169,7 @@ def data_metrics() -> DataMetrics:
     """Return metrics/data.json."""
     sizes = {split: 10 * n for split, n in SPLITS.items()}
     return DataMetrics(
+        kind="text",
         documents=SPLITS,
         bytes=sizes,
         words=sizes,

@@ -5,6 +5,7 @@ import json
 import polars as pl
 
 from retune.artifacts.publishing import write_manifest
+from retune.examples.example import Conversation
 from retune.settings import PrepareSettings
 from retune.steps import prepare
 
@@ -23,6 +24,29 @@ def rows(numbers, prefix="d"):
     ]
 
 
+def asked(question, answer, **more):
+    """A message of the user, and the assistant's trained one, as an example."""
+    return Conversation(
+        (
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": answer, "train": True} | more,
+        )
+    )
+
+
+def row(name, example, group=None):
+    """A row with an example."""
+    return {"id": name, "group": group or name, "example": example.to_json()}
+
+
+def examples(numbers, prefix="e"):
+    """Rows with examples that share no two words with that of another number."""
+    return [
+        row(f"{prefix}{n:04}", asked(f"What is word{n}a?", f"It is word{n}b."))
+        for n in numbers
+    ]
+
+
 class Case:
     """Raw data in a temporary folder, and what `prepare` makes of it."""
 
@@ -33,7 +57,8 @@ class Case:
 
     def write(self, **splits):
         for name, values in splits.items():
-            schema = dict.fromkeys(("id", "group", "text"), pl.String)
+            kind = "example" if values and "example" in values[0] else "text"
+            schema = dict.fromkeys(("id", "group", kind), pl.String)
             frame = pl.DataFrame(values, schema, orient="row")
             frame.write_parquet(self.raw / f"{name}.parquet")
 

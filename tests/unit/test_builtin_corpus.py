@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from retune.errors import RetuneError
-from retune.examples.overlap import shares_words_with
+from retune.examples.shared_runs import shares_words_with
 from retune.examples.splits import position_of, splits_of
 from retune.sources import builtin_corpus
 from retune.sources.builtin_corpus import (

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retune.examples import overlap
-from retune.examples.overlap import chunks_of, shares_words_with
+from retune.examples import shared_runs
+from retune.examples.shared_runs import chunks_of, shares_words_with
 
 # Few words, so that runs do repeat; none differs from another by case alone.
 WORDS = st.sampled_from(["a", "bb", "it's", "1", "Éa"])
@@ -39,7 +39,7 @@ def test_it_agrees_with_a_naive_search(texts, train, length):
 
 
 def test_it_agrees_with_a_naive_search_when_train_comes_in_many_chunks(monkeypatch):
-    monkeypatch.setattr(overlap, "CHUNK_BYTES", 50)
+    monkeypatch.setattr(shared_runs, "CHUNK_BYTES", 50)
     random = np.random.default_rng(1)
     documents = [" ".join(random.choice(list("abcdef"), 30)) for _ in range(60)]
     expected = naive(documents[:20], documents[20:], 6)

@@ -214,6 +214,10 @@ def test_held_out_documents_that_repeat_train_are_dropped_and_counted(case):
     assert case.ids("validation") == ["v0050"]
     assert case.ids("test") == ["c", "t0051"]
     removed = {"validation": 1, "test": 0}
-    assert case.figures["overlap"] == {"words": 13, "removed": removed}
+    assert case.figures["overlap"] == {
+        "words": 13,
+        "removed": removed,
+        "examples": None,
+    }
     case.run(overlap_words=0)
     assert case.ids("validation") == ["b", "v0050"]

@@ -5,6 +5,9 @@ from typing import ClassVar, Literal
 from retune.artifacts.artifact import Artifact, SealedArtifact
 from retune.settings import Split
 
+# What the documents of a dataset are: texts, or examples, which have an answer.
+Kind = Literal["text", "example"]
+
 
 class RejectedDocuments(Artifact):
     """The documents that failed a check.
@@ -20,16 +23,73 @@ class RejectedDocuments(Artifact):
     by_check: dict[str, int]
 
 
+class OverlappingExamples(Artifact):
+    """What held-out examples have in common with train, by held-out split.
+
+    Attributes:
+        by_answer: Number of examples that were removed because their answer shares a
+            run of words with an answer of train.
+        by_question: Number of the others that were removed because their whole question
+            is also one of train.
+        similar_questions: Number of examples that stay though their question shares a
+            run of words with one of train.
+    """
+
+    by_answer: dict[Split, int]
+    by_question: dict[Split, int]
+    similar_questions: dict[Split, int]
+
+
 class OverlappingDocuments(Artifact):
     """The held-out documents that were removed for an overlap with train.
 
     Attributes:
         words: Length of a run of words that makes an overlap; 0: not looked for.
         removed: Number of documents removed from each held-out split.
+        examples: What overlaps in examples; None for texts, and if it was not looked
+            for.
     """
 
     words: int
     removed: dict[Split, int]
+    examples: OverlappingExamples | None = None
+
+
+class TurnNumbers(Artifact):
+    """How many of the assistant's turns the examples of a split have.
+
+    Attributes:
+        min: Smallest number.
+        median: Median of the numbers.
+        max: Largest number.
+    """
+
+    min: int
+    median: float
+    max: int
+
+
+class ExampleNumbers(Artifact):
+    """The numbers of the examples of one split.
+
+    Attributes:
+        turns: Numbers of the assistant's turns.
+        trained_turns: Number of turns that are trained, in all examples together.
+        with_tools: Number of examples with tools to call, or calls of them.
+        with_system: Number of examples in which the system says something.
+        with_reasoning: Number of examples in which the assistant thinks before an
+            answer.
+        question_bytes: Size of the questions in UTF-8, bytes.
+        answer_bytes: Size of the answers in UTF-8, bytes.
+    """
+
+    turns: TurnNumbers
+    trained_turns: int
+    with_tools: int
+    with_system: int
+    with_reasoning: int
+    question_bytes: int
+    answer_bytes: int
 
 
 class DataMetrics(SealedArtifact):
@@ -37,8 +97,10 @@ class DataMetrics(SealedArtifact):
 
     Attributes:
         format: Number of this format.
+        kind: What the documents are.
         documents: Number of documents in each split.
-        bytes: Size of the text of each split in UTF-8, bytes.
+        bytes: Size of the text of each split in UTF-8, bytes. The text of an example is
+            its question and its answer.
         words: Number of words in each split.
         groups: Number of groups in each split.
         rejected: Documents that failed a check.
@@ -46,11 +108,13 @@ class DataMetrics(SealedArtifact):
         in_other_splits: Number of documents of a split, by the other split that holds
             them, too; they stay only there.
         overlap: Documents that were removed for an overlap with train.
+        examples: Numbers of the examples of each split; None for texts.
     """
 
     STEP: ClassVar = "prepare"
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
+    kind: Kind
     documents: dict[Split, int]
     bytes: dict[Split, int]
     words: dict[Split, int]
@@ -59,6 +123,7 @@ class DataMetrics(SealedArtifact):
     duplicates_removed: int
     in_other_splits: dict[Split, dict[Split, int]]
     overlap: OverlappingDocuments
+    examples: dict[Split, ExampleNumbers] | None = None
 
     @property
     def kept_documents(self) -> int:

@@ -1,9 +1,12 @@
 """What every document must be, as pandera schemas, and which documents are not.
 
+Texts and examples have checks of their own. Of examples the columns of `ExampleFacts`
+are checked; these are null where they make no sense, and nothing is wrong there.
+
 Four properties of pandera matter here. An empty frame is valid, so callers count the
 documents. Of a lazy frame only the types of the columns are checked, so frames are
-collected before. Custom checks pass over nulls, so no column is nullable. The text of
-pandera's error holds the data, so it is never logged.
+collected before. Custom checks pass over nulls, so no column that a document needs is
+nullable. The text of pandera's error holds the data, so it is never logged.
 """
 
 import logging
@@ -14,7 +17,9 @@ import polars as pl
 from pandera.errors import SchemaErrors
 from pandera.polars import PolarsData
 
+from retune.artifacts.data_metrics import Kind
 from retune.errors import RetuneError
+from retune.examples.document_kinds import NOUNS, TEXTS, kind_of, noun_of
 from retune.settings import SPLITS, PrepareSettings
 
 log = logging.getLogger(__name__)
@@ -25,14 +30,38 @@ CHECK_NAMES = {
     "id.field_uniqueness": "id_repeated",
     "group.not_nullable": "group_missing",
     "text.not_nullable": "text_missing",
+    "example.not_nullable": "example_missing",
+}
+# The check of each column that says whether an example is as it should be.
+EXAMPLE_CHECKS = {
+    "has_messages": "no_messages",
+    "has_trained_turn": "nothing_trained",
+    "has_answers": "answer_missing",
+    "has_question": "question_missing",
+    "has_no_nul": "text_with_nul",
 }
 # Examples that a message gives of each failed check, and how long they are.
 EXAMPLES = 2
 EXAMPLE_CHARACTERS = 40
 
 
-def document_columns(min_characters: int) -> dict[str, pa.Column]:
+def document_columns(kind: Kind, min_characters: int) -> dict[str, pa.Column]:
     """Return what each column of a valid document must be."""
+    own = text_columns(min_characters) if kind == "text" else example_columns()
+    return {"id": pa.Column(str, unique=True), "group": pa.Column(str), **own}
+
+
+def example_columns() -> dict[str, pa.Column]:
+    """Return what the columns that only examples have must be."""
+    facts = {
+        name: pa.Column(bool, pa.Check.eq(True, error=check), nullable=True)
+        for name, check in EXAMPLE_CHECKS.items()
+    }
+    return {"example": pa.Column(str), **facts}
+
+
+def text_columns(min_characters: int) -> dict[str, pa.Column]:
+    """Return what the column that only texts have must be."""
 
     def is_long_enough(data: PolarsData) -> pl.LazyFrame:
         length = pl.col(data.key).str.strip_chars().str.len_chars()
@@ -50,24 +79,20 @@ def document_columns(min_characters: int) -> dict[str, pa.Column]:
         pa.Check(has_no_nul, name="text_with_nul"),
         pa.Check(has_letters, name="text_without_letters"),
     ]
-    return {
-        "id": pa.Column(str, unique=True),
-        "group": pa.Column(str),
-        "text": pa.Column(str, checks),
-    }
+    return {"text": pa.Column(str, checks)}
 
 
-def document_schema(min_characters: int) -> pa.DataFrameSchema:
+def document_schema(kind: Kind, min_characters: int) -> pa.DataFrameSchema:
     """Return the schema of valid documents; extra columns are allowed."""
-    return pa.DataFrameSchema(document_columns(min_characters))
+    return pa.DataFrameSchema(document_columns(kind, min_characters))
 
 
-def clean_document_schema(min_characters: int) -> pa.DataFrameSchema:
-    """Return the schema of all splits in one frame: no id and no text occurs twice."""
-    columns = document_columns(min_characters)
-    columns["text"].unique = True
+def clean_document_schema(kind: Kind, min_characters: int) -> pa.DataFrameSchema:
+    """Return the schema of all splits in one frame: no id, no document occurs twice."""
+    columns = document_columns(kind, min_characters)
+    columns[kind].unique = True
     columns["split"] = pa.Column(str, pa.Check.isin(SPLITS))
-    return pa.DataFrameSchema(columns, strict=True)
+    return pa.DataFrameSchema(columns)
 
 
 def find_failures(documents: pl.DataFrame, schema: pa.DataFrameSchema) -> pl.DataFrame:
@@ -98,7 +123,8 @@ def reject_bad(
     Documents with the same id are all rejected, as it is not known which one is meant.
     """
     documents = documents.with_row_index("index")
-    schema = document_schema(settings.min_characters)
+    noun = noun_of(documents.columns)
+    schema = document_schema(kind_of(documents.columns), settings.min_characters)
     failures = (
         find_failures(documents, schema)
         .join(documents.select("index", "id"), on="index")
@@ -110,11 +136,11 @@ def reject_bad(
     bad = documents.join(failures, on="index", maintain_order="left").drop("index")
     good = documents.join(failures, on="index", how="anti", maintain_order="left")
     if len(bad):
-        count = f"{len(bad):,} of {len(documents):,} documents"
+        count = f"{len(bad):,} of {len(documents):,} {noun}s"
         share = len(bad) / len(documents)
         log.warning("%s (%.1f%%) rejected:\n%s", count, 100 * share, failure_lines(bad))
     else:
-        log.info("all %s documents passed the checks", f"{len(documents):,}")
+        log.info("all %s %ss passed the checks", f"{len(documents):,}", noun)
     return good.drop("index"), bad
 
 
@@ -124,7 +150,7 @@ def check_share(
     """Raise RetuneError if too large a share of the documents was rejected.
 
     Args:
-        bad: Rejected documents: id, split, check, text.
+        bad: Rejected documents: id, split, check, and text or example.
         num_documents: Number of all documents.
         settings: The section `prepare`.
         file: Parquet file that holds the rejected documents after the error.
@@ -133,20 +159,29 @@ def check_share(
     if share <= settings.max_rejected_share:
         file.unlink(missing_ok=True)
         return
-    bad.select("id", "split", "check", "text").write_parquet(file)
+    kind = kind_of(bad.columns)
+    bad.select(*rejected_columns(kind)).write_parquet(file)
+    choices = {
+        "text": "another dataset.text_column or prepare.min_characters",
+        "example": "other dataset.columns or dataset.trained_turns",
+    }
     raise RetuneError(
         f"prepare.max_rejected_share: {settings.max_rejected_share}, but {len(bad):,}"
-        f" of {num_documents:,} documents ({share:.1%}) failed the checks:\n"
-        f"{failure_lines(bad)}\nAll of them: {file}. Mend the data, choose another"
-        " dataset.text_column or prepare.min_characters, or raise"
-        " prepare.max_rejected_share"
+        f" of {num_documents:,} {NOUNS[kind]}s ({share:.1%}) failed the checks:\n"
+        f"{failure_lines(bad)}\nAll of them: {file}. Mend the data, choose"
+        f" {choices[kind]}, or raise prepare.max_rejected_share"
     )
+
+
+def rejected_columns(kind: Kind) -> tuple[str, ...]:
+    """Return the columns of data/clean/rejected.parquet."""
+    return "id", "split", "check", kind
 
 
 def check_clean(documents: pl.DataFrame, min_characters: int) -> None:
     """Assert that the documents of all splits together pass every check."""
     documents = documents.with_columns(pl.col("split").cast(pl.String))
-    schema = clean_document_schema(min_characters)
+    schema = clean_document_schema(kind_of(documents.columns), min_characters)
     failed = find_failures(documents, schema)["check"].unique().sort().to_list()
     assert not failed, f"the clean documents failed: {', '.join(failed)}"
 
@@ -160,11 +195,12 @@ def count_by_check(rejected: pl.DataFrame) -> dict[str, int]:
 def failure_lines(rejected: pl.DataFrame) -> str:
     """Return a line per check with the number of failures and shortened examples."""
     lines = []
+    texts = TEXTS[kind_of(rejected.columns)]
     for check, count in count_by_check(rejected).items():
         failed = rejected.filter(pl.col("check").str.split(", ").list.contains(check))
         examples = [
-            f"{split} {shorten(document_id)}: {shorten(text)}"
-            for document_id, split, text in failed.select("id", "split", "text")
+            f"{split} {shorten(document_id)}: {' -> '.join(map(shorten, said))}"
+            for document_id, split, *said in failed.select("id", "split", *texts)
             .head(EXAMPLES)
             .iter_rows()
         ]

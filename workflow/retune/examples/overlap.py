@@ -1,147 +1,142 @@
-"""Which documents share a run of words with the training text."""
+"""Which held-out documents are dropped because train holds the same.
+
+A text is dropped if it shares a run of words with train. An example is dropped if its
+answer shares a run of words with an answer of train, or if its whole question is one of
+train. Questions that only share a run of words stay, because one instruction often
+stands in every question. What the system says, and the tools, do not count.
+"""
 
 import logging
-from collections.abc import Iterator
+from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 
-from retune.settings import HELD_OUT
-
-# Texts are compared word by word in lower case, so that neither case nor punctuation
-# hides a copy.
-WORD = r"\w+"
-CHUNK_BYTES = 32 * 2**20
+from retune.artifacts.data_metrics import OverlappingDocuments, OverlappingExamples
+from retune.examples.document_kinds import kind_of
+from retune.examples.duplicates import normal_form
+from retune.examples.shared_runs import shares_words_with
+from retune.settings import HELD_OUT, Split
 
 log = logging.getLogger(__name__)
 
 
+class SharedWithTrain(NamedTuple):
+    """What held-out examples have in common with train, a boolean each ([examples]).
+
+    Attributes:
+        by_answer: Whether the answer shares a run of words with an answer of train.
+        by_question: Whether it does not, and the whole question is one of train.
+        similar: Whether neither is the case, and the question shares a run of words
+            with a question of train.
+    """
+
+    by_answer: pl.Series
+    by_question: pl.Series
+    similar: pl.Series
+
+
 def drop_overlap(
     documents: pl.DataFrame, words: int
-) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Drop held-out documents that share a run of words with the training text.
+) -> tuple[pl.DataFrame, OverlappingDocuments]:
+    """Drop held-out documents of which train holds the same.
 
     Args:
-        documents: Documents of all splits: id, group, text, split.
+        documents: Documents of all splits: split, and text or question and answer.
         words: Number of words in a run; 0 drops nothing.
 
     Returns:
         The documents kept, and the number that each held-out split lost.
     """
     if words == 0:
-        return documents, dict.fromkeys(HELD_OUT, 0)
+        nothing = dict.fromkeys(HELD_OUT, 0)
+        return documents, OverlappingDocuments(words=0, removed=nothing)
     is_train = documents["split"] == "train"
-    held_out = documents.filter(~is_train)
-    shares = shares_words_with(
-        held_out["text"], documents.filter(is_train)["text"], words
+    held_out, train = documents.filter(~is_train), documents.filter(is_train)
+    split = held_out["split"]
+    if kind_of(documents.columns) == "text":
+        drops = shares_words_with(held_out["text"], train["text"], words)
+        overlap = OverlappingDocuments(
+            words=words, removed=count_by_split(drops, split)
+        )
+        log_removed(f"sharing {words} words in a row with train", overlap.removed)
+    else:
+        found = find_shared(held_out, train, words)
+        drops = found.by_answer | found.by_question
+        overlap = count_shared(found, split, words)
+    return pl.concat([held_out.filter(~drops), train]), overlap
+
+
+def find_shared(
+    held_out: pl.DataFrame, train: pl.DataFrame, words: int
+) -> SharedWithTrain:
+    """Return what held-out examples have in common with those of train.
+
+    Args:
+        held_out: Examples to judge: question, answer.
+        train: Examples of the training split: question, answer.
+        words: Number of words in a run.
+    """
+    answer = shares_words_with(held_out["answer"], train["answer"], words)
+    question = has_question_of(held_out, train) & ~answer
+    run = shares_words_with(held_out["question"], train["question"], words)
+    return SharedWithTrain(answer, question, run & ~answer & ~question)
+
+
+def has_question_of(examples: pl.DataFrame, train: pl.DataFrame) -> pl.Series:
+    """Return for each example whether its whole question is also one of `train`.
+
+    Neither case nor white space counts. A blank question is none.
+    """
+    question = normal_form("question").str.to_lowercase()
+    asked = examples.select(question).to_series()
+    known = train.select(question).to_series().unique()
+    return asked.is_in(known.implode()) & (asked != "")
+
+
+def count_shared(
+    found: SharedWithTrain, split: pl.Series, words: int
+) -> OverlappingDocuments:
+    """Return how many examples of each held-out split have something of train.
+
+    Args:
+        found: What the examples have in common with train.
+        split: Split of each of these examples ([examples]).
+        words: Number of words in a run.
+    """
+    examples = OverlappingExamples(
+        by_answer=count_by_split(found.by_answer, split),
+        by_question=count_by_split(found.by_question, split),
+        similar_questions=count_by_split(found.similar, split),
     )
-    lost = held_out.filter(shares)["split"].to_list()
-    removed: dict[str, int] = {name: lost.count(name) for name in HELD_OUT}
+    log_removed(
+        f"an answer that shares {words} words in a row with train", examples.by_answer
+    )
+    log_removed("a question of train", examples.by_question)
     log.info(
-        "removed for sharing %d words in a row with train: %s",
-        words,
-        ", ".join(f"{count:,} of {name}" for name, count in removed.items()),
+        "kept, though their questions share %d words in a row with train: %s",
+        *(words, by_split(examples.similar_questions)),
     )
-    kept = pl.concat([held_out.filter(~shares), documents.filter(is_train)])
-    return kept, removed
+    removed = {
+        name: examples.by_answer[name] + examples.by_question[name] for name in HELD_OUT
+    }
+    return OverlappingDocuments(words=words, removed=removed, examples=examples)
 
 
-def shares_words_with(texts: pl.Series, train: pl.Series, words: int) -> pl.Series:
-    """Return for each text whether some `words` words in a row also occur in `train`.
-
-    Runs are compared by 64-bit hashes of their words. Only the runs of `texts` are
-    held in memory; `train`, usually much larger, is read through in chunks.
+def count_by_split(marks: pl.Series, split: pl.Series) -> dict[Split, int]:
+    """Return the number of documents in each held-out split that are marked.
 
     Args:
-        texts: Texts to judge (string, [texts]).
-        train: Texts of the training split (string, any length).
-        words: Length of a run, at least 1. A text with fewer words shares none.
-
-    Returns:
-        Booleans ([texts]).
+        marks: Whether a document is marked (bool, [documents]).
+        split: Split of each document ([documents]).
     """
-    document, word = split_into_words(texts)
-    vocabulary = pl.Enum(word.unique().sort())
-    word_hashes = np.random.default_rng(0).integers(
-        2**64, size=len(vocabulary.categories), dtype=np.uint64
-    )
-    start, hashes = hash_runs(document, word.cast(vocabulary), word_hashes, words)
-    wanted, run = np.unique(hashes, return_inverse=True)
-    is_in_train = np.zeros(len(wanted), dtype=bool)
-    for chunk in chunks_of(train, CHUNK_BYTES):
-        chunk_document, chunk_word = split_into_words(chunk)
-        # A word that no text holds becomes null and ends every run over it.
-        known = chunk_word.cast(vocabulary, strict=False)
-        _, found = hash_runs(chunk_document, known, word_hashes, words)
-        is_in_train |= contains(np.sort(found), wanted)
-    shares = np.zeros(len(texts), dtype=bool)
-    shares[document[start[is_in_train[run]]]] = True
-    return pl.Series(shares)
+    return {name: int((marks & (split == name)).sum()) for name in HELD_OUT}
 
 
-def split_into_words(texts: pl.Series) -> tuple[np.ndarray, pl.Series]:
-    """Return the document of each word (int64, [words]), and the words in order.
-
-    The words are in lower case.
-    """
-    lists = texts.str.to_lowercase().str.extract_all(WORD)
-    document = np.repeat(np.arange(len(texts)), lists.list.len().to_numpy())
-    return document, lists.filter(lists.list.len() > 0).explode()
+def log_removed(reason: str, counts: dict[Split, int]) -> None:
+    """Tell how many documents each held-out split lost."""
+    log.info("removed for %s: %s", reason, by_split(counts))
 
 
-def hash_runs(
-    document: np.ndarray, word: pl.Series, word_hashes: np.ndarray, length: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return where each run of known words within one document starts, and its hash.
-
-    Args:
-        document: Document of each word, ascending (int64, [words]).
-        word: Words of all documents in order (Enum, [words]); null where unknown.
-        word_hashes: Random number of each known word (uint64, [vocabulary]).
-        length: Number of words per run.
-
-    Returns:
-        Index of the first word of each run (int64, [runs]), and the hash of each run
-        (uint64, [runs]): the polynomial of its words' random numbers, modulo 2**64.
-    """
-    windows = len(word) - length + 1
-    if windows <= 0:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64)
-    unknown = np.cumsum(np.concatenate([[0], word.is_null().to_numpy()]))
-    start = np.flatnonzero(
-        (document[:windows] == document[length - 1 :])
-        & (unknown[:windows] == unknown[length:])
-    )
-    code = word.to_physical().fill_null(0).to_numpy()
-    multiplier = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd
-    hashes = np.zeros(len(start), dtype=np.uint64)
-    for offset in range(length):
-        hashes = hashes * multiplier + word_hashes[code[start + offset]]
-    return start, hashes
-
-
-def contains(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return for each wanted number whether it is among `values`.
-
-    Args:
-        values: Numbers to search ([values]); if they are sorted, this is several times
-            faster.
-        wanted: Numbers to search for, ascending ([wanted]).
-
-    Returns:
-        Booleans ([wanted]).
-    """
-    found = np.zeros(len(wanted), dtype=bool)
-    position = np.searchsorted(wanted, values)
-    inside = position < len(wanted)
-    position, values = position[inside], values[inside]
-    found[position[wanted[position] == values]] = True
-    return found
-
-
-def chunks_of(texts: pl.Series, size: int) -> Iterator[pl.Series]:
-    """Yield chunks of consecutive texts, at least one, of about `size` bytes."""
-    chunk = (texts.str.len_bytes().cast(pl.Int64).cum_sum() // size).to_numpy()
-    edges = np.flatnonzero(np.diff(chunk, prepend=-1, append=np.iinfo(np.int64).max))
-    for first, end in zip(edges[:-1], edges[1:], strict=True):
-        yield texts.slice(first, end - first)
+def by_split(counts: dict[Split, int]) -> str:
+    """Return the numbers of the splits: `3 of validation, 0 of test`."""
+    return ", ".join(f"{count:,} of {name}" for name, count in counts.items())

@@ -2,11 +2,18 @@
 
 import polars as pl
 
+from retune.artifacts.data_metrics import Kind
 from retune.errors import RetuneError
+from retune.examples.document_kinds import kind_of, noun_of
 from retune.settings import SPLITS, PrepareSettings
 
 # A split of which other splits hold this share is the same data, given twice.
 NEARLY_ALL = 0.9
+# What documents of each kind have in common with train if they overlap with it.
+WHAT_OVERLAPS: dict[Kind, str] = {
+    "text": "each shares such a run with",
+    "example": "each shares such a run of its answer, or its whole question, with",
+}
 
 
 def stop_at_lost_split(
@@ -20,7 +27,7 @@ def stop_at_lost_split(
         in_others: Number of documents, by the split that lost them and the split that
             has them.
     """
-    problems = []
+    problems, noun = [], noun_of(good.columns)
     for name in ("train", "validation"):
         count = count_of(good, name)
         others = sorted(other for of, other in in_others if of == name)
@@ -30,7 +37,7 @@ def stop_at_lost_split(
             files = " and ".join(f"dataset.files.{other}" for other in others)
             problems.append(
                 f"{name}.parquet: {'all' if is_all else f'{lost:,} of'} its {count:,}"
-                f" documents are in {' and '.join(others)}, too: dataset.files.{name}"
+                f" {noun}s are in {' and '.join(others)}, too: dataset.files.{name}"
                 f" holds {'nothing' if is_all else 'hardly anything'} that is not in"
                 f" {files}"
             )
@@ -52,7 +59,7 @@ def stop_at_empty_split(
         given: Names of the splits that the raw data has.
         settings: The section `prepare`.
     """
-    problems = []
+    problems, noun = [], noun_of(kept.columns)
     for name in SPLITS:
         if name in kept["split"]:
             continue
@@ -60,18 +67,18 @@ def stop_at_empty_split(
         if count:
             problems.append(
                 f"prepare.overlap_words: {settings.overlap_words} removes all {count:,}"
-                f" {name} documents, each shares such a run with train: raise it, or 0"
-                " keeps them"
+                f" {name} {noun}s, {WHAT_OVERLAPS[kind_of(kept.columns)]} train:"
+                " raise it, or 0 keeps them"
             )
         elif name in given:
             problems.append(
-                f"{name}.parquet: all its documents were rejected: check"
+                f"{name}.parquet: all its {noun}s were rejected: check"
                 f" dataset.files.{name}"
             )
         else:
             problems.append(
                 f"prepare.{name}_share: {getattr(settings, f'{name}_share')} leaves no"
-                f" {name} documents: raise it, or give the data a {name} split"
+                f" {name} {noun}s: raise it, or give the data a {name} split"
             )
     if problems:
         raise RetuneError("\n".join(problems))

@@ -12,7 +12,9 @@ import math
 
 import polars as pl
 
+from retune.artifacts.data_metrics import Kind
 from retune.errors import RetuneError
+from retune.examples.document_kinds import NOUNS, kind_of
 from retune.examples.duplicates import BY_PRECEDENCE
 from retune.quantities import counted
 from retune.settings import PrepareSettings
@@ -23,6 +25,14 @@ FEW_GROUPS = 128
 # settings ask for by more than this share of it. With 100 groups in the split that is
 # more than three standard deviations.
 TOLERANCE = 1 / 3
+# What to do where there are fewer documents than splits.
+REMEDIES: dict[Kind, str] = {
+    "text": ", because a document is never cut: give files of their own for validation"
+    " and test (dataset.files), or make smaller documents (dataset.txt_documents: line,"
+    " or dataset.document_start)",
+    "example": ": give more examples, or files of their own for validation and test"
+    " (dataset.files)",
+}
 
 
 def position_of(group: str, seed: int) -> float:
@@ -67,47 +77,63 @@ def splits_of(
 
 
 def carve_missing_splits(
-    documents: pl.DataFrame, given: list[str], settings: PrepareSettings
+    documents: pl.DataFrame,
+    given: list[str],
+    settings: PrepareSettings,
+    duplicates: int,
 ) -> pl.DataFrame:
     """Move whole groups from train to the splits that the raw data lacks.
 
     Args:
-        documents: Documents of all splits: id, group, text, split.
+        documents: Documents of all splits: id, group, text or example, split.
         given: Names of the splits that the raw data has.
         settings: The section `prepare`.
+        duplicates: Number of documents that were removed before, for messages.
 
     Returns:
         The same documents, sorted by split and id.
+
+    Raises:
+        RetuneError: If train has fewer groups than splits.
     """
     train = documents.filter(pl.col("split") == "train")
-    splits = splits_of(
-        train["group"],
-        settings.seed,
+    shares = (
         0 if "validation" in given else settings.validation_share,
         0 if "test" in given else settings.test_share,
     )
-    carved = train.with_columns(splits.cast(BY_PRECEDENCE).alias("split"))
+    splits = 1 + sum(share > 0 for share in shares)
+    kind = kind_of(documents.columns)
+    check_enough_groups(train["group"], splits, kind, duplicates)
+    split = splits_of(train["group"], settings.seed, *shares)
+    carved = train.with_columns(split.cast(BY_PRECEDENCE).alias("split"))
     others = documents.filter(pl.col("split") != "train")
     return pl.concat([others, carved]).sort("split", "id")
 
 
-def check_enough_groups(groups: pl.Series, splits: int) -> None:
-    """Raise RetuneError if there are fewer groups than splits, naming a remedy."""
+def check_enough_groups(
+    groups: pl.Series, splits: int, kind: Kind = "text", duplicates: int = 0
+) -> None:
+    """Raise RetuneError if there are fewer groups than splits, naming a remedy.
+
+    Args:
+        groups: Group of each document (string, [documents]).
+        splits: Number of splits.
+        kind: What the documents are, for messages.
+        duplicates: Number of documents that were removed before, likewise.
+    """
     number, documents = groups.n_unique(), len(groups)
     if number == 0 or number >= splits:
         return
+    count = counted(documents, NOUNS[kind])
+    if duplicates:
+        count += f" (and {counted(duplicates, 'duplicate')})"
     if number < documents:
         raise RetuneError(
-            f"prepare: {documents:,} documents of {counted(number, 'group')} cannot"
-            f" become {splits} splits, because a group stays in one: give more data, or"
-            " another dataset.group_column"
+            f"prepare: {count} of {counted(number, 'group')} cannot become {splits}"
+            " splits, because a group stays in one: give more data, or another"
+            " dataset.group_column"
         )
-    raise RetuneError(
-        f"prepare: {counted(documents, 'document')} cannot become {splits} splits,"
-        " because a document is never cut: give files of their own for validation and"
-        " test (dataset.files), or make smaller documents (dataset.txt_documents: line,"
-        " or dataset.document_start)"
-    )
+    raise RetuneError(f"prepare: {count} cannot become {splits} splits{REMEDIES[kind]}")
 
 
 def counts_of(

@@ -11,8 +11,8 @@ class PrepareSettings(Settings):
     min_characters: int = Field(
         20,
         ge=1,
-        description="Documents with fewer are rejected; white space at the ends does"
-        " not count.",
+        description="Texts with fewer are rejected; white space at the ends does not"
+        " count. Examples may be of any length: `42` is a good answer.",
     )
     max_rejected_share: Share = Field(
         0.05, description="Stop if a larger share of the documents is rejected."
@@ -28,8 +28,10 @@ class PrepareSettings(Settings):
     overlap_words: int = Field(
         13,
         ge=0,
-        description="A validation or test document that shares a run of this many"
-        " words with train is dropped from it; 0 keeps all.",
+        description="A validation or test text that shares a run of this many words"
+        " with train is dropped from it; an example, if its answer shares such a run"
+        " with an answer of train, or its whole question is one of train. 0 keeps"
+        " all.",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the split.")
 

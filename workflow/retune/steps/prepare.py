@@ -1,7 +1,8 @@
-"""Step `prepare`: check, deduplicate and split the text.
+"""Step `prepare`: check, deduplicate and split the documents.
 
-A text is changed in one way only: it is brought to Unicode form NFC. Documents come out
-sorted by id, so that the order of the raw rows does not matter.
+They are texts, or examples, which have an answer. A text, and each string of an
+example, is changed in one way only: it is brought to Unicode form NFC. Documents come
+out sorted by id, so that the order of the raw rows does not matter.
 """
 
 import logging
@@ -9,11 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from retune.artifacts.data_metrics import (
-    DataMetrics,
-    OverlappingDocuments,
-    RejectedDocuments,
-)
+from retune.artifacts.data_metrics import DataMetrics, RejectedDocuments
 from retune.artifacts.publishing import published_folder, write_manifest
 from retune.artifacts.verifying import verify_folder
 from retune.examples.document_checks import (
@@ -21,11 +18,13 @@ from retune.examples.document_checks import (
     check_share,
     count_by_check,
     reject_bad,
+    rejected_columns,
 )
+from retune.examples.document_kinds import NOUNS, kind_of, stored_columns
 from retune.examples.document_reader import read_documents
-from retune.examples.documents import COLUMNS
 from retune.examples.duplicates import count_in_other_splits, drop_duplicates
 from retune.examples.overlap import drop_overlap
+from retune.examples.sizes import example_numbers, sizes
 from retune.examples.split_checks import stop_at_empty_split, stop_at_lost_split
 from retune.examples.splits import carve_missing_splits
 from retune.quantities import counted
@@ -40,9 +39,10 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
     Args:
         settings: The section `prepare`.
         raw: Folder that download made: train.parquet, perhaps validation.parquet and
-            test.parquet; a split that is missing is carved out of train (data/raw).
-        clean: Folder to publish: a parquet file per split, rejected.parquet,
-            manifest.json (data/clean).
+            test.parquet, all with the columns id, group, text or all with id, group,
+            example; a split that is missing is carved out of train (data/raw).
+        clean: Folder to publish: a parquet file per split with the same columns,
+            rejected.parquet, manifest.json (data/clean).
         metrics: JSON file to write: documents of each split, their size in UTF-8 bytes
             and words, number of documents removed (metrics/data.json).
 
@@ -55,50 +55,56 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
     """
     verify_folder(raw, "download")
     documents = read_documents(raw)
+    kind = kind_of(documents.columns)
     given = documents["split"].unique().to_list()
     good, rejected = reject_bad(documents, settings)
     file = clean.with_name("rejected.parquet")
     check_share(rejected, len(documents), settings, file)
     unique = drop_duplicates(good)
     in_others = count_in_other_splits(good, unique)
-    log.info("removed as duplicates: %d", len(good) - len(unique))
+    duplicates = len(good) - len(unique)
+    log.info("removed as duplicates: %d", duplicates)
     for (name, other), count in in_others.items():
         log.warning(
-            "%s of %s %s documents are in %s, too, and stay only there",
-            *(f"{count:,}", f"{(good['split'] == name).sum():,}", name, other),
+            "%s of %s %s %ss are in %s, too, and stay only there",
+            *(f"{count:,}", f"{(good['split'] == name).sum():,}", name),
+            *(NOUNS[kind], other),
         )
     stop_at_lost_split(good, unique, in_others)
-    split = carve_missing_splits(unique, given, settings)
-    kept, overlapping = drop_overlap(split, settings.overlap_words)
+    split = carve_missing_splits(unique, given, settings, duplicates)
+    kept, overlap = drop_overlap(split, settings.overlap_words)
     stop_at_empty_split(split, kept, given, settings)
     check_clean(kept, settings.min_characters)
     with published_folder(clean) as folder:
         for name in SPLITS:
-            write_parquet(kept.filter(pl.col("split") == name), COLUMNS, folder / name)
-        write_parquet(rejected, ("id", "split", "check", "text"), folder / "rejected")
+            rows = kept.filter(pl.col("split") == name)
+            write_parquet(rows, stored_columns(kind), folder / name)
+        write_parquet(rejected, rejected_columns(kind), folder / "rejected")
         write_manifest(folder, source="prepare", settings=settings.model_dump())
     figures = DataMetrics(
+        kind=kind,
         **sizes(kept),
         rejected=RejectedDocuments(
             count=len(rejected),
             share=len(rejected) / len(documents),
             by_check=count_by_check(rejected),
         ),
-        duplicates_removed=len(good) - len(unique),
+        duplicates_removed=duplicates,
         in_other_splits={
             "train": {other: in_others.get(("train", other), 0) for other in HELD_OUT},
             "validation": {"test": in_others.get(("validation", "test"), 0)},
         },
-        overlap=OverlappingDocuments(words=settings.overlap_words, removed=overlapping),
+        overlap=overlap,
+        examples=example_numbers(kept),
     )
     figures.write(metrics)
     return (
-        f"{counted(len(documents), 'document')}: "
+        f"{counted(len(documents), NOUNS[kind])}: "
         + ", ".join(f"{figures.documents[name]:,} {name}" for name in SPLITS)
         + f"; {len(rejected):,} rejected, "
-        + counted(figures.duplicates_removed, "duplicate")
+        + counted(duplicates, "duplicate")
         + lost_train_remark(in_others)
-        + f", {sum(overlapping.values()):,} overlapping with train"
+        + f", {figures.overlapping_documents:,} overlapping with train"
     )
 
 
@@ -106,22 +112,6 @@ def lost_train_remark(in_others: dict[tuple[str, str], int]) -> str:
     """Return a remark on documents of train that are held out, too; empty if none."""
     lost = sum(count for (name, _), count in in_others.items() if name == "train")
     return f" ({lost:,} of train are in validation or test)" if lost else ""
-
-
-def sizes(documents: pl.DataFrame) -> dict[str, dict[str, int]]:
-    """Return documents, bytes (UTF-8), words and groups of each split."""
-    words = pl.col("text").str.count_matches(r"\S+")
-    table: dict[str, dict[str, int]] = {}
-    for name in SPLITS:
-        row = documents.filter(pl.col("split") == name).select(
-            documents=pl.len(),
-            bytes=pl.col("text").str.len_bytes().cast(pl.Int64).sum(),
-            words=words.cast(pl.Int64).sum(),
-            groups=pl.col("group").n_unique(),
-        )
-        for figure, value in row.row(0, named=True).items():
-            table.setdefault(figure, {})[name] = value
-    return table
 
 
 def write_parquet(rows: pl.DataFrame, columns: tuple[str, ...], path: Path) -> None:
