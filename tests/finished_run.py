@@ -321,6 +321,7 @@ def totals(bits_per_byte: float, word_perplexity: float | None) -> ScoreTotals:
         tokens=175,
         nll=700 * bits_per_byte * float(np.log(2)),
         bits_per_byte=bits_per_byte,
+        bits_per_document=100 * bits_per_byte,
         token_perplexity=4000.0,
         word_perplexity=word_perplexity,
     )

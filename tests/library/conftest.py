@@ -39,3 +39,19 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_folder(inputs: Path, tmp_path: Path) -> Path:
     """Return a copy of it that a test may change."""
     return copytree(inputs, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def example_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the same of data with answers, which no test may change."""
+    from evaluation_case import make_example_inputs  # loads torch
+
+    root = tmp_path_factory.mktemp("examples")
+    make_example_inputs(root)
+    return root
+
+
+@pytest.fixture
+def example_folder(example_inputs: Path, tmp_path: Path) -> Path:
+    """Return a copy of it that a test may change."""
+    return copytree(example_inputs, tmp_path / "run")

@@ -91,9 +91,9 @@ def test_other_tokens_than_those_of_tokenize_are_refused(run_folder):
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_other_documents_than_those_of_tokenize_are_refused(run_folder, split):
-    path = run_folder / f"data/tokens/{split}.documents.bin"
+    path = run_folder / f"data/tokens/{split}.sequences.bin"
     np.fromfile(path, "<i8")[:-1].tofile(path)
-    with pytest.raises(RetuneError, match=rf"{split}.tokens.bin has . documents, and"):
+    with pytest.raises(RetuneError, match=rf"{split}.tokens.bin has . sequences, and"):
         run_evaluate(run_folder)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from retune.artifacts.evaluation_metrics import ScoringProtocol
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
+from retune.evaluation.document_tokens import scored_text
 from retune.evaluation.language_model import LanguageModel, find_device, load_model
 from retune.evaluation.perplexity import (
     plan_windows,
@@ -19,6 +20,7 @@ from retune.evaluation.perplexity import (
     windows_per_pass,
 )
 from retune.settings import EvaluateSettings
+from retune.tokens.sequences import TokenSequence
 from tiny_facts import tiny_facts
 from tiny_models import SENTENCES, build_tiny_model
 
@@ -38,13 +40,18 @@ def tiny(tmp_path_factory) -> LanguageModel:
     return load(build_tiny_model(tmp_path_factory.mktemp("tiny")))
 
 
+def sequences_of(tiny: LanguageModel, texts) -> list[list[TokenSequence]]:
+    encoded = tiny.tokenizer.encode_arrays(texts)
+    return [[scored_text(ids, tiny.facts)] for ids in encoded]
+
+
 def protocol(tiny: LanguageModel, context_length: int, stride: int) -> ScoringProtocol:
     settings = EvaluateSettings(context_length=context_length, stride=stride)
     return resolve_protocol(settings, tiny)
 
 
 def score(tiny: LanguageModel, context_length: int, stride: int, batch_size: int = 4):
-    documents = tiny.tokenizer.encode_arrays(TEXTS)
+    documents = sequences_of(tiny, TEXTS)
     rules = protocol(tiny, context_length, stride)
     return score_tokens("baseline", tiny, documents, rules, batch_size)
 
@@ -118,7 +125,7 @@ def test_the_batch_size_changes_nothing(tiny, lengths):
 
 
 def test_the_order_of_the_documents_changes_nothing(tiny):
-    documents = tiny.tokenizer.encode_arrays(TEXTS)
+    documents = sequences_of(tiny, TEXTS)
     rules = protocol(tiny, 16, 16)
     forwards = score_tokens("baseline", tiny, documents, rules, 3)
     backwards = score_tokens("baseline", tiny, documents[::-1], rules, 3)
@@ -137,7 +144,7 @@ def test_a_model_that_cannot_keep_some_logits_only_scores_the_same(tiny):
         def forward(self, input_ids, use_cache):
             return self.model(input_ids=input_ids, use_cache=use_cache)
 
-    documents = tiny.tokenizer.encode_arrays(TEXTS)
+    documents = sequences_of(tiny, TEXTS)
     rules = protocol(tiny, 16, 5)
     plain = score_tokens(
         "baseline", replace(tiny, model=AllLogits()), documents, rules, 3
@@ -146,7 +153,8 @@ def test_a_model_that_cannot_keep_some_logits_only_scores_the_same(tiny):
 
 
 def test_a_document_without_tokens_scores_zero(tiny):
-    documents = [np.array([], dtype=np.int32), np.array([5, 6], dtype=np.int32)]
+    tokens = [np.array([], dtype=np.int32), np.array([5, 6], dtype=np.int32)]
+    documents = [[scored_text(ids, tiny.facts)] for ids in tokens]
     nll = score_tokens("baseline", tiny, documents, protocol(tiny, 16, 16), 4)
     assert nll[0] == 0
     assert nll[1] > 0
@@ -177,10 +185,10 @@ def test_the_prefix_is_the_bos_of_the_facts(tiny):
     facts = tiny.facts.model_copy(update={"bos_token_id": 7})
     other = replace(tiny, facts=facts)
     assert protocol(other, 16, 16).prefix == tiny.tokenizer.name_of(7)
-    tokens = tiny.tokenizer.encode_arrays(["x"])
     rules = protocol(tiny, 16, 16)
     plain, changed = (
-        score_tokens("baseline", model, tokens, rules, 1) for model in (tiny, other)
+        score_tokens("baseline", model, sequences_of(model, ["x"]), rules, 1)
+        for model in (tiny, other)
     )
     assert plain != pytest.approx(changed)
 

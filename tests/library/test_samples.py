@@ -29,7 +29,9 @@ def test_samples_stand_side_by_side_with_their_settings(run_folder):
     assert samples["settings"]["sampled"]["temperature"] == 0.8
     assert [sample["prompt"] for sample in samples["samples"]] == ["Return the", ""]
     first = samples["samples"][0]
-    assert set(first) == {"prompt", "base", "tuned", "base_sampled", "tuned_sampled"}
+    texts = {"base", "tuned", "base_sampled", "tuned_sampled"}
+    assert set(first) == {"prompt", "reference"} | texts
+    assert first["reference"] is None
     assert first["base"]
     assert first["base"] != first["base_sampled"]
     # Scaling the logits leaves the likeliest token what it was, and changes the draw.

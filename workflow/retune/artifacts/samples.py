@@ -25,11 +25,13 @@ class Sample(Artifact):
     """What both models write after one prompt.
 
     Attributes:
-        prompt: Beginning that both models continue.
+        prompt: Beginning that both models continue; of a conversation, the user's last
+            message, after which both models answer.
         base: Likeliest continuation by the base model.
         tuned: Likeliest continuation by the tuned model.
         base_sampled: Continuation drawn from the base model.
         tuned_sampled: Continuation drawn from the tuned model, with the same seed.
+        reference: Answer that the data has; None where it has none.
     """
 
     prompt: str
@@ -37,6 +39,7 @@ class Sample(Artifact):
     tuned: str
     base_sampled: str
     tuned_sampled: str
+    reference: str | None = None
 
 
 class Samples(SealedArtifact):

@@ -1,7 +1,10 @@
-"""Negative log-likelihood of documents under a model, every token scored once."""
+"""Negative log-likelihood of documents under a model, each token scored once.
+
+Of a text every token is scored, of an example those that are trained: its answer.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from inspect import signature
 from typing import NamedTuple
 
@@ -17,6 +20,7 @@ from retune.evaluation.language_model import LanguageModel
 from retune.settings import ScoringSettings
 from retune.terminal.progress import progress_bar
 from retune.tokens.lengths import resolve_length
+from retune.tokens.sequences import TokenSequence
 
 # Longest context, in tokens, that `auto` chooses.
 LONGEST_AUTO_CONTEXT = 1024
@@ -26,7 +30,7 @@ LOGITS_BYTES = 2**30
 
 
 class Window(NamedTuple):
-    """A part of a document's inputs that the model sees at once.
+    """A part of a sequence's inputs that the model sees at once.
 
     Attributes:
         start: Number of the window's first input.
@@ -39,10 +43,36 @@ class Window(NamedTuple):
     scored: int
 
 
-def plan_windows(num_tokens: int, context_length: int, stride: int) -> list[Window]:
-    """Return the windows that score each token of a document exactly once.
+class ScoredWindow(NamedTuple):
+    """A window with its tokens.
 
-    Input 0 is the prefix; input i predicts token i (counted from 0). The first window
+    Attributes:
+        document: Number of the document that the window belongs to.
+        tokens: The window's inputs followed by its last target, int32 [inputs + 1].
+        counted: For the last inputs of the window, whether their prediction counts,
+            bool [at most inputs]; the first one does.
+    """
+
+    document: int
+    tokens: np.ndarray
+    counted: np.ndarray
+
+    @property
+    def num_inputs(self) -> int:
+        """Number of inputs."""
+        return len(self.tokens) - 1
+
+    @property
+    def num_counted(self) -> int:
+        """Number of predictions that count."""
+        return int(self.counted.sum())
+
+
+def plan_windows(num_tokens: int, context_length: int, stride: int) -> list[Window]:
+    """Return the windows that score each token of a sequence exactly once.
+
+    Input 0 is the sequence's first token, which nothing predicts; input i predicts the
+    token after it, which is number i of the `num_tokens` to score. The first window
     scores as many tokens as fit, each later one `stride` more, the last what is left,
     always with as much left context as fits. With `stride` equal to `context_length`
     this is the `loglikelihood_rolling` of EleutherAI's lm-evaluation-harness.
@@ -56,20 +86,50 @@ def plan_windows(num_tokens: int, context_length: int, stride: int) -> list[Wind
     return windows
 
 
+def scored_windows(
+    documents: Sequence[Sequence[TokenSequence]], protocol: ScoringProtocol
+) -> Iterator[ScoredWindow]:
+    """Yield the windows that score each trained token of the documents exactly once.
+
+    What follows the last trained token of a sequence is not looked at, and windows
+    without a trained token are left out.
+    """
+    for number, sequences in enumerate(documents):
+        for sequence in sequences:
+            last = int(sequence.trained.nonzero()[0].max(initial=0))
+            for window in plan_windows(last, protocol.context_length, protocol.stride):
+                end = window.end + 1
+                counted = sequence.trained[end - window.scored : end]
+                if counted.any():
+                    tokens = sequence.ids[window.start : end]
+                    yield ScoredWindow(number, tokens, counted[counted.argmax() :])
+
+
 def resolve_protocol(
-    settings: ScoringSettings, language_model: LanguageModel
+    settings: ScoringSettings,
+    language_model: LanguageModel,
+    chat_template_sha256: str | None = None,
 ) -> ScoringProtocol:
-    """Return the protocol with every `auto` resolved for a model."""
+    """Return the protocol with every `auto` resolved for a model.
+
+    Args:
+        settings: What decides scores, of the `evaluate` section.
+        language_model: Model that scores the documents.
+        chat_template_sha256: Hash of the chat template that renders the documents; None
+            if none does.
+    """
     tokenizer, facts = language_model.tokenizer, language_model.facts
     context_length, stride = resolve_lengths(settings, facts)
+    is_rendered = chat_template_sha256 is not None
     return ScoringProtocol(
         context_length=context_length,
         stride=stride,
-        prefix=tokenizer.name_of(language_model.prefix),
+        prefix=None if is_rendered else tokenizer.name_of(language_model.prefix),
         dtype=str(language_model.model.dtype).removeprefix("torch."),
         device=language_model.model.device.type,
         split_special_tokens=tokenizer.splits_special_tokens,
         tokenizer_sha256=sha256(tokenizer.path),
+        chat_template_sha256=chat_template_sha256,
     )
 
 
@@ -95,34 +155,29 @@ def resolve_lengths(settings: ScoringSettings, facts: ModelFacts) -> tuple[int, 
 def score_tokens(
     step: str,
     language_model: LanguageModel,
-    documents: Sequence[np.ndarray],
+    documents: Sequence[Sequence[TokenSequence]],
     protocol: ScoringProtocol,
     batch_size: int,
 ) -> np.ndarray:
     """Return each document's negative log-likelihood in nats, float64 [documents].
 
+    It is that of the trained tokens, each given what the sequence has before it.
     Windows of different lengths are padded on the right, which causal attention does
     not see, and pads are not scored: any batch_size gives the same result.
 
     Args:
         step: Name of the step, for the progress bar.
         language_model: Model that scores the documents.
-        documents: Tokens of each document, int64 [tokens].
+        documents: Sequences of each document.
         protocol: Protocol by which the documents are scored.
         batch_size: Number of windows per forward pass at most.
     """
-    windows = [
-        (document, window)
-        for document, tokens in enumerate(documents)
-        for window in plan_windows(
-            len(tokens), protocol.context_length, protocol.stride
-        )
-    ]
-    total = sum(window.scored for _, window in windows)
-    assert total == sum(map(len, documents)), "every token is scored exactly once"
+    windows = list(scored_windows(documents, protocol))
+    total = sum(window.num_counted for window in windows)
+    assert total == sum(map(num_trained, documents)), "each token is scored once"
     # Windows of equal length need no padding beside each other. The longest come first,
     # so that what does not fit the memory fails at once.
-    windows.sort(key=lambda item: (item[1].start - item[1].end, item[1].scored))
+    windows.sort(key=lambda window: (-window.num_inputs, len(window.counted)))
     rows = windows_per_pass(
         language_model.vocab_size, protocol.context_length, batch_size
     )
@@ -130,16 +185,16 @@ def score_tokens(
     with progress_bar(step, total, "tokens") as bar, torch.inference_mode():
         for first in range(0, len(windows), rows):
             batch = windows[first : first + rows]
-            tokens = [
-                tokens_of(window, documents[document], language_model.prefix)
-                for document, window in batch
-            ]
-            scored = [window.scored for _, window in batch]
-            scores = score_batch(language_model, tokens, scored)
-            for (document, _), score in zip(batch, scores, strict=True):
-                nll[document] += score
-            bar.update(sum(scored))
+            scores = score_batch(language_model, batch)
+            for window, score in zip(batch, scores, strict=True):
+                nll[window.document] += score
+            bar.update(sum(window.num_counted for window in batch))
     return nll
+
+
+def num_trained(sequences: Sequence[TokenSequence]) -> int:
+    """Return the number of trained tokens of a document."""
+    return sum(int(sequence.trained.sum()) for sequence in sequences)
 
 
 def windows_per_pass(vocab_size: int, context_length: int, batch_size: int) -> int:
@@ -148,22 +203,15 @@ def windows_per_pass(vocab_size: int, context_length: int, batch_size: int) -> i
     return max(1, min(batch_size, fitting))
 
 
-def tokens_of(window: Window, document: np.ndarray, prefix: int) -> np.ndarray:
-    """Return the window's inputs followed by its last target, int64 [inputs + 1]."""
-    if window.start == 0:
-        return np.concatenate([[prefix], document[: window.end]], dtype=np.int64)
-    return document[window.start - 1 : window.end].astype(np.int64)
-
-
 def score_batch(
-    language_model: LanguageModel, windows: Sequence[np.ndarray], scored: Sequence[int]
+    language_model: LanguageModel, windows: Sequence[ScoredWindow]
 ) -> list[float]:
-    """Return the negative log-likelihood, nats, of each window's `scored` tokens."""
+    """Return the negative log-likelihood, nats, of what counts in each window."""
     try:
-        nll = forward(language_model, windows, scored).tolist()
+        nll = forward(language_model, windows).tolist()
     except torch.OutOfMemoryError as error:
         raise RetuneError(
-            f"evaluate.batch_size: {len(windows)} windows of {len(windows[0]) - 1}"
+            f"evaluate.batch_size: {len(windows)} windows of {windows[0].num_inputs}"
             " tokens do not fit the GPU's memory; use fewer, or shorter ones"
         ) from error
     if not all(map(math.isfinite, nll)):
@@ -175,30 +223,34 @@ def score_batch(
 
 
 def forward(
-    language_model: LanguageModel, windows: Sequence[np.ndarray], scored: Sequence[int]
+    language_model: LanguageModel, windows: Sequence[ScoredWindow]
 ) -> torch.Tensor:
     """Return the negative log-likelihoods of `score_batch`, float64 [windows].
 
     They are computed from float32 logits.
     """
     model = language_model.model
-    lengths = [len(window) - 1 for window in windows]
-    inputs = torch.zeros(len(windows), max(lengths), dtype=torch.int64)
+    longest = max(window.num_inputs for window in windows)
+    inputs = torch.zeros(len(windows), longest, dtype=torch.int64)
     for row, window in enumerate(windows):
-        inputs[row, : lengths[row]] = torch.from_numpy(window[:-1])
-    first = min(length - count for length, count in zip(lengths, scored, strict=True))
+        tokens = window.tokens[:-1].astype(np.int64)
+        inputs[row, : len(tokens)] = torch.from_numpy(tokens)
+    first = min(window.num_inputs - len(window.counted) for window in windows)
     options: dict[str, bool | torch.Tensor] = {"use_cache": False}
     if "logits_to_keep" in signature(model.forward).parameters:
-        options["logits_to_keep"] = torch.arange(first, max(lengths)).to(model.device)
+        options["logits_to_keep"] = torch.arange(first, longest).to(model.device)
     else:
         first = 0
     logits = model(input_ids=inputs.to(model.device), **options).logits
     sums = []
-    for row, (window, count) in enumerate(zip(windows, scored, strict=True)):
-        end = lengths[row] - first
-        targets = torch.from_numpy(window[-count:]).to(model.device)
+    for row, window in enumerate(windows):
+        end = window.num_inputs - first
+        after_first = end - len(window.counted) + np.flatnonzero(window.counted)
+        targets = window.tokens[-len(window.counted) :][window.counted]
         nll = cross_entropy(
-            logits[row, end - count : end].float(), targets, reduction="none"
+            logits[row, torch.from_numpy(after_first).to(model.device)].float(),
+            torch.from_numpy(targets.astype(np.int64)).to(model.device),
+            reduction="none",
         )
         sums.append(nll.double().sum())
     return torch.stack(sums)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -10,8 +11,8 @@ from transformers import GenerationConfig
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.evaluation.language_model import LanguageModel
+from retune.evaluation.prompt import Prompt
 from retune.settings import SampleSettings
-from retune.tokens.tokenizer import ModelTokenizer
 
 Options = dict[str, bool | int | float]
 GREEDY: Options = {"do_sample": False}
@@ -37,90 +38,120 @@ class Continuation:
 
 
 def continue_prompts(
-    language_model: LanguageModel, prompts: Sequence[str], settings: SampleSettings
+    language_model: LanguageModel,
+    prompts: Sequence[Prompt],
+    settings: SampleSettings,
+    end_tokens: Sequence[int] | None = None,
 ) -> list[Continuation]:
     """Return what a model writes after each prompt.
 
-    A prompt is the start of a document: the same prefix precedes it as in scoring, and
-    special tokens spelled out in it are what they are in the training text.
     Each draw has its own seed, so that a prompt's text depends on no other prompt's.
+
+    Args:
+        language_model: The model.
+        prompts: The prompts.
+        settings: The `sample` section.
+        end_tokens: Tokens that end an answer; None: as the model's own
+            generation_config.json has it.
     """
+
+    def continued(prompt: Prompt, options: Options, seed: int) -> str:
+        return continue_prompt(
+            language_model, prompt, settings, options, seed, end_tokens
+        )
+
     return [
         Continuation(
-            likeliest=continue_prompt(language_model, prompt, settings, GREEDY, seed),
-            drawn=continue_prompt(language_model, prompt, settings, SAMPLED, seed),
+            likeliest=continued(prompt, GREEDY, seed),
+            drawn=continued(prompt, SAMPLED, seed),
         )
         for seed, prompt in enumerate(prompts, start=settings.seed)
     ]
 
 
 def check_prompts(
-    prompts: Sequence[str],
-    tokenizer: ModelTokenizer,
-    facts: ModelFacts,
-    settings: SampleSettings,
+    prompts: Sequence[Prompt], facts: ModelFacts, settings: SampleSettings
 ) -> None:
     """Raise RetuneError unless each prompt and its continuation fit the context."""
-    context = facts.context_length
     for prompt in prompts:
-        if not fits(prompt, tokenizer, facts, settings):
-            length = num_tokens_with_continuation(prompt, tokenizer, settings)
+        if not fits(prompt.ids, settings.max_new_tokens, facts):
+            length = len(prompt.ids) + settings.max_new_tokens
             raise RetuneError(
-                f"sample.prompts: {prompt[:30]!r} and max_new_tokens"
+                f"sample.prompts: {prompt.text[:30]!r} and max_new_tokens"
                 f" ({settings.max_new_tokens}) make {length} tokens, the model's"
-                f" context holds {context}: shorten one of them"
+                f" context holds {facts.context_length}: shorten one of them"
             )
 
 
-def fits(
-    prompt: str,
-    tokenizer: ModelTokenizer,
-    facts: ModelFacts,
-    settings: SampleSettings,
-) -> bool:
+def fits(ids: Sequence[int], max_new_tokens: int, facts: ModelFacts) -> bool:
     """Return whether the model's context holds a prompt with its continuation."""
     context = facts.context_length
-    return (
-        not context
-        or num_tokens_with_continuation(prompt, tokenizer, settings) <= context
-    )
-
-
-def num_tokens_with_continuation(
-    prompt: str, tokenizer: ModelTokenizer, settings: SampleSettings
-) -> int:
-    """Return the tokens of a prompt, its prefix and its continuation."""
-    (tokens,) = tokenizer.encode([prompt])
-    return 1 + len(tokens) + settings.max_new_tokens
+    return not context or len(ids) + max_new_tokens <= context
 
 
 def continue_prompt(
     language_model: LanguageModel,
-    prompt: str,
+    prompt: Prompt,
     settings: SampleSettings,
     options: Options,
     seed: int,
+    end_tokens: Sequence[int] | None,
 ) -> str:
     """Return the text the model adds to a prompt, without special tokens."""
-    model, tokenizer = language_model.model, language_model.tokenizer
-    (tokens,) = tokenizer.encode([prompt])
-    inputs = torch.tensor([[language_model.prefix, *tokens]])
-    inputs = inputs.to(model.device)
+    torch.manual_seed(seed)
+    (ids,) = generate(
+        language_model, [prompt.ids], settings.max_new_tokens, options, end_tokens
+    )
+    return language_model.tokenizer.decode(ids)
+
+
+def generate(
+    language_model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    options: Options,
+    end_tokens: Sequence[int] | None,
+) -> list[list[int]]:
+    """Return the tokens that a model adds to each prompt.
+
+    Shorter prompts are padded on the left, which the model does not attend to.
+
+    Args:
+        language_model: The model.
+        prompts: Tokens of each prompt.
+        max_new_tokens: Number of tokens to add at most.
+        options: Options of Transformers' GenerationConfig.
+        end_tokens: Tokens that end an answer and are not returned; None: as the model's
+            own generation_config.json has it, and they are returned.
+    """
+    model, pad = language_model.model, language_model.prefix
+    longest = max(map(len, prompts))
+    inputs = torch.full((len(prompts), longest), pad)
+    attended = torch.zeros_like(inputs)
+    for row, ids in enumerate(prompts):
+        inputs[row, longest - len(ids) :] = torch.tensor(ids, dtype=torch.int64)
+        attended[row, longest - len(ids) :] = 1
     # The model's own generation_config.json fills only what is not named here.
     generation = GenerationConfig(
-        max_new_tokens=settings.max_new_tokens,
+        max_new_tokens=max_new_tokens,
         num_beams=1,
         repetition_penalty=1.0,
-        pad_token_id=language_model.prefix,
+        pad_token_id=pad,
         **options,
+        **({"eos_token_id": list(end_tokens)} if end_tokens else {}),
     )
     # The types of Transformers do not know that its models have this method.
-    generate: Any = model.generate
-    torch.manual_seed(seed)
+    generate_tokens: Any = model.generate
     with torch.inference_mode():
-        output = generate(
-            inputs,
-            attention_mask=torch.ones_like(inputs),
+        output = generate_tokens(
+            inputs.to(model.device),
+            attention_mask=attended.to(model.device),
             generation_config=generation,
         )
-    return tokenizer.decode(output[0, inputs.shape[1] :].tolist())
+    added = output[:, longest:].tolist()
+    return [until_end(ids, end_tokens or ()) for ids in added]
+
+
+def until_end(ids: Sequence[int], end_tokens: Sequence[int]) -> list[int]:
+    """Return the tokens before the first one that ends an answer."""
+    return list(takewhile(lambda token: token not in end_tokens, ids))

@@ -22,6 +22,13 @@ class ScoringSettings(Settings):
         " does. Smaller is slower and gives every token more context.",
     )
     batch_size: int = Field(16, ge=1, description="Windows per forward pass.")
+    exact_match_examples: int = Field(
+        100,
+        ge=0,
+        description="Test examples, of those whose answer has at most 40 characters,"
+        " that both models answer, to count how often they say exactly what the data"
+        " has. `0`: none. Texts have no answers.",
+    )
 
     @model_validator(mode="after")
     def _check_stride(self) -> "ScoringSettings":

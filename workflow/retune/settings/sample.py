@@ -12,8 +12,10 @@ class SampleSettings(Settings):
 
     prompts: Annotated[list[str] | Auto, list_or_word("auto", "a text")] = Field(
         "auto",
-        description="Texts that both models continue; `auto`: the first words of three"
-        " test documents, which the model card then shows.",
+        description="Texts that both models continue, or, where the data has"
+        " conversations, messages that both answer; `auto`: the first words of three"
+        " test documents, or all that comes before the last answer of three test"
+        " examples, which the model card then shows.",
     )
     max_new_tokens: int = Field(48, ge=1, description="Tokens per sample.")
     seed: int = Field(

@@ -9,13 +9,16 @@ from retune.artifacts.verifying import verify_folder
 from retune.evaluation.document_scores import (
     NOT_READ,
     documents_of,
+    examples_of,
+    have_answers,
     read_documents,
     score_documents,
     total_scores,
     total_scores_if_any,
     write_scores,
 )
-from retune.evaluation.document_tokens import encode_documents
+from retune.evaluation.document_tokens import chat_template_hash, encode_documents
+from retune.evaluation.exact_match import measure_exact_match
 from retune.evaluation.language_model import load_model
 from retune.evaluation.perplexity import resolve_protocol
 from retune.quantities import counted
@@ -54,17 +57,38 @@ def run(
     verify_folder(base, "fetch")
     held_out = read_documents(clean)
     facts = ModelFacts.read(base)
-    tokens = encode_documents(ModelTokenizer.of(base, facts), held_out)
+    encoded = encode_documents(ModelTokenizer.of(base, facts), facts, held_out)
     language_model = load_model(base, facts, accelerator)
-    protocol = resolve_protocol(settings, language_model)
+    protocol = resolve_protocol(
+        settings, language_model, chat_template_hash(base, held_out)
+    )
     log.info("%s", protocol)
     scores = score_documents(
-        "baseline", language_model, held_out, tokens, protocol, settings.batch_size
+        "baseline", language_model, held_out, encoded, protocol, settings.batch_size
     )
     test = total_scores(documents_of(scores, "test"))
     validation = total_scores_if_any(documents_of(scores, "validation"))
+    exact_match = measure_exact_match(
+        *("baseline", language_model),
+        *(examples_of(documents_of(held_out, "test")), settings),
+    )
     write_scores(documents, scores)
-    baseline = BaselineMetrics(protocol=protocol, validation=validation, test=test)
+    baseline = BaselineMetrics(
+        protocol=protocol, validation=validation, test=test, exact_match=exact_match
+    )
     baseline.write(metrics, documents)
-    documents_scored = counted(test.documents, "document")
-    return f"bits per byte {test.bits_per_byte:.2f} on {documents_scored}"
+    return result_line(baseline, have_answers(held_out))
+
+
+def result_line(baseline: BaselineMetrics, has_answers: bool) -> str:
+    """Return the scores of the test documents, for people."""
+    test, exact_match = baseline.test, baseline.exact_match
+    if not has_answers:
+        scored = counted(test.documents, "document")
+        return f"bits per byte {test.bits_per_byte:.2f} on {scored}"
+    scored = counted(test.documents, "example")
+    line = f"bits per byte of answers {test.bits_per_byte:.2f} on {scored}"
+    if exact_match:
+        answered = f"{exact_match.matches:,} of {exact_match.examples:,}"
+        line += f"; exactly right: {answered} short answers"
+    return line

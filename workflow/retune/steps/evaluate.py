@@ -14,6 +14,8 @@ from retune.artifacts.evaluation_metrics import (
     Comparison,
     ComparisonWithFloors,
     EvaluationMetrics,
+    ExactMatch,
+    ExactMatches,
     Floors,
     NoComparison,
     ScoringProtocol,
@@ -25,16 +27,24 @@ from retune.evaluation.bootstrap import bits_per_byte_change, win_rate
 from retune.evaluation.document_scores import (
     NOT_READ,
     documents_of,
+    examples_of,
+    have_answers,
     read_documents,
     score_documents,
     total_scores,
     write_scores,
 )
-from retune.evaluation.document_tokens import check_same_as_training, encode_documents
+from retune.evaluation.document_tokens import (
+    chat_template_hash,
+    check_same_as_training,
+    encode_documents,
+)
+from retune.evaluation.exact_match import measure_exact_match
 from retune.evaluation.language_model import load_model
 from retune.evaluation.perplexity import resolve_protocol
 from retune.quantities import change_line
 from retune.settings import EvaluateSettings
+from retune.tokens.sequences import TokenSequence
 from retune.tokens.store import COUNTS, read_counts
 from retune.tokens.tokenizer import ModelTokenizer
 
@@ -93,10 +103,12 @@ def run(
     facts = ModelFacts.read(base)
 
     tokenizer = ModelTokenizer.of(consolidated, facts)
-    encoded = encode_documents(tokenizer, held_out)
-    check_same_as_training(tokenizer, facts, held_out, encoded, tokens)
+    encoded = encode_documents(tokenizer, facts, held_out)
+    check_same_as_training(tokenizer, held_out, encoded, tokens)
     language_model = load_model(consolidated, facts, accelerator)
-    protocol = resolve_protocol(settings, language_model)
+    protocol = resolve_protocol(
+        settings, language_model, chat_template_hash(consolidated, held_out)
+    )
     log.info("%s", protocol)
     check_same_protocol(protocol, baseline.protocol)
     scores = score_documents(
@@ -115,16 +127,38 @@ def run(
         documents_of(scores, "validation"),
         settings,
     )
+    exact_match = measure_exact_match(
+        *("evaluate", language_model),
+        *(examples_of(documents_of(held_out, "test")), settings),
+    )
+    evaluation = EvaluationMetrics(
+        protocol=protocol,
+        validation=validation,
+        test=test,
+        exact_match=compare_exact_match(baseline.exact_match, exact_match),
+    )
     write_scores(documents, scores)
-    evaluation = EvaluationMetrics(protocol=protocol, validation=validation, test=test)
     evaluation.write(metrics, documents)
+    return result_line(evaluation, have_answers(held_out))
+
+
+def result_line(evaluation: EvaluationMetrics, has_answers: bool) -> str:
+    """Return the change of the scores on the test documents, for people."""
+    test, exact_match = evaluation.test, evaluation.exact_match
     change = change_line(
         test.base.bits_per_byte,
         test.tuned.bits_per_byte,
         test.bits_per_byte_change_low,
         test.bits_per_byte_change_high,
     )
-    return f"bits per byte {change}"
+    line = f"bits per byte{' of answers' if has_answers else ''} {change}"
+    if exact_match:
+        base, tuned = exact_match.base, exact_match.tuned
+        line += (
+            f"; exactly right: {base.matches:,} -> {tuned.matches:,} of"
+            f" {tuned.examples:,} short answers"
+        )
+    return line
 
 
 def check_same_documents(
@@ -165,6 +199,23 @@ def check_same_tokens(scores: pa.Table, base_scores: pa.Table, source: Path) -> 
         )
 
 
+def compare_exact_match(
+    base: ExactMatch | None, tuned: ExactMatch | None
+) -> ExactMatches | None:
+    """Return how often both models answer what the data has.
+
+    Raises:
+        RetuneError: If the baseline answered other examples.
+    """
+    answered = [match.examples if match else 0 for match in (base, tuned)]
+    if answered[0] != answered[1]:
+        raise RetuneError(
+            f"the baseline answered {answered[0]} examples, now there are"
+            f" {answered[1]} (evaluate.exact_match_examples): {RUN_BASELINE_AGAIN}"
+        )
+    return ExactMatches(base=base, tuned=tuned) if base and tuned else None
+
+
 def compare_if_any(
     base: pa.Table, tuned: pa.Table, settings: EvaluateSettings
 ) -> Comparison | NoComparison:
@@ -192,7 +243,9 @@ def compare(base: pa.Table, tuned: pa.Table, settings: EvaluateSettings) -> Comp
     )
 
 
-def floors(tokens: Path, encoded: Sequence[np.ndarray], documents: pa.Table) -> Floors:
+def floors(
+    tokens: Path, encoded: Sequence[Sequence[TokenSequence]], documents: pa.Table
+) -> Floors:
     """Return what a model must beat, in bits per byte of the test documents.
 
     `uniform` finds every token of the model's vocabulary equally likely; `unigram` goes
@@ -200,13 +253,19 @@ def floors(tokens: Path, encoded: Sequence[np.ndarray], documents: pa.Table) -> 
 
     Args:
         tokens: Folder of the tokens that tokenize made.
-        encoded: Tokens of each document.
+        encoded: Sequences of each document, whose trained tokens are scored.
         documents: The documents of all splits, in the same order.
     """
     counts = read_counts(tokens)
     splits = documents["split"].to_pylist()
-    pairs = zip(encoded, splits, strict=True)
-    stream = np.concatenate([ids for ids, split in pairs if split == "test"])
+    stream = np.concatenate(
+        [
+            sequence.ids[sequence.trained]
+            for sequences, split in zip(encoded, splits, strict=True)
+            if split == "test"
+            for sequence in sequences
+        ]
+    )
     if stream.max(initial=0) >= len(counts):
         raise RetuneError(
             f"{tokens / COUNTS} counts {len(counts)} tokens, but the"

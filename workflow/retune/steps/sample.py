@@ -4,11 +4,21 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
+
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.samples import GenerationSettings, Sample, Samples
 from retune.artifacts.verifying import verify_folder
-from retune.evaluation.document_scores import NOT_READ, documents_of, read_documents
+from retune.evaluation.document_scores import (
+    NOT_READ,
+    documents_of,
+    examples_of,
+    have_answers,
+    read_documents,
+)
+from retune.evaluation.example_prompts import PromptMaker, find_example_prompts
 from retune.evaluation.language_model import load_model
+from retune.evaluation.prompt import Prompt
 from retune.evaluation.prompts import find_prompts
 from retune.evaluation.samples import (
     GREEDY,
@@ -20,6 +30,7 @@ from retune.evaluation.samples import (
 )
 from retune.quantities import counted
 from retune.settings import SampleSettings
+from retune.tokens.example_encoder import ExampleEncoder
 from retune.tokens.tokenizer import ModelTokenizer
 
 log = logging.getLogger(__name__)
@@ -55,17 +66,15 @@ def run(
     verify_folder(base, "fetch")
     verify_folder(clean, "prepare", leave_out=NOT_READ)
     facts = ModelFacts.read(base)
-    tokenizer = ModelTokenizer.of(consolidated, facts)
-    prompts = find_prompts(
-        settings,
-        documents_of(read_documents(clean), "test")["text"].to_pylist(),
-        lambda prompt: fits(prompt, tokenizer, facts, settings),
-    )
-    check_prompts(prompts, tokenizer, facts, settings)
+    documents = documents_of(read_documents(clean), "test")
+    prompts = prompts_of(settings, documents, consolidated, facts)
+    check_prompts(prompts, facts, settings)
+    # Texts end where the model's own configuration says.
+    end_tokens = facts.end_token_ids if have_answers(documents) else None
 
     def continuations_of(model: Path) -> list[Continuation]:
         language_model = load_model(model, facts, accelerator)
-        return continue_prompts(language_model, prompts, settings)
+        return continue_prompts(language_model, prompts, settings, end_tokens)
 
     # One after the other, so that two models are never in memory at once.
     base_texts = continuations_of(base)
@@ -74,9 +83,41 @@ def run(
     return f"{counted(len(prompts), 'prompt')}, continued by both models"
 
 
+def prompts_of(
+    settings: SampleSettings, documents: pa.Table, model: Path, facts: ModelFacts
+) -> list[Prompt]:
+    """Return the prompts of the settings, or of some documents.
+
+    Args:
+        settings: The `sample` section.
+        documents: The test documents.
+        model: Folder of a model, whose tokenizer and chat template make the prompts.
+        facts: Facts of the base model.
+    """
+    tokenizer = ModelTokenizer.of(model, facts)
+    maker = PromptMaker(ExampleEncoder(model, facts, tokenizer), tokenizer, facts)
+
+    def has_room(prompt: Prompt) -> bool:
+        return fits(prompt.ids, settings.max_new_tokens, facts)
+
+    if have_answers(documents):
+        examples = examples_of(documents)
+        prompts = find_example_prompts(settings, examples, maker, has_room)
+        if not prompts and settings.prompts:
+            log.warning(
+                "no test example leaves room for sample.max_new_tokens (%d) in the"
+                " model's context: there are no samples",
+                settings.max_new_tokens,
+            )
+        return prompts
+    texts = documents["text"].to_pylist()
+    found = find_prompts(settings, texts, lambda text: has_room(maker.of_text(text)))
+    return [maker.of_text(text) for text in found]
+
+
 def paired_samples(
     settings: SampleSettings,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     base: Sequence[Continuation],
     tuned: Sequence[Continuation],
 ) -> Samples:
@@ -90,11 +131,12 @@ def paired_samples(
         ),
         samples=tuple(
             Sample(
-                prompt=prompt,
+                prompt=prompt.text,
                 base=by_base.likeliest,
                 tuned=by_tuned.likeliest,
                 base_sampled=by_base.drawn,
                 tuned_sampled=by_tuned.drawn,
+                reference=prompt.reference,
             )
             for prompt, by_base, by_tuned in zip(prompts, base, tuned, strict=True)
         ),

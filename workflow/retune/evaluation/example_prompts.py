@@ -1,0 +1,121 @@
+"""Prompts of data that has answers: all that comes before an example's last answer."""
+
+from collections.abc import Callable, Sequence
+
+from retune.artifacts.model_facts import ModelFacts
+from retune.chat.refusal import ConversationError
+from retune.errors import RetuneError
+from retune.evaluation.prompt import Prompt
+from retune.evaluation.prompts import NUM_PROMPTS, spread
+from retune.examples.example import (
+    BETWEEN_TURNS,
+    Completion,
+    Conversation,
+    Example,
+    Message,
+    texts_of,
+)
+from retune.settings import SampleSettings
+from retune.tokens.example_encoder import ExampleEncoder
+from retune.tokens.tokenizer import ModelTokenizer
+
+
+class PromptMaker:
+    """Makes prompts of examples, of questions and of texts."""
+
+    def __init__(
+        self, encoder: ExampleEncoder, tokenizer: ModelTokenizer, facts: ModelFacts
+    ) -> None:
+        """Make prompts for one model.
+
+        Args:
+            encoder: Encoder of the examples, which knows the chat template.
+            tokenizer: Tokenizer of the model.
+            facts: Facts of the base model.
+        """
+        self._encoder = encoder
+        self._tokenizer = tokenizer
+        self._bos = facts.bos_token_id
+
+    def of_example(self, example: Example) -> Prompt | None:
+        """Return what comes before the last trained answer, and that answer.
+
+        Returns:
+            None if the chat template takes no conversation that ends there, such as one
+            without any message.
+        """
+        if isinstance(example, Completion):
+            return self.of_text(example.prompt, example.completion)
+        place = place_of_answer(example)
+        before = Conversation(example.messages[:place], example.tools)
+        answer = BETWEEN_TURNS.join(texts_of(example.messages[place]))
+        try:
+            return self._rendered(last_question(before.messages), before, answer)
+        except ConversationError:
+            return None
+
+    def of_question(self, question: str) -> Prompt:
+        """Return the prompt of a conversation that a user's message begins.
+
+        Raises:
+            RetuneError: If the chat template refuses it.
+        """
+        message: Message = {"role": "user", "content": question}
+        try:
+            return self._rendered(question, Conversation((message,)))
+        except ConversationError as error:
+            raise RetuneError(f"sample.prompts: {question[:30]!r}: {error}") from error
+
+    def of_text(self, text: str, reference: str | None = None) -> Prompt:
+        """Return the prompt of a document that begins with a text."""
+        (ids,) = self._tokenizer.encode([text])
+        return Prompt(text, [self._bos, *ids], reference)
+
+    def _rendered(
+        self, text: str, conversation: Conversation, reference: str | None = None
+    ) -> Prompt:
+        rendered = self._encoder.render_prompt(conversation)
+        return Prompt(text, self._encoder.encode_rendered(rendered), reference)
+
+
+def find_example_prompts(
+    settings: SampleSettings,
+    examples: Sequence[Example],
+    maker: PromptMaker,
+    fits: Callable[[Prompt], bool],
+) -> list[Prompt]:
+    """Return the prompts of the settings, or those of some examples.
+
+    The settings' prompts are users' messages where the data has conversations, else
+    texts that the model continues.
+
+    Args:
+        settings: The `sample` section.
+        examples: The test examples, in an order that never changes.
+        maker: Makes the prompts.
+        fits: Returns whether a prompt leaves the model room to answer.
+    """
+    if settings.prompts != "auto":
+        is_chat = any(isinstance(example, Conversation) for example in examples)
+        make = maker.of_question if is_chat else maker.of_text
+        return [make(text) for text in settings.prompts]
+    prompts: dict[str, Prompt] = {}
+    for index in spread(len(examples), NUM_PROMPTS):
+        prompt = maker.of_example(examples[index])
+        if prompt and fits(prompt):
+            prompts.setdefault(prompt.text, prompt)
+        if len(prompts) == NUM_PROMPTS:
+            break
+    return list(prompts.values())
+
+
+def place_of_answer(conversation: Conversation) -> int:
+    """Return the place of the last trained message."""
+    messages = enumerate(conversation.messages)
+    return max(place for place, message in messages if message.get("train"))
+
+
+def last_question(messages: Sequence[Message]) -> str:
+    """Return what the user said last; empty if no user spoke."""
+    said = [message["content"] for message in messages if message["role"] == "user"]
+    return said[-1] if said else ""
