@@ -128,11 +128,7 @@ class ExampleEncoder:
         Raises:
             ConversationError: If it cannot be trained.
         """
-        if self._spells_out(conversation):
-            conversation = self._marked(conversation)
-        return trained_texts(
-            self.template, conversation, self._ends, self._tokenizer.added
-        )
+        return self._texts_of(conversation, self._spells_out(conversation))
 
     def render_prompt(self, conversation: Conversation) -> str:
         """Return a conversation as text, with the beginning of an answer.
@@ -163,13 +159,20 @@ class ExampleEncoder:
         if isinstance(example, Completion):
             text = example.prompt + example.completion
             return [Part(number, text, [(len(example.prompt), len(text))], "text")]
-        texts = self.texts_of(example)
-        if not self._spells_out(example):
+        spells_out = self._spells_out(example)
+        texts = self._texts_of(example, spells_out)
+        if not spells_out:
             return [Part(number, each.text, each.spans, "special") for each in texts]
         return [
             Part(number, *self.spelled.with_aliases(each.text, each.spans), "aliased")
             for each in texts
         ]
+
+    def _texts_of(
+        self, conversation: Conversation, spells_out: bool
+    ) -> list[TrainedText]:
+        marked = self._marked(conversation) if spells_out else conversation
+        return trained_texts(self.template, marked, self._ends, self._tokenizer.added)
 
     def _encoded(self, parts: Sequence[Part]) -> list[TokenSequence]:
         """Return the tokens of texts, those of each kind encoded together."""
