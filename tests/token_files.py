@@ -74,6 +74,7 @@ def write_packed(
         packing: How sequences fill the blocks.
         overlong: What becomes of sequences that are longer than a block.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     has_answers = masks is not None
     with written_split(folder, split, DTYPE, has_answers) as stream:
         for number, ids in enumerate(sequences):
