@@ -1,6 +1,7 @@
 """Runs the step `download` on small files, and reads what came of it."""
 
 import io
+import json
 from pathlib import Path
 
 import polars as pl
@@ -34,10 +35,19 @@ def download_texts(dataset):
     return done, pl.read_parquet("raw/train.parquet")["text"].to_list()
 
 
+def download_examples(dataset):
+    """Return what `download` says of a dataset, and the examples it brings to ./raw."""
+    settings = DatasetSettings.model_validate(dataset)
+    done = download.run(settings, Path("raw"))
+    rows = pl.read_parquet("raw/train.parquet")
+    assert rows.columns == ["id", "group", "example"]
+    return done, list(map(json.loads, rows["example"]))
+
+
 def refusal_of(dataset):
     """Return why `download` refuses a dataset; it has written nothing."""
     with pytest.raises(RetuneError) as caught:
-        download_texts(dataset)
+        download.run(DatasetSettings.model_validate(dataset), Path("raw"))
     assert not Path("raw").exists()
     return str(caught.value)
 

@@ -1,10 +1,12 @@
 """The step `download`: datasets of the hub, from one on this machine."""
 
 import gzip
+import io
 import json
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -128,16 +130,49 @@ def test_a_missing_column_of_a_hub_dataset_names_those_there_are(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_chats_of_the_hub_are_called_that(hub, run_hub, tmp_path):
-    content = b'{"messages": [{"role": "user", "content": "Hi"}]}\n'
-    files = {"train.jsonl": content}
-    revision = hub.add("datasets", "team/chats", files)
+CHAT = [
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": None, "tool_calls": [{"name": "a"}]},
+]
+TOOLS = [{"name": "a", "parameters": {"x": 1}}, {"name": "b", "strict": True}]
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "train.json.zip", "train.parquet"])
+def test_chats_of_the_hub_are_read_however_they_are_stored(
+    hub, run_hub, tmp_path, name
+):
+    lines = json.dumps({"messages": CHAT, "tools": TOOLS}).encode() + b"\n"
+    content = lines
+    if name.endswith("zip"):
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("train.jsonl", lines)
+        content = packed.getvalue()
+    if name.endswith("parquet"):
+        content = parquet(messages=[CHAT], tools=[TOOLS])
+    revision = hub.add("datasets", "team/chats", {name: content})
     outcome = run_hub("team/chats", revision)
-    problem, sentence, command = outcome.error.splitlines()
-    assert problem.endswith("has no column 'text'; there are: messages")
-    assert sentence.startswith("these are chats, which are not supported yet")
-    asked = f"load_dataset('team/chats', revision='{revision}', split='train')"
-    assert asked in command
+    assert outcome.result, outcome
+    assert outcome.result.startswith("messages with tools: train 1 example, ")
+    call = {"type": "function", "function": {"name": "a", "arguments": {}}}
+    ((_, _, example),) = rows_of(tmp_path / "raw")
+    assert json.loads(example) == {
+        "messages": [
+            CHAT[0],
+            CHAT[1] | {"content": "", "tool_calls": [call], "train": True},
+        ],
+        "tools": [{"type": "function", "function": tool} for tool in TOOLS],
+    }
+
+
+def test_a_wrong_chat_of_the_hub_is_named_with_its_place(hub, run_hub, tmp_path):
+    content = b'{"messages": [{"role": "narrator", "content": "Hi"}]}\n'
+    revision = hub.add("datasets", "team/wrong", {"train.jsonl": content})
+    outcome = run_hub("team/wrong", revision)
+    assert outcome.error.startswith(
+        f"dataset.name: team/wrong at {revision[:8]}, split train, train.jsonl, line 1,"
+        " messages[0].role is 'narrator', should be one of system, "
+    )
     assert list(tmp_path.iterdir()) == []
 
 

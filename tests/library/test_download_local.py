@@ -13,6 +13,7 @@ from download_case import contents, parquet, rows_of, run_local
 from retune.errors import RetuneError
 from retune.examples import document_writer
 from retune.examples.documents import Document, join_rows
+from retune.examples.row_reader import RowReader
 from retune.examples.rows import Row
 from retune.settings import DatasetSettings
 from retune.sources.local_files import read_file
@@ -63,12 +64,16 @@ def test_each_local_format_names_a_missing_column(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.jsonl", b'{"text": "a"}\n{"text": 5}\n', "line 2 is int, should be text"),
+        (
+            "x.jsonl",
+            b'{"text": "a"}\n{"text": 5}\n',
+            "line 2, text is int, should be text",
+        ),
         ("x.jsonl", b'{"text": "a"}\n{"text"\n', "line 2 is not JSON"),
         ("x.jsonl", b"[1]\n", "line 1 is not a JSON object"),
-        ("x.parquet", parquet(text=[1]), "is int64, should be text"),
+        ("x.parquet", parquet(text=[1]), "row 1, text is int, should be text"),
         ("x.parquet", b"no parquet", "dataset.files: .*x.parquet cannot be read"),
-        ("x.csv", b"", "there are: none"),
+        ("x.csv", b"", "fits no format; its columns: none"),
         ("x.jsonl", b"\n", r"split train holds no rows \(.*x.jsonl\)"),
     ],
 )
@@ -88,7 +93,7 @@ def test_all_wrong_files_are_named_at_once(tmp_path):
         )
     assert str(caught.value).splitlines() == [
         f"dataset.files.train: {tmp_path}/x.doc should end in .jsonl, .json, .parquet,"
-        " .csv, .txt (and .gz, .zst, .bz2, .xz after it)",
+        " .csv, .tsv, .txt (and .gz, .zst, .bz2, .xz after it)",
         f"dataset.files.test: no file matches {tmp_path}/*.jsonl",
     ]
 
@@ -170,7 +175,7 @@ def test_parquet_is_read_in_memory_that_its_size_does_not_raise(tmp_path):
     settings = DatasetSettings(source="local", files={"train": ["x.parquet"]})
     before = pa.total_allocated_bytes()
     highest = 0
-    for _ in read_file(settings, tmp_path / "x.parquet"):
+    for _ in read_file(RowReader(settings), tmp_path / "x.parquet"):
         highest = max(highest, pa.total_allocated_bytes() - before)
     assert highest < 4e6 < (tmp_path / "x.parquet").stat().st_size
 

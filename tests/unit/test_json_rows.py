@@ -60,7 +60,7 @@ def test_what_json_is_does_not_depend_on_its_ending(folder, name, content):
         ('[{"text": "a"},\n5]', "line 2 is not a JSON object"),
         ('[{"text": "a"},\n{"text": "b', "line 2 is not JSON: Unterminated string"),
         ('[{"text": "a"}]\n[{"text": "b"}]', "line 2 goes on after its array"),
-        ('[{"text": "a"},\n{"text": 5}]', "line 2 is int, should be text"),
+        ('[{"text": "a"},\n{"text": 5}]', "line 2, text is int, should be text"),
         ('[{"text": "a"},\n{"text": "b", "text": "c"}]', "line 2 has 2 columns 'text'"),
         ('[{"text": "a"},\n{"text": "\\ud83d"}]', "line 2 holds half of a surrogate"),
         ("[]", "split train holds no rows"),

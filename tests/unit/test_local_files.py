@@ -22,6 +22,7 @@ CONTENTS = {
     ".json": b'[{"text": "one"},\n {"text": "two"}]\n',
     ".parquet": parquet(text=["one", "two"]),
     ".csv": b"text\none\ntwo\n",
+    ".tsv": b"by\ttext\na\tone\n\ttwo\n",
     ".txt": b"one\ntwo\n",
 }
 COMPRESS = {
@@ -149,7 +150,7 @@ def test_a_folder_without_texts_is_refused(folder):
     (folder / "texts/a.pdf").touch()
     assert refusal_of("texts") == (
         "dataset.files.train: texts holds no file that ends in .jsonl, .json, .parquet,"
-        " .csv, .txt (and .gz, .zst, .bz2, .xz after it)"
+        " .csv, .tsv, .txt (and .gz, .zst, .bz2, .xz after it)"
     )
 
 

@@ -295,7 +295,7 @@ def test_a_group_that_is_no_name_is_refused(refusal_of, file, content, kind):
 )
 def test_a_text_that_is_no_text_is_named_as_json_names_it(refusal_of, value, kind):
     assert refusal_of("x.jsonl", f'{{"text": {value}}}\n') == (
-        f"dataset.text_column: 'text' of x.jsonl, line 1 is {kind}, should be text"
+        f"dataset.files: x.jsonl, line 1, text is {kind}, should be text"
     )
 
 

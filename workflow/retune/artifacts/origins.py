@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, Self
 from retune.artifacts.artifact import Artifact, SealedArtifact
 from retune.artifacts.publishing import MANIFEST, sha256, write_manifest
 from retune.settings import ModelSettings, Split
+from retune.settings.dataset import Format
 
 
 class FileEntry(Artifact):
@@ -66,6 +67,9 @@ class DataOrigin(Origin):
         revision: Commit of the dataset on the hub, 40 hex digits.
         subset: Name of the configuration of the dataset on the hub.
         sources: Files that were read, by split.
+        row_format: What their rows are: `text`, `instruction`, `completion` or
+            `messages`.
+        columns: Column of the files that held each value of that format.
         python_version: Version of the Python whose documentation was read.
         documents: Number of documents in the built-in corpus.
         corpus_sha256: SHA-256 of the ids and texts of the built-in corpus.
@@ -83,6 +87,8 @@ class DataOrigin(Origin):
     revision: str | None = None
     subset: str | None = None
     sources: dict[Split, tuple[FileEntry, ...]] | None = None
+    row_format: Format | None = None
+    columns: dict[str, str] | None = None
     python_version: str | None = None
     documents: int | None = None
     corpus_sha256: str | None = None

@@ -1,103 +1,113 @@
-"""Rows that are chats, instructions or preferences, recognized by their columns.
+"""Conversations: what rows of messages, and of instructions, become."""
 
-They are not trained on as such; the error for them holds a command that turns them
-into a file of texts.
-"""
+from collections.abc import Iterable
 
-import re
-from collections.abc import Collection
-from dataclasses import dataclass
-
-from retune.examples.rows import SourceFile
+from retune.examples.example import BETWEEN_TURNS, Conversation, Message
+from retune.examples.messages import message_of
+from retune.examples.misfits import Misfit, list_at, parsed_json
+from retune.examples.row_fields import RowFields
+from retune.examples.tool_calls import tools_of
 from retune.settings import DatasetSettings
-from retune.settings.text_formats import format_of
 
-# Names that public datasets give to a column of chats, of questions, of what goes with
-# a question, and of answers.
-CHATS = ("messages", "conversations", "conversation", "dialogue", "dialog")
-QUESTIONS = ("instruction", "prompt", "question", "query")
-CONTEXTS = ("input", "context")
-ANSWERS = ("output", "completion", "response", "answer")
-# Python for the command: the text of a value, which is a text itself, a list of a
-# chat's messages, or a list of the pieces of a message.
-SAY = (
-    "say = lambda v: v if isinstance(v, str) else '\\n'.join(say(m.get('content') or"
-    " m.get('value') or m.get('text')) for m in v or ())"
-)
-# The builder of `datasets` for a file of each format.
-BUILDERS = {
-    ".jsonl": "json",
-    ".json": "json",
-    ".csv": "csv",
-    ".parquet": "parquet",
-}
+SYSTEM_ROLES = ("system", "developer")
 
 
-@dataclass(frozen=True)
-class Conversations:
-    """What the rows of a dataset are, if they are no plain texts.
+def conversation_of(fields: RowFields) -> Conversation:
+    """Return the conversation of a row of `messages`.
 
-    Attributes:
-        kind: Plural noun for the rows, such as `chats`.
-        columns: Columns whose values make up the text of a row, in order.
+    The row's own column `system` goes before the messages.
+
+    Raises:
+        Misfit: If a value is not as the format has it.
     """
-
-    kind: str
-    columns: list[str]
-
-
-def find_conversations(columns: Collection[str]) -> Conversations | None:
-    """Return what rows with these columns are; None if they are no conversations."""
-    if chats := [name for name in CHATS if name in columns]:
-        return Conversations("chats", chats[:1])
-    questions = [name for name in QUESTIONS if name in columns][:1]
-    if {"chosen", "rejected"} <= {*columns}:
-        return Conversations("preferences", [*questions, "chosen"])
-    answers = [name for name in ANSWERS if name in columns][:1]
-    if questions and answers:
-        contexts = [name for name in CONTEXTS if name in columns]
-        return Conversations(
-            "instructions with their answers", [*questions, *contexts, *answers]
-        )
-    return None
+    messages = messages_in(fields["messages"], fields.columns["messages"])
+    system = fields.text("system")
+    if system.strip():
+        first = messages[0] if messages else None
+        if first is None or first["role"] not in SYSTEM_ROLES:
+            messages.insert(0, {"role": "system", "content": system})
+        elif first["content"] != system:
+            raise Misfit(
+                fields.columns["system"],
+                f"and the first of {fields.columns['messages']} are two system"
+                " messages: keep one",
+            )
+    return Conversation(
+        tuple(messages), tools_of(fields["tools"], fields.columns["tools"])
+    )
 
 
-def conversion_hint(
-    settings: DatasetSettings, columns: Collection[str], file: SourceFile
-) -> str | None:
-    """Return what the rows are, and the command that makes a text of each.
+def conversation_of_instruction(fields: RowFields) -> Conversation:
+    """Return the conversation that an instruction and its output are."""
+    system, more = fields.text("system"), fields.text("input")
+    asked = fields.text("instruction")
+    if more.strip():
+        asked = f"{asked}{BETWEEN_TURNS}{more}"
+    messages: list[Message] = [
+        {"role": "user", "content": asked},
+        {"role": "assistant", "content": fields.text("output"), "train": True},
+    ]
+    if system.strip():
+        messages.insert(0, {"role": "system", "content": system})
+    return Conversation(tuple(messages))
+
+
+def messages_in(value: object, path: str, *, is_trained: bool = True) -> list[Message]:
+    """Return the messages of a list; none where it is null.
 
     Args:
-        settings: The section `dataset`.
-        columns: Names of all columns in the file.
-        file: The file that has the columns.
+        value: The list, or a text of JSON that is one.
+        path: Place of the list in the row.
+        is_trained: Whether messages of the assistant are trained, unless they say no.
 
-    Returns:
-        None if the rows are no conversations.
+    Raises:
+        Misfit: If it is no list of messages.
     """
-    found = find_conversations(columns)
-    if not found:
-        return None
-    code = (
-        f"from datasets import load_dataset; {SAY}; {loading_code(settings, file)}"
-        ".map(lambda r: {'text': '\\n'.join(filter(None, (say(r[c]) for c in"
-        f" {found.columns})))}}).select_columns('text').to_json('texts.jsonl')"
-    )
-    in_quotes = re.sub(r'([$`"])', r"\\\1", code)
-    return (
-        f"these are {found.kind}, which are not supported yet; this makes a text of"
-        " each, which does not say who speaks, for"
-        f' dataset: texts.jsonl\n  python -c "{in_quotes}"'
-    )
+    right = "a list of messages, or a text of JSON that is one"
+    if isinstance(value, str):
+        value = parsed_json(value, path, right) if value.strip() else None
+    if value is None:
+        return []
+    return [
+        message_of(message, f"{path}[{number}]", is_trained=is_trained)
+        for number, message in enumerate(list_at(value, path, right))
+    ]
 
 
-def loading_code(settings: DatasetSettings, file: SourceFile) -> str:
-    """Return Python that loads a local file, or the hub dataset that it belongs to."""
-    if settings.source == "hub":
-        subset = f", {settings.subset!r}" if settings.subset else ""
-        return (
-            f"load_dataset({settings.name!r}{subset}, revision={settings.revision!r},"
-            " split='train')"
-        )
-    builder = BUILDERS[format_of(file.path) or ""]
-    return f"load_dataset({builder!r}, data_files={str(file.path)!r}, split='train')"
+def as_settings_say(
+    conversation: Conversation, settings: DatasetSettings
+) -> Conversation:
+    """Return a conversation with the turns trained that the settings name."""
+    messages: Iterable[Message] = conversation.messages
+    if settings.fold_system:
+        messages = with_system_folded(messages)
+    if settings.trained_turns == "last":
+        messages = with_last_trained(messages)
+    return Conversation(tuple(messages), conversation.tools)
+
+
+def with_system_folded(messages: Iterable[Message]) -> list[Message]:
+    """Return messages with what the system says at first put before the user's first.
+
+    Messages without a user's stay as they are.
+    """
+    messages = list(messages)
+    roles = [message["role"] for message in messages]
+    if "user" not in roles:
+        return messages
+    at = roles.index("user")
+    folded = [message for message in messages[:at] if message["role"] in SYSTEM_ROLES]
+    texts = [message["content"] for message in (*folded, messages[at])]
+    before = [message for message in messages[:at] if message not in folded]
+    user = messages[at].copy()
+    user["content"] = BETWEEN_TURNS.join(filter(None, texts))
+    return [*before, user, *messages[at + 1 :]]
+
+
+def with_last_trained(messages: Iterable[Message]) -> list[Message]:
+    """Return messages of which no turn of the assistant but the last is trained."""
+    messages = [message.copy() for message in messages]
+    turns = [message for message in messages if message["role"] == "assistant"]
+    for turn in turns[:-1]:
+        turn["train"] = False
+    return messages

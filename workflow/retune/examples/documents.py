@@ -19,15 +19,12 @@ class Document(NamedTuple):
     Attributes:
         id: Name of the document that is unique in the dataset.
         group: Name of its group; documents of one group stay in one split.
-        text: Text of the document; None if the source has none.
+        content: Its text, or its example as one line of JSON; None if a text is null.
     """
 
     id: str
     group: str
-    text: str | None
-
-
-COLUMNS = Document._fields
+    content: str | None
 
 
 def documents_of(
@@ -47,7 +44,7 @@ def documents_of(
     numbered = join_rows(rows, document_start) if document_start else enumerate(rows)
     for number, row in numbered:
         document_id = f"{split}-{number:09d}"
-        yield Document(document_id, row.group or document_id, row.text)
+        yield Document(document_id, row.group or document_id, row.content)
 
 
 def join_rows(rows: Iterable[Row], document_start: str) -> Iterator[tuple[int, Row]]:
@@ -64,7 +61,7 @@ def join_rows(rows: Iterable[Row], document_start: str) -> Iterator[tuple[int, R
     matches, first, group = 0, 0, None
     lines: list[str] = []
     for number, row in enumerate(rows):
-        text = row.text or ""
+        text = row.content or ""
         is_start = starts(text) is not None
         matches += is_start
         if is_start or (not lines and text.strip()):

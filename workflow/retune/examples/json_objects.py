@@ -1,56 +1,30 @@
-"""Text and group of a JSON object."""
-
-from retune.examples.columns import wrong_group_type, wrong_type
-from retune.examples.rows import Row, SourceFile, check_text
-from retune.settings import DatasetSettings
+"""Objects of JSON as Python's parser makes them, with keys that occur twice noticed."""
 
 
-class Pairs(list[tuple[str, object]]):
-    """The keys and values of a JSON object, also where a key occurs twice."""
+class RepeatedKeys(dict[str, object]):
+    """A JSON object in which a key occurs more than once; the last value counts.
 
-
-# What JSON calls the types that Python's parser makes of it.
-JSON_TYPES = {"Pairs": "object", "list": "array", "bool": "boolean"}
-
-
-def row_of(
-    settings: DatasetSettings, record: Pairs, file: SourceFile, place: str
-) -> Row:
-    """Return text and group of a JSON object; a key that it lacks is null.
-
-    Args:
-        settings: The section `dataset`.
-        record: Keys and values of the object; of equal keys the last one counts.
-        file: The file that holds the object.
-        place: Place of the object in the file, for messages.
-
-    Raises:
-        RetuneError: If a value is not of the type that its column needs.
+    Attributes:
+        names: All keys, as often as they occur.
     """
-    where = f"{file.name}, {place}"
-    values = dict(record)
-    text = values.get(settings.text_column)
-    if not isinstance(text, str | None):
-        raise wrong_type(settings, json_type(text), file, where)
-    if text:
-        check_text(text, settings.text_column, file, place)
-    column = settings.group_column
-    value = values.get(column) if column else None
-    if column is None or value is None:
-        return Row(text, None)
-    if isinstance(value, list):
-        raise wrong_group_type(column, json_type(value), where)
-    return Row(text, check_text(group_name(value), column, file, place))
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        """Keep the keys beside the values."""
+        super().__init__(pairs)
+        self.names = [name for name, _ in pairs]
+
+    @property
+    def repeated(self) -> str:
+        """The first key that occurs again."""
+        return next(name for name in self.names if self.names.count(name) > 1)
 
 
-def group_name(value: object) -> str:
-    """Return the name of a group; 1 and 1.0 are one group, as they are one number."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+def object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the object that a parser has read, for its `object_pairs_hook`."""
+    values = dict(pairs)
+    return values if len(values) == len(pairs) else RepeatedKeys(pairs)
 
 
-def json_type(value: object) -> str:
-    """Return what JSON calls the type of a value."""
-    name = type(value).__name__
-    return JSON_TYPES.get(name, name)
+def names_in(record: dict[str, object]) -> list[str]:
+    """Return the keys of an object, as often as they occur."""
+    return record.names if isinstance(record, RepeatedKeys) else list(record)

@@ -15,11 +15,11 @@ class Row(NamedTuple):
     """One row of a dataset.
 
     Attributes:
-        text: Value of the text column; None if it is missing.
+        content: The text, or the example as one line of JSON; None if a text is null.
         group: Value of the group column; None if it is missing or none is set.
     """
 
-    text: str | None
+    content: str | None
     group: str | None
 
 

@@ -1,4 +1,4 @@
-"""The section `dataset`: where the text comes from."""
+"""The section `dataset`: where the texts or examples come from, and what a row is."""
 
 import re
 from typing import Annotated, Any, Literal, get_args
@@ -24,6 +24,11 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "messages": ("messages", "tools", "system"),
 }
 Format = Literal["text", "instruction", "completion", "messages"]
+# Keys that go with texts alone, and those that go with conversations alone.
+FOR_TEXTS = ("text_column", "txt_documents", "document_start")
+FOR_CONVERSATIONS = ("trained_turns", "fold_system")
+# Keys that say what the rows of a user's files are.
+OF_ROWS = ("format", "columns", *FOR_CONVERSATIONS)
 
 # Short names for params.yaml, each pinned to one commit of the hub.
 DATASET_PRESETS: dict[str, dict[str, str]] = {
@@ -85,9 +90,9 @@ class DatasetSettings(Settings):
     files: FilesBySplit | None = Field(
         None,
         description="Local files of each split (`jsonl`, `json`, `parquet`, `csv`,"
-        " `txt`, also compressed: `gz`, `zst`, `bz2`, `xz`): a file of that very name,"
-        " a folder with all that is below it, else a glob; or a list of these. With"
-        " `train` alone, `prepare` splits it.",
+        " `tsv`, `txt`, also compressed: `gz`, `zst`, `bz2`, `xz`): a file of that very"
+        " name, a folder with all that is below it, else a glob; or a list of these."
+        " With `train` alone, `prepare` splits it.",
     )
     txt_documents: Literal["file", "line"] = Field(
         "file",
@@ -174,6 +179,58 @@ class DatasetSettings(Settings):
                     f"document_start: {self.document_start!r} is no regular expression:"
                     f" {error}"
                 ) from None
+        check_format(self)
         if self.source != "hub" and self.subset:
             raise ValueError(f"subset goes with source: hub, not source: {self.source}")
         return self
+
+
+def check_format(settings: DatasetSettings) -> None:
+    """Raise ValueError for settings that do not go with the format of the rows."""
+    check_column_keys(settings)
+    given = {
+        key
+        for key in (*FOR_TEXTS, *FOR_CONVERSATIONS, "columns", "format")
+        if getattr(settings, key) != default_of(settings, key)
+    }
+    if settings.source == "builtin" and (wrong := first_in(given, *OF_ROWS)):
+        raise ValueError(f"{wrong} does not go with source: builtin, which holds texts")
+    if settings.format == "text" and (wrong := first_in(given, *FOR_CONVERSATIONS)):
+        raise ValueError(f"{wrong} does not go with format: text")
+    if settings.format not in ("auto", "text") or settings.columns:
+        chosen = (
+            "columns" if settings.format == "auto" else f"format: {settings.format}"
+        )
+        if wrong := first_in(given, *FOR_TEXTS):
+            raise ValueError(f"{wrong} goes with format: text, not with {chosen}")
+
+
+def check_column_keys(settings: DatasetSettings) -> None:
+    """Raise ValueError unless the keys of `columns` are those of one format."""
+    if not settings.columns:
+        return
+    if settings.format == "text":
+        raise ValueError("columns do not go with format: text, but text_column does")
+    others = {name: keys for name, keys in FORMATS.items() if name != "text"}
+    if settings.format != "auto":
+        others = {settings.format: others[settings.format]}
+    known = list(dict.fromkeys(key for keys in others.values() for key in keys))
+    of_format = "" if settings.format == "auto" else f" of format: {settings.format}"
+    for key in settings.columns:
+        if key not in known:
+            text = "; text_column names that of texts" if key == "text" else ""
+            raise ValueError(
+                f"columns.{key}: unknown key{of_format}; there are:"
+                f" {', '.join(known)}{text}"
+            )
+    if not any({*settings.columns} <= {*keys} for keys in others.values()):
+        raise ValueError(
+            f"columns: {', '.join(settings.columns)} belong to more than one format;"
+            " each has its own: "
+            + ", ".join(f"{name} ({', '.join(keys)})" for name, keys in others.items())
+        )
+
+
+def first_in(given: set[str], *keys: str) -> str | None:
+    """Return the first of some keys that is given."""
+    return next((key for key in keys if key in given), None)

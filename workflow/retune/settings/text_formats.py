@@ -2,7 +2,7 @@
 
 from pathlib import PurePath
 
-TEXT_FORMATS = (".jsonl", ".json", ".parquet", ".csv", ".txt")
+TEXT_FORMATS = (".jsonl", ".json", ".parquet", ".csv", ".tsv", ".txt")
 COMPRESSED_FORMATS = (".gz", ".zst", ".bz2", ".xz")
 ALLOWED = f"{', '.join(TEXT_FORMATS)} (and {', '.join(COMPRESSED_FORMATS)} after it)"
 

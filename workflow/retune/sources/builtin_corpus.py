@@ -21,6 +21,7 @@ import polars as pl
 
 from retune.artifacts.origins import DataOrigin
 from retune.errors import RetuneError
+from retune.examples.document_kinds import stored_columns
 from retune.examples.documents import Document
 from retune.examples.duplicates import drop_duplicates
 from retune.examples.splits import splits_of
@@ -95,9 +96,11 @@ def read_corpus_of(folder: Path) -> pl.DataFrame:
     check_sources(folder)
     documents = [*read_docstrings(folder), *read_topics(folder / TOPICS)]
     long_enough = [
-        document for document in documents if len(document.text or "") >= MIN_CHARACTERS
+        document
+        for document in documents
+        if len(document.content or "") >= MIN_CHARACTERS
     ]
-    schema = dict.fromkeys(Document._fields, pl.String)
+    schema = dict.fromkeys(stored_columns("text"), pl.String)
     return drop_duplicates(pl.DataFrame(sorted(long_enough), schema, orient="row"))
 
 

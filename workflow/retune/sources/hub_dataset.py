@@ -27,14 +27,14 @@ from retune.compat.datasets import (
     subset_problem,
 )
 from retune.examples.arrow_rows import ROWS_PER_BATCH, rows_of
-from retune.examples.columns import check_columns
+from retune.examples.row_reader import RowReader
 from retune.examples.rows import Row, SourceFile
 from retune.settings import DatasetSettings, Split
 from retune.sources.hub_files import download_files, list_files
 from retune.sources.hub_repository import Repository
 from retune.sources.hub_retries import with_retries
 from retune.sources.json_rows import is_array, read_json
-from retune.sources.local_files import UNREADABLE, Reader, read_rows
+from retune.sources.local_files import UNREADABLE, FileReader, read_rows
 from retune.sources.parquet_rows import read_parquet
 from retune.sources.text_lines import read_lines
 from retune.sources.text_rows import read_csv, read_txt
@@ -80,22 +80,22 @@ class HubDataset:
         wanted = [files[path] for path in chain(*self.paths.values())]
         download_files(self.repository, wanted, self.arrived)
 
-    def rows(self, split: Split) -> Iterator[Row]:
+    def rows(self, reader: RowReader, split: Split) -> Iterator[Row]:
         """Yield the rows of a split, from the files that arrived."""
         where = f"{self.repository}, split {split}"
         files = [
             SourceFile(self.arrived / path, f"{where}, {path}", "name")
             for path in self.paths[split]
         ]
-        reader = own_reader(self.builder, files)
-        if reader:
+        read = own_reader(self.builder, files)
+        if read:
             for file in files:
-                yield from read_rows(reader, self.settings, file)
+                yield from read_rows(read, reader, file)
         else:
-            yield from self.streamed_rows(split, files, where)
+            yield from self.streamed_rows(reader, split, files, where)
 
     def streamed_rows(
-        self, split: Split, files: list[SourceFile], where: str
+        self, reader: RowReader, split: Split, files: list[SourceFile], where: str
     ) -> Iterator[Row]:
         """Yield the rows of a split, as `datasets` itself reads its files."""
         paths = [file.path for file in files]
@@ -103,8 +103,8 @@ class HubDataset:
         first = 1
         try:
             for table in stream_tables(self.builder, split, paths, ROWS_PER_BATCH):
-                check_columns(self.settings, table.column_names, whole)
-                yield from rows_of(self.settings, table, whole, first)
+                reader.check_columns(table.column_names, whole)
+                yield from rows_of(reader, table, whole, first)
                 first += len(table)
         except (*UNREADABLE, DatasetsError, ValueError) as error:
             raise whole.problem(f"cannot be read: {error}") from error
@@ -112,7 +112,7 @@ class HubDataset:
 
 def own_reader(
     builder: datasets.DatasetBuilder, files: list[SourceFile]
-) -> Reader | None:
+) -> FileReader | None:
     """Return our reader of a dataset's format; None where that of `datasets` is needed.
 
     The readers of `datasets` change rows of text formats in silence: they take the last

@@ -4,29 +4,30 @@ import json
 from collections.abc import Iterator
 
 from retune.errors import RetuneError
-from retune.examples.columns import check_columns, check_repeated
-from retune.examples.json_objects import Pairs, row_of
+from retune.examples.groups import group_in
+from retune.examples.json_objects import names_in, object_of
+from retune.examples.row_reader import RowReader
 from retune.examples.rows import Row, SourceFile
-from retune.settings import DatasetSettings
 from retune.sources.json_window import JsonWindow
 from retune.sources.text_lines import opened_text, read_lines
 
 
-def read_json(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
+def read_json(reader: RowReader, file: SourceFile) -> Iterator[Row]:
     """Yield a row per object of an array or of lines, a little at a time.
 
-    The first object decides which columns there are; a key that a later one lacks is
-    null there.
+    The first object must have all columns that are needed; a text and a group that a
+    later one lacks are null there.
     """
     read = objects_of_array if is_array(file) else objects_of_lines
-    for number, (line, record) in enumerate(read(file)):
-        where = f"{file.name}, line {line}"
-        names = [name for name, _ in record]
-        if number == 0:
-            check_columns(settings, names, file, where)
-        elif len(set(names)) < len(names):
-            check_repeated(settings, names, where)
-        yield row_of(settings, record, file, f"line {line}")
+    checked: list[str] | None = None
+    for line, record in read(file):
+        place = f"line {line}"
+        names = names_in(record)
+        if names != checked:
+            reader.check_columns(names, file, place, may_lack=checked is not None)
+            checked = names
+        group = group_in(record, reader.settings.group_column, file, place)
+        yield reader.row(record, group, file, place)
 
 
 def is_array(file: SourceFile) -> bool:
@@ -35,14 +36,14 @@ def is_array(file: SourceFile) -> bool:
         return JsonWindow(stream).next_character() == "["
 
 
-def objects_of_lines(file: SourceFile) -> Iterator[tuple[int, Pairs]]:
+def objects_of_lines(file: SourceFile) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield the number of each line that is not blank, and the object that it holds."""
     for number, line in enumerate(read_lines(file, newline="\n"), start=1):
         if not line.strip():
             continue
         place = f"line {number}"
         try:
-            record = json.loads(line, object_pairs_hook=Pairs)
+            record = json.loads(line, object_pairs_hook=object_of)
         except json.JSONDecodeError as error:
             is_cut_off = error.pos >= len(line.rstrip())
             hint = (
@@ -56,7 +57,7 @@ def objects_of_lines(file: SourceFile) -> Iterator[tuple[int, Pairs]]:
         yield number, checked_object(record, file, place)
 
 
-def objects_of_array(file: SourceFile) -> Iterator[tuple[int, Pairs]]:
+def objects_of_array(file: SourceFile) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield the number of the line that each object of an array begins in, and it."""
     with opened_text(file, newline="\n") as stream:
         window = JsonWindow(stream)
@@ -115,8 +116,8 @@ def unreadable(
     return file.problem(f"is not JSON: {error}", place)
 
 
-def checked_object(record: object, file: SourceFile, place: str) -> Pairs:
+def checked_object(record: object, file: SourceFile, place: str) -> dict[str, object]:
     """Return a value of the file if it is an object, or raise RetuneError."""
-    if not isinstance(record, Pairs):
+    if not isinstance(record, dict):
         raise file.problem("is not a JSON object", place)
     return record

@@ -4,13 +4,13 @@ import json
 import re
 from typing import TextIO
 
-from retune.examples.json_objects import Pairs
+from retune.examples.json_objects import object_of
 
 CHARACTERS_AT_ONCE = 2**20
 # Characters of `-Infinity` or of an escaped surrogate pair, and some to spare.
 LONGEST_WORD = 16
 BLANKS = re.compile(r"[ \t\n\r]*")
-DECODER = json.JSONDecoder(object_pairs_hook=Pairs)
+DECODER = json.JSONDecoder(object_pairs_hook=object_of)
 
 
 class JsonWindow:

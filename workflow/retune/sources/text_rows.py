@@ -4,15 +4,14 @@ import csv
 import sys
 from collections.abc import Iterator
 
-from retune.examples.columns import check_columns
+from retune.examples.row_reader import RowReader
 from retune.examples.rows import Row, SourceFile
 from retune.quantities import counted
-from retune.settings import DatasetSettings
 from retune.sources.text_lines import read_lines, read_whole
 
 
 def read_csv(
-    settings: DatasetSettings, file: SourceFile, delimiter: str = ","
+    reader: RowReader, file: SourceFile, delimiter: str = ","
 ) -> Iterator[Row]:
     """Yield the rows of a CSV file with a header; an empty field is empty text.
 
@@ -20,13 +19,12 @@ def read_csv(
 
     Raises:
         RetuneError: If a row has fewer or more fields than the header, since it is then
-            not known which field is the text.
+            not known which field is in which column.
     """
     records = read_records(file, delimiter)
     _, header = next(records, (1, []))
-    check_columns(settings, header, file)
-    text = header.index(settings.text_column)
-    group = header.index(settings.group_column) if settings.group_column else None
+    reader.check_columns(header, file)
+    group = reader.settings.group_column
     for line, fields in records:
         if len(fields) != len(header):
             raise file.problem(
@@ -35,7 +33,8 @@ def read_csv(
                 " it",
                 f"line {line}",
             )
-        yield Row(fields[text], None if group is None else fields[group])
+        values = dict(zip(header, fields, strict=True))
+        yield reader.row(values, values[group] if group else None, file, f"line {line}")
 
 
 def read_records(file: SourceFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -57,17 +56,17 @@ def read_records(file: SourceFile, delimiter: str) -> Iterator[tuple[int, list[s
             yield line, fields
 
 
-def read_txt(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
+def read_txt(reader: RowReader, file: SourceFile) -> Iterator[Row]:
     """Yield a row per line, without its line break, as `text` of `datasets` does.
 
     A blank line is a row, too, because `document_start` joins rows as lines.
     """
-    check_columns(settings, ["text"], file, f"{file.name} (a text file)")
+    reader.check_columns(["text"], file)
     for line in read_lines(file):
         yield Row(line.removesuffix("\n"), None)
 
 
-def read_whole_txt(settings: DatasetSettings, file: SourceFile) -> Iterator[Row]:
+def read_whole_txt(reader: RowReader, file: SourceFile) -> Iterator[Row]:
     """Yield the whole text of a file as one row, with its line breaks."""
-    check_columns(settings, ["text"], file, f"{file.name} (a text file)")
+    reader.check_columns(["text"], file)
     yield Row(read_whole(file), None)

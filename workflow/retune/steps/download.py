@@ -1,6 +1,7 @@
 """Step `download`: the documents of a dataset, one parquet file per split.
 
-data/raw holds what the source says, unjudged: columns id, group, text.
+data/raw holds what the source says, unjudged: columns id, group, text, or id, group,
+example where the rows have answers.
 """
 
 import logging
@@ -12,11 +13,14 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from retune.artifacts.data_metrics import Kind
 from retune.artifacts.origins import DataOrigin, file_entries
 from retune.artifacts.publishing import published_folder
 from retune.errors import RetuneError
+from retune.examples.document_kinds import noun_of, stored_columns
 from retune.examples.document_writer import write_documents
-from retune.examples.documents import COLUMNS, Document, documents_of
+from retune.examples.documents import Document, documents_of
+from retune.examples.row_reader import RowReader
 from retune.examples.rows import Row
 from retune.quantities import counted, size
 from retune.settings import SPLITS, DatasetSettings, Split
@@ -45,22 +49,27 @@ def run(settings: DatasetSettings, raw: Path) -> str:
         RetuneError: If a file, a column or the repository is not as the settings say.
     """
     write = {"builtin": write_builtin, "local": write_local, "hub": write_hub}
+    reader = RowReader(settings)
     with published_folder(raw) as stage:
-        origin = write[settings.source](settings, stage)
+        origin = write[settings.source](reader, stage)
         origin.write_into(stage)
         remarks = local_file_remarks(settings) if settings.source == "local" else []
-        return "; ".join([split_sizes(stage), *remarks])
+        return "; ".join([reader.recognized + split_sizes(stage), *remarks])
 
 
 def split_sizes(folder: Path) -> str:
     """Return such as `train 4,545, test 60 documents, 0.81 MB of parquet`."""
     files = [folder / f"{split}.parquet" for split in SPLITS]
     files = [file for file in files if file.exists()]
-    rows = [pq.read_metadata(file).num_rows for file in files]
-    counts = [f"{file.stem} {n:,}" for file, n in zip(files, rows, strict=True)]
-    noun = "document" if sum(rows) == 1 else "documents"
+    written = [pq.read_metadata(file) for file in files]
+    counts = [
+        f"{file.stem} {metadata.num_rows:,}"
+        for file, metadata in zip(files, written, strict=True)
+    ]
+    noun = noun_of(written[0].schema.names)
+    plural = "" if sum(metadata.num_rows for metadata in written) == 1 else "s"
     num_bytes = sum(file.stat().st_size for file in files)
-    return f"{', '.join(counts)} {noun}, {size(num_bytes)} of parquet"
+    return f"{', '.join(counts)} {noun}{plural}, {size(num_bytes)} of parquet"
 
 
 def local_file_remarks(settings: DatasetSettings) -> list[str]:
@@ -88,40 +97,45 @@ def local_file_remarks(settings: DatasetSettings) -> list[str]:
     return remarks
 
 
-def write_builtin(settings: DatasetSettings, folder: Path) -> DataOrigin:
+def write_builtin(reader: RowReader, folder: Path) -> DataOrigin:
     """Write the built-in corpus and return its origin."""
     from retune.sources.builtin_corpus import corpus_origin, read_corpus
 
-    columns = read_corpus().select(*COLUMNS)
+    columns = read_corpus().select(*stored_columns("text"))
     write_documents(folder / "train.parquet", map(Document._make, columns.iter_rows()))
     return corpus_origin()
 
 
-def write_local(settings: DatasetSettings, folder: Path) -> DataOrigin:
+def write_local(reader: RowReader, folder: Path) -> DataOrigin:
     """Write the documents of the user's files and return their origin."""
-    paths = find_files(settings).splits
+    paths = find_files(reader.settings).splits
     for split, files in paths.items():
-        rows = chain.from_iterable(read_file(settings, file) for file in files)
-        write_split(settings, folder, split, rows)
+        rows = chain.from_iterable(read_file(reader, file) for file in files)
+        write_split(reader, folder, split, rows)
+    reader.check_named_columns()
     return DataOrigin(
         source="local",
         sources={
             split: file_entries((file, file.as_posix()) for file in files)
             for split, files in paths.items()
         },
+        row_format=reader.format.name,
+        columns=reader.columns,
         pyarrow_version=pa.__version__,
     )
 
 
-def write_hub(settings: DatasetSettings, folder: Path) -> DataOrigin:
+def write_hub(reader: RowReader, folder: Path) -> DataOrigin:
     """Write the documents of a hub dataset and return their origin."""
+    settings = reader.settings
     # It loads `datasets`, which takes seconds.
     from retune.sources.hub_dataset import HubDataset
 
     with TemporaryDirectory(prefix=".source.", dir=folder) as cache:
         dataset = HubDataset(settings, Path(cache))
         for split in dataset.paths:
-            write_split(settings, folder, split, dataset.rows(split))
+            write_split(reader, folder, split, dataset.rows(reader, split))
+        reader.check_named_columns()
         return DataOrigin(
             source="hub",
             name=settings.name,
@@ -131,16 +145,23 @@ def write_hub(settings: DatasetSettings, folder: Path) -> DataOrigin:
                 split: file_entries((dataset.arrived / path, path) for path in paths)
                 for split, paths in dataset.paths.items()
             },
+            row_format=reader.format.name,
+            columns=reader.columns,
             datasets_version=dataset.library_version,
             pyarrow_version=pa.__version__,
         )
 
 
 def write_split(
-    settings: DatasetSettings, folder: Path, split: Split, rows: Iterable[Row]
+    reader: RowReader, folder: Path, split: Split, rows: Iterable[Row]
 ) -> None:
     """Write the documents of a split, of which there must be at least one."""
-    documents = documents_of(rows, split, settings.document_start)
-    if not write_documents(folder / f"{split}.parquet", documents):
+    settings = reader.settings
+    documents = iter(documents_of(rows, split, settings.document_start))
+    first = next(documents, None)
+    if first is None:
         where = ", ".join((settings.files or {}).get(split, [])) or settings.name
         raise RetuneError(f"dataset: split {split} holds no rows ({where})")
+    # The first row has said what the rows are.
+    kind: Kind = "text" if reader.format.name == "text" else "example"
+    write_documents(folder / f"{split}.parquet", chain([first], documents), kind)
