@@ -23,6 +23,9 @@ from retune.tokens.tokenizer import ModelTokenizer
 # Examples that an error names.
 SHOWN_EXAMPLES = 3
 
+# The token sequences of an example, or why it cannot be trained.
+Outcome = list[TokenSequence] | ConversationError
+
 
 @dataclass(frozen=True)
 class Part:
@@ -97,16 +100,14 @@ class ExampleEncoder:
             raise RetuneError(untrainable(problems, len(examples)))
         return [each for each in outcomes if not isinstance(each, ConversationError)]
 
-    def try_encode(
-        self, examples: Sequence[Example]
-    ) -> list[list[TokenSequence] | ConversationError]:
+    def try_encode(self, examples: Sequence[Example]) -> list[Outcome]:
         """Return the token sequences of each example, or why it cannot be trained.
 
         Raises:
             RetuneError: If the model has no chat template, or its tokenizer cannot
                 encode a text.
         """
-        outcomes: list[list[TokenSequence] | ConversationError] = []
+        outcomes: list[Outcome] = []
         parts: list[Part] = []
         for number, example in enumerate(examples):
             try:

@@ -76,3 +76,12 @@ class Prefetcher(Generic[Item]):
         number = next(self._numbers, None)
         if number is not None:
             self._coming.append(self._thread.submit(self._make, number))
+
+
+def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield items, of which the next one is made in a thread meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="one-ahead") as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item

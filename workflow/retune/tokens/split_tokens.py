@@ -15,7 +15,8 @@ from retune.errors import RetuneError
 from retune.examples.example import COLUMN, Example, read_example
 from retune.settings import Split
 from retune.terminal.progress import progress_bar
-from retune.tokens.example_encoder import ExampleEncoder, untrainable
+from retune.tokens.example_encoder import ExampleEncoder, Outcome, untrainable
+from retune.tokens.prefetch import one_ahead
 from retune.tokens.store import SplitWriter, token_dtype, written_split
 from retune.tokens.text_batches import batches_of
 from retune.tokens.tokenizer import ModelTokenizer
@@ -116,15 +117,23 @@ def write_texts(
 ) -> Iterator[int]:
     """Write the tokens of texts, each between BOS and EOS; yield how many at a time."""
     bos, eos = facts.bos_token_id, facts.eos_token_id
+    # While a batch is counted and written, the next one is encoded.
+    for texts, encoded in one_ahead(encoded_texts(source, tokenizer)):
+        for ids in encoded:
+            stream.append(np.array([bos, *ids, eos]), None)
+        count.add_texts(texts, encoded, tokenizer)
+        yield len(texts)
+
+
+def encoded_texts(
+    source: Path, tokenizer: ModelTokenizer
+) -> Iterator[tuple[list[str], list[list[int]]]]:
+    """Yield the texts of a parquet file in batches, with their tokens."""
     for batch in pq.ParquetFile(source).iter_batches(
         DOCUMENTS_PER_BATCH, columns=["text"]
     ):
         for texts in batches_of(batch.column(0).to_pylist()):
-            encoded = list(tokenizer.encode(texts))
-            for ids in encoded:
-                stream.append(np.array([bos, *ids, eos]), None)
-            count.add_texts(texts, encoded, tokenizer)
-            yield len(texts)
+            yield texts, list(tokenizer.encode(texts))
 
 
 def write_examples(
@@ -137,14 +146,10 @@ def write_examples(
 ) -> Iterator[int]:
     """Write the tokens of examples; yield how many at a time."""
     problems: list[str] = []
-    for batch in pq.ParquetFile(source).iter_batches(
-        DOCUMENTS_PER_BATCH, columns=["id", COLUMN]
-    ):
-        names, lines = (batch.column(name).to_pylist() for name in ("id", COLUMN))
-        examples = [read_example(line) for line in lines]
+    # While a batch is counted and written, the next one is rendered and encoded.
+    for names, examples, outcomes in one_ahead(encoded_examples(source, encoder)):
         encoded: list[list[int]] = []
         texts: list[str] = []
-        outcomes = encoder.try_encode(examples)
         for name, example, outcome in zip(names, examples, outcomes, strict=True):
             if isinstance(outcome, ConversationError):
                 problems.append(f"{source}, {name}: {outcome}")
@@ -152,13 +157,25 @@ def write_examples(
             for sequence in outcome:
                 stream.append(sequence.ids, sequence.trained)
                 count.straddling += sequence.straddling
-            encoded.append([int(token) for each in outcome for token in each.ids])
+            encoded.append([token for each in outcome for token in each.ids.tolist()])
             texts.append(text_of(example))
         count.add_texts(texts, encoded, tokenizer)
         yield len(names)
     if problems:
         number = pq.read_metadata(source).num_rows
         raise RetuneError(untrainable(problems, number))
+
+
+def encoded_examples(
+    source: Path, encoder: ExampleEncoder
+) -> Iterator[tuple[list[str], list[Example], list[Outcome]]]:
+    """Yield the examples of a parquet file in batches, with what became of them."""
+    for batch in pq.ParquetFile(source).iter_batches(
+        DOCUMENTS_PER_BATCH, columns=["id", COLUMN]
+    ):
+        names, lines = (batch.column(name).to_pylist() for name in ("id", COLUMN))
+        examples = [read_example(line) for line in lines]
+        yield names, examples, encoder.try_encode(examples)
 
 
 def text_of(example: Example) -> str:
