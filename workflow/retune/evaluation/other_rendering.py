@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from retune.chat.template import THINKING_SWITCH, fixed_strftime, forms_of
+from retune.chat.template import THINKING_SWITCH, forms_of
 from retune.evaluation.example_prompts import place_of_answer
 from retune.examples.example import Completion, Conversation, Example
 from retune.tokens.auto_tokenizer import find_other_encoding
@@ -76,6 +76,9 @@ def find_difference(
     end = tokenizer.name_of(int(ids[-1]))
     first: Difference | None = None
     for text in texts_by_transformers(auto, example):
+        if isinstance(text, Exception):
+            first = first or Difference(name, f"its chat template refuses it: {text}")
+            continue
         # Where a template ends no answer, the model is trained to write an end itself.
         for whole in (text, text.rstrip() + end):
             other = auto(whole, add_special_tokens=False, verbose=False)["input_ids"]
@@ -83,15 +86,17 @@ def find_difference(
             if not found:
                 return None
             first = first or found
-    return first or Difference(name, "the folder's chat template refuses it")
+    return first
 
 
 def texts_by_transformers(
     auto: PreTrainedTokenizerBase, example: Conversation
-) -> Iterator[str]:
+) -> Iterator[str | Exception]:
     """Yield Transformers' text of a conversation up to its last trained message.
 
-    There is one for each way in which a template may take it, the usual one first.
+    There is one, or an error, for each way in which a template may take it, the usual
+    one first. The date in it is the fixed one: the template is the one that our encoder
+    has compiled, which Transformers keeps.
     """
     end = 1 + place_of_answer(example)
     # Its types allow many results; without `tokenize` it is a text.
@@ -103,10 +108,10 @@ def texts_by_transformers(
                     [dict(message) for message in messages],
                     tools=list(example.tools) or None,
                     tokenize=False,
-                    strftime_now=fixed_strftime,
                     **switch,
                 )
             # A template may do anything with a message that it does not expect.
-            except Exception:
-                continue
-            yield text
+            except Exception as error:
+                yield error
+            else:
+                yield text
