@@ -434,7 +434,7 @@ BAD = {
     ),
     "a part without a type": (
         message(role="user", content=[{"text": "a"}]),
-        "messages[1].content[0].type is '', should be text",
+        "messages[1].content[0] has no type; its keys: text",
     ),
     "a part without a text": (
         message(role="user", content=[{"type": "text"}]),

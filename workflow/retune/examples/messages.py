@@ -163,6 +163,8 @@ def add_part(content: Content, value: object, path: str) -> None:
     """Add a part, {type, text} or {type, value}, to what a message holds."""
     part = object_at(value, path, "a part with type and text")
     kind = text_in(part, "type", path)
+    if not kind:
+        raise Misfit(path, f"has no type; its keys: {', '.join(part) or 'none'}")
     key = next((key for key in (kind, "text", "value", "content") if key in part), None)
     if kind in TEXT_PARTS or kind == "tool_result":
         content.text += part_text(part, key, path)

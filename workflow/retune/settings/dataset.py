@@ -68,7 +68,7 @@ FilesBySplit = Annotated[
 
 
 class DatasetSettings(Settings):
-    """Where the text comes from.
+    """Where the texts or examples come from, and what a row is.
 
     A short name (`builtin`, `wikitext`), a file (`my.jsonl`), a folder (`texts/`), a
     glob (`texts/*.txt`) or a list of these may stand for the whole section, and where

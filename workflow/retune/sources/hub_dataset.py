@@ -68,7 +68,6 @@ class HubDataset:
 
     def __init__(self, settings: DatasetSettings, folder: Path) -> None:
         """Download the files into a folder and check them."""
-        self.settings = settings
         self.repository = Repository.of(settings)
         # `datasets` takes a relative path for one in the repository on the hub.
         self.arrived = folder.resolve() / "files"
