@@ -17,11 +17,13 @@ class Span:
         is_counted: Whether the loss counts them.
         is_special: Whether it is one special token.
         text: The text; of a special token, its name.
+        end: Place after the last token.
     """
 
     is_counted: bool
     is_special: bool
     text: str
+    end: int
 
 
 def spans_of(
@@ -44,7 +46,7 @@ def spans_of(
             text = tokenizer.name_of(tokens[start])
         else:
             text = tokenizer.decode_within(tokens[start:end])
-        yield Span(bool(counted[start]), is_special[start], text)
+        yield Span(bool(counted[start]), is_special[start], text, end)
 
 
 def borders_of(counted: np.ndarray, is_special: list[bool]) -> list[int]:

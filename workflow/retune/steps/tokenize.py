@@ -16,6 +16,7 @@ from retune.artifacts.verifying import WEIGHTS, verify_folder
 from retune.errors import RetuneError
 from retune.quantities import counted
 from retune.settings import SPLITS, Split, TokenizeSettings
+from retune.showing.tokens_card import write_card
 from retune.tokens.example_encoder import ExampleEncoder
 from retune.tokens.lengths import resolve_length
 from retune.tokens.packing import Packed, pack_split
@@ -44,7 +45,7 @@ def run(
         clean: Folder of the splits that prepare made (data/clean).
         base: Folder of the base model that fetch made (models/base).
         tokens: Folder to publish: tokens, which of them are trained, the blocks,
-            tokens.json (data/tokens).
+            tokens.json, card.json (data/tokens).
         metrics: JSON file to write: tokens and blocks of each split
             (metrics/tokens.json).
 
@@ -92,6 +93,7 @@ def run(
         )
         index.write(stage)
         write_counts(stage, index)
+        write_card(stage, tokenizer)
         write_manifest(stage)
     warn_of_special_tokens(counts, facts.split_special_tokens)
     numbers = TokenMetrics(

@@ -19,6 +19,7 @@ All numbers are little-endian, and the `.bin` files have no header:
 - `SPLIT.labels.bin`: the number of predicted tokens of each block, int32 [blocks].
 - `train.counts.npy`: how often each token occurs in `train.tokens.bin`, int64
   [vocab_size], in NumPy's format.
+- `card.json`: lengths and a few rows for people, `TokensCard`.
 
 `retune.tokens.packing` writes the segments, blocks and labels.
 """

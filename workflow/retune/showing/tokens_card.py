@@ -1,0 +1,96 @@
+"""The card of a folder of tokens, made from the folder itself."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from retune.artifacts.tokens_card import Lengths, TokensCard
+from retune.artifacts.tokens_index import TokensIndex
+from retune.settings import SPLITS, Split
+from retune.showing.rows import Rows
+from retune.showing.scripts import shares_of_scripts
+from retune.showing.shown_rows import shown_row
+from retune.tokens.store import open_starts
+from retune.tokens.tokenizer import ModelTokenizer
+
+# Rows of train that the card shows, and those whose letters are counted.
+SHOWN_ROWS = 3
+ROWS_OF_LETTERS = 300
+# Tokens at the beginning of such a row whose letters are counted.
+TOKENS_OF_LETTERS = 2000
+
+
+def write_card(folder: Path, tokenizer: ModelTokenizer) -> None:
+    """Write the card of a folder in which `tokenize` has written all but the manifest.
+
+    Memory grows with the number of sequences, and not with that of tokens.
+
+    Args:
+        folder: The folder of tokens.
+        tokenizer: The tokenizer that made them.
+    """
+    index = TokensIndex.read(folder)
+    sizes = {
+        split: np.diff(open_starts(folder, split), append=index.splits[split].tokens)
+        for split in SPLITS
+        if index.splits[split].sequences
+    }
+    bins = bins_of(sizes, index.sequence_length)
+    rows = Rows(folder, "train")
+    letters = (
+        tokenizer.decode(rows.sequences[number].ids[:TOKENS_OF_LETTERS].tolist())
+        for number in spread(len(rows), ROWS_OF_LETTERS)
+    )
+    TokensCard(
+        sequence_length=index.sequence_length,
+        bins=tuple(bins.tolist()),
+        lengths={split: lengths_of(sizes[split], bins) for split in sizes},
+        scripts=shares_of_scripts(letters),
+        rows=tuple(
+            shown_row(rows[number], tokenizer)
+            for number in spread(len(rows), SHOWN_ROWS)
+        ),
+    ).write(folder)
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return at most `most` numbers of `count` things, evenly from all of them."""
+    chosen = min(count, most)
+    return [(2 * i + 1) * count // (2 * chosen) for i in range(chosen)]
+
+
+def bins_of(sizes: Mapping[Split, np.ndarray], sequence_length: int) -> np.ndarray:
+    """Return the largest length of each bin, ascending, int64 [bins].
+
+    Two bins make a length twice as long. A bin ends at `sequence_length`, so that what
+    is longer than a block is in bins of its own.
+
+    Args:
+        sizes: Number of tokens of each sequence, int64 [sequences], by split.
+        sequence_length: Tokens per block.
+    """
+    shortest = max(1, min(int(each.min()) for each in sizes.values()))
+    longest = max(int(each.max()) for each in sizes.values())
+    first, last = (
+        2 * np.log2(length / sequence_length) for length in (shortest, longest)
+    )
+    halves = np.arange(np.floor(first), max(np.ceil(last), 0) + 1)
+    ends = np.rint(sequence_length * 2 ** (halves / 2)).astype(np.int64)
+    return np.unique(ends[ends >= 1])
+
+
+def lengths_of(sizes: np.ndarray, bins: np.ndarray) -> Lengths:
+    """Return how long the sequences of a split are.
+
+    Args:
+        sizes: Number of tokens of each sequence, int64 [sequences].
+        bins: Largest length of each bin, int64 [bins].
+    """
+    places = np.searchsorted(bins, sizes)
+    return Lengths(
+        shortest=int(sizes.min()),
+        median=float(np.median(sizes)),
+        longest=int(sizes.max()),
+        counts=tuple(np.bincount(places, minlength=len(bins)).tolist()),
+    )
