@@ -80,7 +80,7 @@ def test_problems_across_sections_are_named_together():
         ("dataset", None, "is missing"),
         ("model", None, "is missing"),
         ("dataset", {"source": "builtin", "document_start": "("}, "no regular"),
-        ("dataset", {"source": "builtin", "format": "text"}, "which holds texts"),
+        ("dataset", {"source": "builtin", "format": "messages"}, "which holds texts"),
         ("dataset", {"source": "builtin", "fold_system": True}, "which holds texts"),
         ("model", {"source": "hub", "name": "a/b", "revision": "v1"}, "40 hex digits"),
         ("configure", {"offload_param": "cpu", "zero_stage": 2}, "zero_stage: 3"),

@@ -193,6 +193,8 @@ def check_format(settings: DatasetSettings) -> None:
         for key in (*FOR_TEXTS, *FOR_CONVERSATIONS, "columns", "format")
         if getattr(settings, key) != default_of(settings, key)
     }
+    if settings.format == "text":
+        given.discard("format")
     if settings.source == "builtin" and (wrong := first_in(given, *OF_ROWS)):
         raise ValueError(f"{wrong} does not go with source: builtin, which holds texts")
     if settings.format == "text" and (wrong := first_in(given, *FOR_CONVERSATIONS)):
