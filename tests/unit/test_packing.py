@@ -127,7 +127,7 @@ def read_all(blocks):
     return [segments_of(batch, row) for row in range(len(blocks))]
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(case=cases(), way=st.sampled_from(WAYS))
 def test_every_part_is_in_one_block_whole_and_in_order(pack, case, way):
     packing, overlong = way
@@ -142,7 +142,7 @@ def test_every_part_is_in_one_block_whole_and_in_order(pack, case, way):
     assert sorted(part for block in found for part in block) == parts
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(case=cases(), way=st.sampled_from(WAYS))
 def test_masks_travel_with_their_tokens_and_labels_stay_in_segments(pack, case, way):
     packed, blocks = pack(case, *way)
@@ -157,7 +157,7 @@ def test_masks_travel_with_their_tokens_and_labels_stay_in_segments(pack, case, 
     assert total == blocks.num_labels(np.arange(len(blocks))) == packed.trained_tokens
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(case=cases(), way=st.sampled_from(WAYS))
 def test_the_numbers_are_those_of_the_blocks(pack, case, way):
     packing, overlong = way
