@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from retune.errors import RetuneError
-from retune.examples.shared_runs import shares_words_with
+from retune.examples.shared_runs import shared_part
 from retune.examples.splits import position_of, splits_of
 from retune.sources import builtin_corpus
 from retune.sources.builtin_corpus import (
@@ -120,7 +120,7 @@ def test_training_texts_share_no_run_with_what_prepare_holds_out(corpus, tmp_pat
         for name in ("train", "validation", "test")
     )
     assert train.to_list() == training_texts()
-    assert not shares_words_with(pl.concat(held_out), train, 13).any()
+    assert not shared_part(pl.concat(held_out), train, 13).sum()
 
 
 def test_the_hash_alone_splits_it(corpus):

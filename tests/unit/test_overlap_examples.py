@@ -22,10 +22,15 @@ REASONED = {"reasoning_content": "Let me think about this"}
 
 # An example of train, a held-out one, and the figure that counts the latter.
 CASES = {
-    "a run of an answer": (
+    "most of an answer": (
         asked("First?", "It is a b c d."),
-        asked("Second?", "As A, B, C, D go"),
+        asked("Second?", "As it is: A, B, C, D."),
         "by_answer",
+    ),
+    "a phrase of an answer": (
+        asked("First?", "It is a b c d."),
+        asked("Second?", "I am sorry, but A, B, C, D are not known to me."),
+        None,
     ),
     "a run of reasoning": (
         asked("First?", "Yes.", **REASONED),
@@ -124,8 +129,8 @@ def test_a_held_out_example_is_judged_by_its_answer_and_its_whole_question(case,
             examples,
             lambda line: line.replace("It is", "Is it not"),
             "prepare.overlap_words: 4 removes all 1 validation examples, each shares"
-            " such a run of its answer, or its whole question, with train: raise it, or"
-            " 0 keeps them",
+            " half of its answer, or its whole question, with train: raise it, or 0"
+            " keeps them",
         ),
     ],
 )

@@ -27,8 +27,8 @@ class OverlappingExamples(Artifact):
     """What held-out examples have in common with train, by held-out split.
 
     Attributes:
-        by_answer: Number of examples that were removed because their answer shares a
-            run of words with an answer of train.
+        by_answer: Number of examples that were removed because at least half of their
+            answer is runs of words of train's answers.
         by_question: Number of the others that were removed because their whole question
             is also one of train.
         similar_questions: Number of examples that stay though their question shares a

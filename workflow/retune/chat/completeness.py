@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from retune.chat.refusal import ConversationError
-from retune.examples.example import Message
+from retune.examples.example import Message, as_line
 
 THOUGHT_BEGINS, THOUGHT_ENDS = "<think>", "</think>"
 
@@ -42,7 +42,9 @@ def check_complete(
                 )
         for call in message.get("tool_calls", ()):
             arguments = call["function"]["arguments"]
-            if arguments and without_blanks(repr(arguments)) in whole:
+            in_python = without_blanks(repr(arguments)) in whole
+            in_json = without_blanks(as_line(arguments)) in whole
+            if arguments and in_python and not in_json:
                 raise ConversationError(
                     "the chat template writes the arguments of"
                     f" messages[{place}].tool_calls as Python and not as JSON"

@@ -1,9 +1,9 @@
 """Which held-out documents are dropped because train holds the same.
 
-A text is dropped if it shares a run of words with train. An example is dropped if its
-answer shares a run of words with an answer of train, or if its whole question is one of
-train. Questions that only share a run of words stay, because one instruction often
-stands in every question. What the system says, and the tools, do not count.
+A text is dropped if it shares a run of words with train. An example is dropped if at
+least half of its answer is runs of words of train's answers, or if its whole question
+is one of train. A phrase that many answers have, or an instruction that stands in every
+question, drops nothing. What the system says, and the tools, do not count.
 """
 
 import logging
@@ -14,8 +14,11 @@ import polars as pl
 from retune.artifacts.data_metrics import OverlappingDocuments, OverlappingExamples
 from retune.examples.document_kinds import kind_of
 from retune.examples.duplicates import normal_form
-from retune.examples.shared_runs import shares_words_with
+from retune.examples.shared_runs import shared_part
 from retune.settings import HELD_OUT, Split
+
+# An answer of which this part is runs of words of train's answers is a copy.
+COPIED = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +27,7 @@ class SharedWithTrain(NamedTuple):
     """What held-out examples have in common with train, a boolean each ([examples]).
 
     Attributes:
-        by_answer: Whether the answer shares a run of words with an answer of train.
+        by_answer: Whether half of the answer is runs of words of train's answers.
         by_question: Whether it does not, and the whole question is one of train.
         similar: Whether neither is the case, and the question shares a run of words
             with a question of train.
@@ -54,7 +57,7 @@ def drop_overlap(
     held_out, train = documents.filter(~is_train), documents.filter(is_train)
     split = held_out["split"]
     if kind_of(documents.columns) == "text":
-        drops = shares_words_with(held_out["text"], train["text"], words)
+        drops = shared_part(held_out["text"], train["text"], words) > 0
         overlap = OverlappingDocuments(
             words=words, removed=count_by_split(drops, split)
         )
@@ -76,9 +79,9 @@ def find_shared(
         train: Examples of the training split: question, answer.
         words: Number of words in a run.
     """
-    answer = shares_words_with(held_out["answer"], train["answer"], words)
+    answer = shared_part(held_out["answer"], train["answer"], words) >= COPIED
     question = has_question_of(held_out, train) & ~answer
-    run = shares_words_with(held_out["question"], train["question"], words)
+    run = shared_part(held_out["question"], train["question"], words) > 0
     return SharedWithTrain(answer, question, run & ~answer & ~question)
 
 
@@ -109,7 +112,7 @@ def count_shared(
         similar_questions=count_by_split(found.similar, split),
     )
     log_removed(
-        f"an answer that shares {words} words in a row with train", examples.by_answer
+        f"an answer whose runs of {words} words are mostly train's", examples.by_answer
     )
     log_removed("a question of train", examples.by_question)
     log.info(

@@ -1,4 +1,4 @@
-"""Which texts share a run of words with the training text."""
+"""How much of a text is runs of words that the training text has, too."""
 
 from collections.abc import Iterator
 
@@ -11,8 +11,8 @@ WORD = r"\w+"
 CHUNK_BYTES = 32 * 2**20
 
 
-def shares_words_with(texts: pl.Series, train: pl.Series, words: int) -> pl.Series:
-    """Return for each text whether some `words` words in a row also occur in `train`.
+def shared_part(texts: pl.Series, train: pl.Series, words: int) -> pl.Series:
+    """Return for each text which part of its runs of `words` words occur in `train`.
 
     Runs are compared by 64-bit hashes of their words. Only the runs of `texts` are
     held in memory; `train`, usually much larger, is read through in chunks.
@@ -20,10 +20,10 @@ def shares_words_with(texts: pl.Series, train: pl.Series, words: int) -> pl.Seri
     Args:
         texts: Texts to judge (string, [texts]).
         train: Texts of the training split (string, any length).
-        words: Length of a run, at least 1. A text with fewer words shares none.
+        words: Length of a run, at least 1. A text with fewer words has none.
 
     Returns:
-        Booleans ([texts]).
+        Numbers from 0 to 1 (float64, [texts]).
     """
     document, word = split_into_words(texts)
     vocabulary = pl.Enum(word.unique().sort())
@@ -39,9 +39,9 @@ def shares_words_with(texts: pl.Series, train: pl.Series, words: int) -> pl.Seri
         known = chunk_word.cast(vocabulary, strict=False)
         _, found = hash_runs(chunk_document, known, word_hashes, words)
         is_in_train |= contains(np.sort(found), wanted)
-    shares = np.zeros(len(texts), dtype=bool)
-    shares[document[start[is_in_train[run]]]] = True
-    return pl.Series(shares)
+    runs = np.bincount(document[start], minlength=len(texts))
+    shared = np.bincount(document[start[is_in_train[run]]], minlength=len(texts))
+    return pl.Series(shared / np.maximum(runs, 1))
 
 
 def split_into_words(texts: pl.Series) -> tuple[np.ndarray, pl.Series]:

@@ -12,7 +12,7 @@ NEARLY_ALL = 0.9
 # What documents of each kind have in common with train if they overlap with it.
 WHAT_OVERLAPS: dict[Kind, str] = {
     "text": "each shares such a run with",
-    "example": "each shares such a run of its answer, or its whole question, with",
+    "example": "each shares half of its answer, or its whole question, with",
 }
 
 

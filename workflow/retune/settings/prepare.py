@@ -29,9 +29,8 @@ class PrepareSettings(Settings):
         13,
         ge=0,
         description="A validation or test text that shares a run of this many words"
-        " with train is dropped from it; an example, if its answer shares such a run"
-        " with an answer of train, or its whole question is one of train. 0 keeps"
-        " all.",
+        " with train is dropped from it; an example, if half of its answer is such runs"
+        " of train's answers, or its whole question is one of train. 0 keeps all.",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the split.")
 

@@ -17,7 +17,7 @@ All numbers are little-endian, and the `.bin` files have no header:
   int64 [segments, 2].
 - `SPLIT.blocks.bin`: the number of the first segment of each block, int64 [blocks].
 - `SPLIT.labels.bin`: the number of predicted tokens of each block, int32 [blocks].
-- `train.counts.npy`: how often each token occurs in `train.tokens.bin`, int64
+- `train.counts.npy`: how often each token is trained in `train.tokens.bin`, int64
   [vocab_size], in NumPy's format.
 - `card.json`: lengths and a few rows for people, `TokensCard`.
 
@@ -39,6 +39,8 @@ from retune.tokens.trained_bits import BitWriter, TrainedBits
 # Positions of tokens and numbers of segments, and numbers of tokens of a block.
 PLACE, COUNT = np.dtype("<i8"), np.dtype("<i4")
 COUNTS = "train.counts.npy"
+# Tokens that are counted at a time.
+TOKENS_AT_ONCE = 2**22
 
 
 def token_dtype(vocab_size: int) -> np.dtype:
@@ -210,11 +212,17 @@ class StoredSequences:
 
 
 def write_counts(folder: Path, index: TokensIndex) -> None:
-    """Count the training tokens, and write how often each occurs."""
+    """Count how often each token occurs in train where it is trained, and write it.
+
+    Where all of a text is trained, its first token, BOS, is counted, too.
+    """
     counts = np.zeros(index.vocab_size, np.dtype("<i8"))
     tokens = open_tokens(folder, "train", index)
-    for start in range(0, len(tokens), 2**24):
-        piece = tokens[start : start + 2**24]
+    trained = open_trained(folder, "train", index.has_answers)
+    for start in range(0, len(tokens), TOKENS_AT_ONCE):
+        piece = tokens[start : start + TOKENS_AT_ONCE]
+        if trained:
+            piece = piece[trained.at(np.arange(start, start + len(piece)))]
         counts += np.bincount(piece, minlength=index.vocab_size)
     np.save(folder / COUNTS, counts)
 

@@ -17,7 +17,7 @@ from retune.artifacts.verifying import (
 )
 from retune.supervision.heartbeat import Heartbeat
 
-TOKENS = "*.tokens.bin"
+TOKENS = "*.bin"
 # Files that the ranks verify because they are large; the step that starts the ranks
 # verifies the others.
 LARGE = (WEIGHTS, TOKENS)
