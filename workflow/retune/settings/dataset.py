@@ -33,6 +33,7 @@ OF_ROWS = ("format", "columns", *FOR_CONVERSATIONS)
 # Short names for params.yaml, each pinned to one commit of the hub.
 DATASET_PRESETS: dict[str, dict[str, str]] = {
     "builtin": {"source": "builtin"},
+    "builtin-chat": {"source": "builtin", "format": "messages"},
     "wikitext": {
         "source": "hub",
         "name": "Salesforce/wikitext",
@@ -70,13 +71,14 @@ FilesBySplit = Annotated[
 class DatasetSettings(Settings):
     """Where the texts or examples come from, and what a row is.
 
-    A short name (`builtin`, `wikitext`), a file (`my.jsonl`), a folder (`texts/`), a
-    glob (`texts/*.txt`) or a list of these may stand for the whole section, and where
-    there are `files` they are local without `source`.
+    A short name (`builtin`, `builtin-chat`, `wikitext`), a file (`my.jsonl`), a folder
+    (`texts/`), a glob (`texts/*.txt`) or a list of these may stand for the whole
+    section, and where there are `files` they are local without `source`.
     """
 
     source: Literal["builtin", "hub", "local"] = Field(
-        description="`builtin`: Python's own documentation; `hub`: a Hugging Face"
+        description="`builtin`: Python's own documentation, or with `format: messages`"
+        " questions made of it; `hub`: a Hugging Face"
         " dataset; `local`: files on this machine."
     )
     name: HubName | None = Field(None, description="Name on the hub, `owner/dataset`.")
@@ -195,8 +197,13 @@ def check_format(settings: DatasetSettings) -> None:
     }
     if settings.format == "text":
         given.discard("format")
-    if settings.source == "builtin" and (wrong := first_in(given, *OF_ROWS)):
-        raise ValueError(f"{wrong} does not go with source: builtin, which holds texts")
+    is_chat = settings.source == "builtin" and settings.format == "messages"
+    wrong_builtin = ("columns",) if is_chat else OF_ROWS
+    if settings.source == "builtin" and (wrong := first_in(given, *wrong_builtin)):
+        raise ValueError(
+            f"{wrong} does not go with source: builtin, which holds texts, or"
+            " conversations with format: messages"
+        )
     if settings.format == "text" and (wrong := first_in(given, *FOR_CONVERSATIONS)):
         raise ValueError(f"{wrong} does not go with format: text")
     if settings.format not in ("auto", "text") or settings.columns:

@@ -118,14 +118,11 @@ def check_sources(folder: Path) -> None:
 
 def read_docstrings(folder: Path) -> Iterator[Document]:
     """Yield every docstring of the standard library in `folder`."""
-    for path in source_files(folder):
-        source = path.read_bytes()
-        if GENERATED.search(source[:GENERATED_WITHIN]):
-            continue
+    for path, tree in parsed_files(folder):
         relative = path.relative_to(folder)
         group = relative.parts[0].removesuffix(".py")
         times_seen: Counter[str] = Counter()
-        for name, text in docstrings_of(parse(path, source)):
+        for name, text in docstrings_of(tree):
             document_id = f"stdlib/{relative.as_posix()}" + (f":{name}" if name else "")
             times_seen[document_id] += 1
             # A property's setter has the name of its getter, and both branches of an
@@ -133,6 +130,17 @@ def read_docstrings(folder: Path) -> Iterator[Document]:
             if times_seen[document_id] > 1:
                 document_id += f"#{times_seen[document_id]}"
             yield Document(document_id, group, clean(text))
+
+
+def parsed_files(folder: Path) -> Iterator[tuple[Path, ast.Module]]:
+    """Yield path and syntax tree of each file of the standard library in `folder`.
+
+    Generated files are left out.
+    """
+    for path in source_files(folder):
+        source = path.read_bytes()
+        if not GENERATED.search(source[:GENERATED_WITHIN]):
+            yield path, parse(path, source)
 
 
 def source_files(folder: Path) -> list[Path]:

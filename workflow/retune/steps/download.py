@@ -17,6 +17,7 @@ from retune.artifacts.data_metrics import Kind
 from retune.artifacts.origins import DataOrigin, file_entries
 from retune.artifacts.publishing import published_folder
 from retune.errors import RetuneError
+from retune.examples.conversations import as_settings_say
 from retune.examples.document_kinds import noun_of, stored_columns
 from retune.examples.document_writer import write_documents
 from retune.examples.documents import Document, documents_of
@@ -98,12 +99,26 @@ def local_file_remarks(settings: DatasetSettings) -> list[str]:
 
 
 def write_builtin(reader: RowReader, folder: Path) -> DataOrigin:
-    """Write the built-in corpus and return its origin."""
+    """Write the built-in corpus, or the conversations, and return their origin."""
+    if reader.settings.format == "messages":
+        return write_builtin_chat(reader.settings, folder)
     from retune.sources.builtin_corpus import corpus_origin, read_corpus
 
     columns = read_corpus().select(*stored_columns("text"))
     write_documents(folder / "train.parquet", map(Document._make, columns.iter_rows()))
     return corpus_origin()
+
+
+def write_builtin_chat(settings: DatasetSettings, folder: Path) -> DataOrigin:
+    """Write the built-in conversations and return their origin."""
+    from retune.sources.builtin_chat import conversations_origin, read_conversations
+
+    documents = (
+        Document(row_id, group, as_settings_say(talk, settings).to_json())
+        for row_id, group, talk in read_conversations()
+    )
+    write_documents(folder / "train.parquet", documents, "example")
+    return conversations_origin()
 
 
 def write_local(reader: RowReader, folder: Path) -> DataOrigin:
