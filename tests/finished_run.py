@@ -11,14 +11,19 @@ import pyarrow.parquet as pq
 from plans import make_plan
 from retune.artifacts.data_metrics import (
     DataMetrics,
+    ExampleNumbers,
     OverlappingDocuments,
+    OverlappingExamples,
     RejectedDocuments,
+    TurnNumbers,
 )
 from retune.artifacts.evaluation_metrics import (
     BaselineMetrics,
     Comparison,
     ComparisonWithFloors,
     EvaluationMetrics,
+    ExactMatch,
+    ExactMatches,
     Floors,
     ScoreTotals,
     ScoringProtocol,
@@ -28,7 +33,8 @@ from retune.artifacts.plan import Decision, Plan, Reasons
 from retune.artifacts.provenance import Provenance
 from retune.artifacts.publishing import write_manifest, write_text
 from retune.artifacts.samples import GenerationSettings, Sample, Samples
-from retune.artifacts.tokens_index import SplitNumbers, TokenMetrics
+from retune.artifacts.tokens_card import Lengths, Piece, ShownRow, TokensCard
+from retune.artifacts.tokens_index import Overlong, SplitNumbers, TokenMetrics
 from retune.artifacts.training_history import StepHistory
 from retune.reporting.run_results import (
     ReportResults,
@@ -46,6 +52,7 @@ PROVENANCE = Provenance(
     packages={"torch": "2.13.0"},
     machine={"CPU": "2 x a processor", "GPU": "none found"},
 )
+COLUMNS = {"messages": "conversations", "system": "system"}
 BUILTIN = {"dataset": "builtin", "model": "builtin"}
 
 
@@ -55,22 +62,31 @@ class FinishedRun:
 
     folder: Path
 
-    def make(self, bits: float = -0.5, steps: int = 8, **samples: str) -> "FinishedRun":
+    def make(
+        self,
+        bits: float = -0.5,
+        steps: int = 8,
+        has_answers: bool = False,
+        **samples: str,
+    ) -> "FinishedRun":
         """Write every file.
 
         Args:
             bits: Change of each test document, bits per byte.
             steps: Optimizer steps.
+            has_answers: Whether the documents are conversations.
             samples: What the models write, in place of plain words.
         """
         for name, origin in {
-            "raw": {"source": "builtin", "licence": "PSF-2.0"},
+            "raw": {"source": "builtin", "licence": "PSF-2.0"}
+            | ({"row_format": "messages", "columns": COLUMNS} if has_answers else {}),
             "base": {"source": "builtin"},
         }.items():
             (self.folder / name).mkdir()
             write_manifest(self.folder / name, **origin)
-        data_metrics().write(self.folder / "data.json")
-        token_metrics().write(self.folder / "tokens.json")
+        data_metrics(has_answers).write(self.folder / "data.json")
+        token_metrics(has_answers).write(self.folder / "tokens.json")
+        self.write_card(tokens_card())
         plan().write(self.folder / "plan.json")
         reasons().write(self.folder / "reasons.json")
         write_text(self.folder / "history.csv", history(steps))
@@ -83,11 +99,19 @@ class FinishedRun:
         )
         scores(self.folder / "tuned.parquet", 3.0 + bits)
         made_samples(**samples).write(self.folder / "samples.json")
-        evaluation(bits).write(
+        evaluation(bits, has_answers).write(
             self.folder / "evaluation.json",
             self.folder / "tuned.parquet",
         )
         return self
+
+    def write_card(self, card: TokensCard) -> None:
+        """Write the folder of tokens; of its files, the report reads the card alone."""
+        folder = self.folder / "tokens"
+        folder.mkdir(exist_ok=True)
+        card.write(folder)
+        (folder / "train.tokens.bin").write_bytes(b"tokens")
+        write_manifest(folder)
 
     def write_finetune_metrics(self, steps: int = 8) -> None:
         """Write finetune.json, which vouches for the files beside it."""
@@ -114,6 +138,7 @@ class FinishedRun:
     def of_report(self) -> dict[str, Path]:
         """Return the files that `read_report_results` reads besides, by their names."""
         names = {
+            "tokens": "tokens",
             "reasons": "reasons.json",
             "baseline_metrics": "baseline.json",
             "baseline_documents": "base.parquet",
@@ -165,11 +190,11 @@ class FinishedRun:
         return self.folder / name
 
 
-def data_metrics() -> DataMetrics:
+def data_metrics(has_answers: bool = False) -> DataMetrics:
     """Return metrics/data.json."""
     sizes = {split: 10 * n for split, n in SPLITS.items()}
     return DataMetrics(
-        kind="text",
+        kind="example" if has_answers else "text",
         documents=SPLITS,
         bytes=sizes,
         words=sizes,
@@ -180,24 +205,89 @@ def data_metrics() -> DataMetrics:
             "train": {"validation": 1, "test": 1},
             "validation": {"test": 0},
         },
-        overlap=OverlappingDocuments(words=13, removed={"validation": 1, "test": 0}),
+        overlap=OverlappingDocuments(
+            words=13,
+            removed={"validation": 1, "test": 0},
+            examples=overlapping_examples() if has_answers else None,
+        ),
+        examples={split: example_numbers(n) for split, n in SPLITS.items()}
+        if has_answers
+        else None,
     )
 
 
-def token_metrics() -> TokenMetrics:
+def overlapping_examples() -> OverlappingExamples:
+    """Return what overlaps in examples."""
+    return OverlappingExamples(
+        by_answer={"validation": 1, "test": 0},
+        by_question={"validation": 0, "test": 0},
+        similar_questions={"validation": 0, "test": 2},
+    )
+
+
+def example_numbers(examples: int) -> ExampleNumbers:
+    """Return the numbers of the examples of a split."""
+    return ExampleNumbers(
+        turns=TurnNumbers(min=1, median=2.5, max=4),
+        trained_turns=2 * examples,
+        with_tools=0,
+        with_system=examples // 2,
+        with_reasoning=1,
+        question_bytes=5 * examples,
+        answer_bytes=5 * examples,
+    )
+
+
+def token_metrics(has_answers: bool = False) -> TokenMetrics:
     """Return metrics/tokens.json."""
+    share = 0.4 if has_answers else 0.98
     splits = {
         split: SplitNumbers(
             documents=n,
+            sequences=n,
             tokens=50 * n,
+            trained_tokens=round(share * 50 * n),
+            trained_share=share,
             blocks=n,
+            padding_share=0.1 if has_answers else 0.0,
+            overlong=Overlong(dropped=3 if has_answers else 0),
             bytes_per_token=4.0,
             special_tokens_spelled_out=n,
             lost_characters=0,
         )
         for split, n in SPLITS.items()
     }
-    return TokenMetrics(sequence_length=32, vocab_size=300, splits=splits)
+    return TokenMetrics(
+        sequence_length=32,
+        has_answers=has_answers,
+        packing="best_fit" if has_answers else "wrap",
+        vocab_size=300,
+        splits=splits,
+    )
+
+
+def tokens_card(text: str = "Who is there?\n") -> TokensCard:
+    """Return data/tokens/card.json.
+
+    Args:
+        text: Text of a row that is seen and not trained.
+    """
+    lengths = Lengths(shortest=9, median=20.5, longest=60, counts=(13, 16, 7, 1, 3))
+    pieces = (
+        Piece(use="seen", is_special=True, text="<|end|>"),
+        Piece(use="seen", text=text, hidden=1234, ending="end"),
+        Piece(use="trained", text=" It is me."),
+        Piece(use="trained", is_special=True, text="<|end|>"),
+        Piece(use="left_out", begins_part=True, text="and so on"),
+    )
+    row = ShownRow(number=7, tokens=60, trained_tokens=12, pieces=pieces)
+    return TokensCard(
+        sequence_length=32,
+        bins=(16, 23, 32, 45, 64),
+        lengths={split: lengths for split in SPLITS},
+        scripts={"Latin": 0.9996, "Han": 0.0004},
+        rows=(row, row.model_copy(update={"number": 20, "hidden_tokens": 40})),
+    )
 
 
 def plan(**changes: Any) -> Plan:
@@ -299,16 +389,17 @@ def made_samples(**texts: str) -> Samples:
     return Samples(settings=settings, samples=(Sample(**words),))
 
 
-def protocol() -> ScoringProtocol:
+def protocol(has_answers: bool = False) -> ScoringProtocol:
     """Return how both models were scored."""
     return ScoringProtocol(
         context_length=32,
         stride=32,
-        prefix="<|end|>",
+        prefix=None if has_answers else "<|end|>",
         dtype="bfloat16",
         device="cuda",
         split_special_tokens=True,
         tokenizer_sha256="0" * 64,
+        chat_template_sha256="1" * 64 if has_answers else None,
     )
 
 
@@ -333,7 +424,7 @@ def baseline_metrics() -> BaselineMetrics:
     return BaselineMetrics(protocol=protocol(), validation=base, test=base)
 
 
-def evaluation(bits: float) -> EvaluationMetrics:
+def evaluation(bits: float, has_answers: bool = False) -> EvaluationMetrics:
     """Return metrics/evaluation.json."""
     comparison = Comparison(
         base=totals(3.0, 2e290),
@@ -345,9 +436,18 @@ def evaluation(bits: float) -> EvaluationMetrics:
     )
     floors = Floors(uniform_bits_per_byte=3.4, unigram_bits_per_byte=2.7)
     return EvaluationMetrics(
-        protocol=protocol(),
+        protocol=protocol(has_answers),
         validation=comparison,
         test=ComparisonWithFloors(**dict(comparison), floors=floors),
+        exact_match=exact_matches() if has_answers else None,
+    )
+
+
+def exact_matches() -> ExactMatches:
+    """Return how often both models give the very answer of the data."""
+    return ExactMatches(
+        base=ExactMatch(examples=8, matches=1, share=0.125),
+        tuned=ExactMatch(examples=8, matches=5, share=0.625),
     )
 
 

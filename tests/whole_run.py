@@ -75,6 +75,7 @@ READS: dict[str, dict[str, str]] = {
     },
     "report": {
         **RESULTS,
+        **TOKENS,
         "reasons": "plan/reasons.json",
         **BASELINE,
         "tuned_documents": "results/evaluate/documents.parquet",

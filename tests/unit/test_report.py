@@ -130,7 +130,7 @@ def test_train_documents_that_are_held_out_are_told(page):
 )
 def test_unusual_runs_have_a_report_too(tmp_path, changes):
     out = FinishedRun(tmp_path).make(**changes).report()
-    assert len(list((out / "report").iterdir())) == 5
+    assert len(list((out / "report").iterdir())) == 6
     assert (out / "report.html").read_text().rstrip().endswith("</html>")
 
 

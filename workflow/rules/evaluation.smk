@@ -107,6 +107,7 @@ rule sample:
 rule report:
     input:
         raw="data/raw",
+        tokens="data/tokens",
         base="models/base",
         data_metrics="metrics/data.json",
         token_metrics="metrics/tokens.json",
@@ -160,6 +161,12 @@ rule report:
             category="Data",
             labels={"result": "figure: what became of the documents"},
         ),
+        lengths=report(
+            "report/lengths.svg",
+            caption="../report/lengths.rst",
+            category="Data",
+            labels={"result": "figure: lengths in tokens"},
+        ),
     log:
         "logs/report.log",
     conda:
@@ -174,7 +181,7 @@ rule report:
     shell:
         "brought_back report 2>{log:q} ||"
         " python -m retune report --settings {params.settings:q}"
-        " --raw {input.raw:q} --base {input.base:q}"
+        " --raw {input.raw:q} --tokens {input.tokens:q} --base {input.base:q}"
         " --data-metrics {input.data_metrics:q}"
         " --token-metrics {input.token_metrics:q} --plan {input.plan:q}"
         " --reasons {input.reasons:q}"

@@ -9,6 +9,7 @@ from retune.artifacts.evaluation_metrics import (
     Floors,
 )
 from retune.quantities import counted, distinct_numbers, percent
+from retune.reporting.terms import TEXTS, Terms
 
 Verdict = Literal["better", "worse", "unsure"]
 
@@ -31,8 +32,13 @@ class Answer:
     floors: str
 
 
-def find_answer(test: ComparisonWithFloors) -> Answer:
-    """Return the answer that the comparison on the test split gives."""
+def find_answer(test: ComparisonWithFloors, terms: Terms = TEXTS) -> Answer:
+    """Return the answer that the comparison on the test split gives.
+
+    Args:
+        test: The comparison.
+        terms: What the documents are called, and the measure of them.
+    """
     verdict = verdict_of(test)
     headlines = {
         "better": "Better than the base model",
@@ -44,7 +50,7 @@ def find_answer(test: ComparisonWithFloors) -> Answer:
     return Answer(
         "unsure" if is_poor else verdict,
         headlines[verdict] + (", but worse than a floor" if is_poor else ""),
-        change_sentence(test),
+        change_sentence(test, terms),
         floors_sentence(tuned, test.floors),
     )
 
@@ -54,25 +60,28 @@ def is_unchanged(test: Comparison) -> bool:
     return test.base.bits_per_byte == test.tuned.bits_per_byte
 
 
-def change_sentence(test: Comparison) -> str:
-    """Return a sentence that compares the base and the tuned model."""
+def change_sentence(test: Comparison, terms: Terms) -> str:
+    """Return a sentence that compares the base and the tuned model.
+
+    Args:
+        test: The comparison.
+        terms: What the documents are called, and the measure of them.
+    """
     count = test.tuned.documents
-    documents = counted(count, "test document")
+    documents = f"{terms.measure} on {counted(count, f'test {terms.document}')}"
+    capitalized = documents[0].upper() + documents[1:]
     base, tuned = test.base.bits_per_byte, test.tuned.bits_per_byte
     if is_unchanged(test):
-        return (
-            f"Bits per byte on {documents} did not change: {base:.2f} before and after."
-        )
+        return f"{capitalized} did not change: {base:.2f} before and after."
     before, after = distinct_numbers(base, tuned)
     sentence = {
-        "better": f"Tuning lowered bits per byte on {documents} from {before} to"
-        f" {after}",
-        "worse": f"Tuning raised bits per byte on {documents} from {before} to {after}",
-        "unsure": f"Bits per byte on {documents} went from {before} to {after},"
+        "better": f"Tuning lowered {documents} from {before} to {after}",
+        "worse": f"Tuning raised {documents} from {before} to {after}",
+        "unsure": f"{capitalized} went from {before} to {after},"
         + (
-            " too few documents to be sure of a change"
+            f" too few {terms.documents} to be sure of a change"
             if count < 2
-            else " which may be the luck of which documents were held out"
+            else f" which may be the luck of which {terms.documents} were held out"
         ),
     }[verdict_of(test)]
     easier = "all" if test.win_rate == 1 else percent(test.win_rate)

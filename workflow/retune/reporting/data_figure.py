@@ -21,13 +21,14 @@ def data_figure(run: RunResults) -> Drawing:
     """Return the figure of what became of the raw documents."""
     total, kept = run.data.raw_documents, run.data.kept_documents
     how_many = "All" if kept == total else f"{kept:,} of"
-    documents = counted(total, "document")
+    terms = run.terms
+    documents = counted(total, terms.document)
 
     def fill(figure: Figure) -> None:
         axes = figure.add_subplot()
         draw_bars(axes, bars_of(run), total)
         axes.xaxis.set_major_locator(few_ticks(figure, is_integer=True))
-        axes.set_xlabel("documents")
+        axes.set_xlabel(terms.documents)
 
     return Drawing(
         "data",
@@ -44,14 +45,14 @@ def bars_of(run: RunResults) -> list[Bar]:
     What was removed lies at the end of what was still there; the splits lie beside each
     other.
     """
-    data, tokens = run.data, run.tokens.splits
+    data, tokens, document = run.data, run.tokens.splits, run.terms.document
     total = end = data.raw_documents
     removed = {
         "rejected": data.rejected.count,
         "duplicates": data.duplicates_removed,
         "overlap": data.overlapping_documents,
     }
-    bars = [Bar("raw", 0, total, BASE, (counted(total, "document"), f"{total:,}"))]
+    bars = [Bar("raw", 0, total, BASE, (counted(total, document), f"{total:,}"))]
     for name, count in removed.items():
         end -= count
         lost = minus(f"-{count:,}")
@@ -61,7 +62,7 @@ def bars_of(run: RunResults) -> list[Bar]:
         bars.append(Bar(name, end, count, VALIDATION, labels))
     start = 0
     for split, count in data.documents.items():
-        documents = counted(count, "document")
+        documents = counted(count, document)
         with_tokens = f"{documents}, {counted(tokens[split].tokens, 'token')}"
         shorter = (with_tokens, documents, f"{count:,}")
         bars.append(Bar(split, start, count, KEPT, shorter))

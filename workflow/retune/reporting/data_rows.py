@@ -1,10 +1,12 @@
 """The data of a run as rows of plain text: its source, its splits, what was removed."""
 
+from retune.artifacts.data_metrics import OverlappingExamples
 from retune.quantities import percent
 from retune.reporting.evaluation_rows import Row
 from retune.reporting.run_results import RunResults
-from retune.reporting.titles import title_of_dataset
-from retune.settings import SPLITS
+from retune.reporting.titles import title_of_chat_template, title_of_dataset
+from retune.reporting.token_rows import lost_rows
+from retune.settings import SPLITS, Split
 
 UNKNOWN_LICENCE = {
     "hub": "see the dataset's page on the hub",
@@ -23,8 +25,34 @@ def origin_rows(run: RunResults) -> list[Row]:
         "python version": origin.python_version,
         "attribution": origin.attribution,
         "licence": origin.licence or UNKNOWN_LICENCE[dataset.source],
+        "format of the rows": origin.row_format,
+        "columns": columns_text(origin.columns or {}),
     }
-    return [(name, value) for name, value in values.items() if value]
+    rows = [(name, value) for name, value in values.items() if value]
+    return rows + answer_rows(run)
+
+
+def columns_text(columns: dict[str, str]) -> str:
+    """Return which column of the files holds each value of the format."""
+    return ", ".join(
+        name if name == column else f"{column} (as {name})"
+        for name, column in columns.items()
+    )
+
+
+def answer_rows(run: RunResults) -> list[Row]:
+    """Return name and value of what is trained of examples; nothing for texts."""
+    if not run.terms.has_answers:
+        return []
+    share = percent(run.tokens.splits["train"].trained_share)
+    if run.terms.document == "example":
+        return [("trained", f"the completions: {share} of the tokens")]
+    is_last = run.settings.dataset.trained_turns == "last"
+    turns = "the assistant's last turn" if is_last else "all turns of the assistant"
+    return [
+        ("chat template", title_of_chat_template(run.settings.model)),
+        ("trained", f"{turns}: {share} of the tokens"),
+    ]
 
 
 def removal_rows(run: RunResults) -> list[Row]:
@@ -33,12 +61,9 @@ def removal_rows(run: RunResults) -> list[Row]:
     checks = ", ".join(
         f"{count:,} {check}" for check, count in data.rejected.by_check.items()
     )
-    lost = ", ".join(
-        f"{count:,} from {split}" for split, count in data.overlap.removed.items()
-    )
     held_out = sum(data.in_other_splits["train"].values())
     return [
-        ("raw documents", f"{data.raw_documents:,}"),
+        (f"raw {run.terms.documents}", f"{data.raw_documents:,}"),
         (
             "rejected by the checks",
             f"{data.rejected.count:,} ({percent(data.rejected.share)})"
@@ -53,27 +78,33 @@ def removal_rows(run: RunResults) -> list[Row]:
         ),
         (
             "removed as overlap with train",
-            f"{lost} ({data.overlap.words} words in a row)"
+            f"{by_split(data.overlap.removed, 'from')} ({data.overlap.words} words in"
+            " a row)"
             if data.overlap.words
             else "not looked for",
         ),
-        *token_rows(run),
+        *overlap_rows(data.overlap.examples),
+        *lost_rows(run),
     ]
 
 
-def token_rows(run: RunResults) -> list[Row]:
-    """Return name and value of what the tokens do not hold as the text has it."""
-    splits = run.tokens.splits.values()
-    lost = sum(split.lost_characters for split in splits)
-    spelled = sum(split.special_tokens_spelled_out for split in splits)
-    meant = "text" if run.settings.model.split_special_tokens else "special tokens"
+def overlap_rows(overlap: OverlappingExamples | None) -> list[Row]:
+    """Return name and value of what in examples overlaps with train."""
+    if overlap is None:
+        return []
     return [
-        ("lost, since the tokenizer lacks them", f"{lost:,} characters"),
+        ("of these, for their answer", by_split(overlap.by_answer, "from")),
+        ("of these, for their whole question", by_split(overlap.by_question, "from")),
         (
-            "special tokens spelled out in the texts",
-            f"{spelled:,}" + (f", encoded as {meant}" if spelled else ""),
+            "kept, though the question is similar to one of train",
+            by_split(overlap.similar_questions, "in"),
         ),
     ]
+
+
+def by_split(counts: dict[Split, int], word: str) -> str:
+    """Return numbers of splits: `3 from validation, 1 from test`."""
+    return ", ".join(f"{count:,} {word} {split}" for split, count in counts.items())
 
 
 def split_rows(run: RunResults) -> list[Row]:

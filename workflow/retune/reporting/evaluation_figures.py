@@ -27,6 +27,7 @@ from retune.reporting.run_results import (
     RunResults,
     bits_per_byte_of_test,
 )
+from retune.reporting.terms import TEXTS, Terms
 
 # Number of documents that are drawn at most: more blacken a figure and swell its file.
 MOST_POINTS = 1500
@@ -41,12 +42,12 @@ def bits_per_byte_figure(run: RunResults) -> Drawing:
     def fill(figure: Figure) -> None:
         axes = figure.add_subplot()
         draw_bars(axes, bars, 1.06 * max(ends) or 1)
-        axes.set_xlabel("bits per byte, lower is better")
+        axes.set_xlabel(f"{run.terms.measure}, lower is better")
 
     return Drawing(
         "bits_per_byte",
-        change_title(test),
-        change_subtitle(test),
+        change_title(test, run.terms),
+        change_subtitle(test, run.terms),
         height=2.6,
         fill=fill,
     )
@@ -68,26 +69,37 @@ def bars_of(test: ComparisonWithFloors) -> list[Bar]:
     ]
 
 
-def change_title(test: Comparison) -> str:
-    """Return whether tuning helped, as sure as the interval is."""
+def change_title(test: Comparison, terms: Terms = TEXTS) -> str:
+    """Return whether tuning helped, as sure as the interval is.
+
+    Args:
+        test: The comparison on test.
+        terms: What the documents are called, and the measure of them.
+    """
     base, tuned = test.base.bits_per_byte, test.tuned.bits_per_byte
     if is_unchanged(test):
-        return f"No change in bits per byte: {base:.2f}"
+        return f"No change in {terms.measure}: {base:.2f}"
     values = " to ".join(distinct_numbers(base, tuned))
     if test.tuned.documents < 2:
-        return f"Too few documents for a sure change in bits per byte: {values}"
+        few = f"Too few {terms.documents}"
+        return f"{few} for a sure change in {terms.measure}: {values}"
     return {
-        "better": f"Tuning lowered bits per byte from {values}",
-        "worse": f"Tuning raised bits per byte from {values}",
-        "unsure": f"No sure change in bits per byte: {values}",
+        "better": f"Tuning lowered {terms.measure} from {values}",
+        "worse": f"Tuning raised {terms.measure} from {values}",
+        "unsure": f"No sure change in {terms.measure}: {values}",
     }[verdict_of(test)]
 
 
-def change_subtitle(test: Comparison) -> str:
-    """Return the change with its interval, if there is one."""
+def change_subtitle(test: Comparison, terms: Terms) -> str:
+    """Return the change with its interval, if there is one.
+
+    Args:
+        test: The comparison on test.
+        terms: What the documents are called, and the measure of them.
+    """
     documents = test.tuned.documents
     known = f", 95 % interval {interval(test)}" if documents > 1 else ""
-    over = f", over {counted(documents, 'test document')}."
+    over = f", over {counted(documents, f'test {terms.document}')}."
     return minus(f"Change {test.bits_per_byte_change:+,.3f}") + minus(known) + over
 
 
@@ -104,16 +116,17 @@ def documents_figure(run: ReportResults) -> Drawing:
         )
         draw_points(left, base[shown], tuned[shown])
         draw_changes(right, tuned - base)
+        right.set_ylabel(run.terms.documents)
 
     return Drawing(
         "documents",
-        documents_title(better),
-        "Bits per byte. Below the diagonal and blue: the tuned model is better;"
-        " orange: it is not"
+        documents_title(better, run.terms),
+        f"{run.terms.measure.capitalize()}. Below the diagonal and blue: the tuned"
+        " model is better; orange: it is not"
         + (
             "."
             if len(shown) == len(base)
-            else f" ({len(shown):,} documents are drawn)."
+            else f" ({len(shown):,} {run.terms.documents} are drawn)."
         ),
         height=4.05,
         fill=fill,
@@ -121,17 +134,18 @@ def documents_figure(run: ReportResults) -> Drawing:
     )
 
 
-def documents_title(better: np.ndarray) -> str:
+def documents_title(better: np.ndarray, terms: Terms) -> str:
     """Return how many documents are easier to predict than before.
 
     Args:
         better: Whether the tuned model predicts a document better, bool [documents].
+        terms: What the documents are called.
     """
     if len(better) == 1:
         became = "became easier" if better.all() else "did not become easier"
-        return f"The only test document {became} to predict"
+        return f"The only test {terms.document} {became} to predict"
     how_many = "All" if better.all() else f"{int(better.sum()):,} of"
-    return f"{how_many} {len(better):,} test documents became easier to predict"
+    return f"{how_many} {len(better):,} test {terms.documents} became easier to predict"
 
 
 def draw_points(axes: Axes, base: np.ndarray, tuned: np.ndarray) -> None:
@@ -167,7 +181,7 @@ def draw_changes(axes: Axes, changes: np.ndarray) -> None:
         color=np.where(middles < 0, TUNED, VALIDATION),
     )
     axes.axvline(0, color=SOFT, linewidth=1.2, linestyle="--")
-    axes.set(xlabel="change, bits per byte", ylabel="documents")
+    axes.set(xlabel="change, bits per byte")
     axes.xaxis.set_major_locator(few_ticks(figure_of(axes)))
     axes.xaxis.set_major_formatter(short)
     axes.yaxis.set_major_locator(few_ticks(figure_of(axes), is_integer=True))

@@ -1,19 +1,25 @@
 """Base against tuned as rows of plain text, for every table that shows it."""
 
-from retune.artifacts.evaluation_metrics import Comparison, Floors
-from retune.quantities import number, relative_change
+from retune.artifacts.evaluation_metrics import Comparison, ExactMatches, Floors
+from retune.quantities import number, percent, relative_change
+from retune.reporting.terms import TEXTS, Terms
 
 Row = tuple[str, ...]
 
 HEADER = ("", "base", "tuned", "change", "95 % interval")
 
 
-def evaluation_rows(comparison: Comparison) -> list[Row]:
-    """Return measure, base, tuned, change and 95 % interval on one split."""
+def evaluation_rows(comparison: Comparison, terms: Terms = TEXTS) -> list[Row]:
+    """Return measure, base, tuned, change and 95 % interval on one split.
+
+    Args:
+        comparison: Comparison on the split.
+        terms: What the documents are called, and the measure of them.
+    """
     base, tuned = comparison.base, comparison.tuned
     return [
         (
-            "bits per byte",
+            terms.measure,
             number(base.bits_per_byte),
             number(tuned.bits_per_byte),
             f"{comparison.bits_per_byte_change:+.3f}",
@@ -22,6 +28,20 @@ def evaluation_rows(comparison: Comparison) -> list[Row]:
         perplexity_row("token", base.token_perplexity, tuned.token_perplexity),
         perplexity_row("word", base.word_perplexity, tuned.word_perplexity),
     ]
+
+
+def exact_match_row(matches: ExactMatches | None) -> list[Row]:
+    """Return the row of how often each model gives the very answer of the data.
+
+    Returns:
+        No row if no example has a short answer.
+    """
+    if matches is None:
+        return []
+    base, tuned = matches.base, matches.tuned
+    change = f"{100 * (tuned.share - base.share):+.1f} points"
+    name = f"same answer as the data, of {tuned.examples:,} short ones"
+    return [(name, percent(base.share), percent(tuned.share), change, "")]
 
 
 def perplexity_row(unit: str, base: float | None, tuned: float | None) -> Row:

@@ -3,6 +3,7 @@
 from retune.reporting.data_figure import data_figure
 from retune.reporting.evaluation_figures import bits_per_byte_figure, documents_figure
 from retune.reporting.figure_style import Drawing
+from retune.reporting.lengths_figure import lengths_figure
 from retune.reporting.run_results import ReportResults
 from retune.reporting.training_figures import loss_figure, optimization_figure
 
@@ -12,6 +13,7 @@ FIGURES = (
     bits_per_byte_figure,
     documents_figure,
     data_figure,
+    lengths_figure,
 )
 
 

@@ -26,6 +26,7 @@ def write_card(run: RunResults, provenance: Provenance) -> str:
         parameters=parameters(run.plan.num_parameters),
         base=title_of_base(run.settings.model),
         dataset=title_of_dataset(run.settings.dataset),
+        terms=run.terms,
         prompt=repr(prompt_of(run)),
         tables=tables_of(run, provenance),
         protocol=protocol_text(run),
@@ -81,6 +82,17 @@ def prompt_of(run: RunResults) -> str:
 
 
 def samples_table(run: RunResults) -> Table:
-    """Return the table of prompts and the likeliest text of each model."""
-    rows = [(each.prompt, each.base, each.tuned) for each in run.samples.samples]
-    return Table("Samples", rows, ("prompt", "base", "tuned"))
+    """Return the table of prompts and the likeliest text of each model.
+
+    It has also what the data has as the answer, if there is any.
+    """
+    samples = run.samples.samples
+    header = ("question" if run.terms.document == "conversation" else "prompt",)
+    rows = [(each.prompt, each.base, each.tuned) for each in samples]
+    if all(each.reference is None for each in samples):
+        return Table("Samples", rows, (*header, "base", "tuned"))
+    rows_with_reference = [
+        (*row, each.reference or "") for row, each in zip(rows, samples, strict=True)
+    ]
+    header_with_reference = (*header, "base", "tuned", "the data")
+    return Table("Samples", rows_with_reference, header_with_reference)

@@ -5,6 +5,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from retune.artifacts.provenance import Provenance
 from retune.quantities import counted, duration, parameters
 from retune.reporting.answer import find_answer
@@ -14,8 +16,9 @@ from retune.reporting.gpu_utilisation import model_flops_utilisation
 from retune.reporting.plan_rows import plan_rows, plan_text
 from retune.reporting.protocol_text import protocol_text
 from retune.reporting.public_settings import settings_text
+from retune.reporting.row_html import row_html, row_title
 from retune.reporting.run_results import ReportResults
-from retune.reporting.tables import Table, tables_of
+from retune.reporting.tables import Table, card_tables, tables_of
 from retune.reporting.template_files import TEMPLATES, load_template
 from retune.reporting.titles import title_of, title_of_base, title_of_dataset
 
@@ -36,14 +39,17 @@ def render_page(
         title=title_of(run),
         what=what_was_done(run),
         is_builtin_model=run.settings.model.source == "builtin",
-        answer=find_answer(run.evaluation.test),
+        terms=run.terms,
+        answer=find_answer(run.evaluation.test, run.terms),
         tables={
             **tables_of(run, provenance, model_flops_utilisation(run)),
+            **card_tables(run),
             "plan": Table("The plan", plan_rows(run), PLAN_HEADER),
         },
         figures={name: Images.of(drawing) for name, drawing in figures.items()},
         protocol=protocol_text(run),
         plan=plan_text(run),
+        shown_rows=shown_rows(run),
         samples=run.samples.samples,
         settings=settings_text(run.settings),
     )
@@ -76,6 +82,12 @@ class Images:
         )
 
 
+def shown_rows(run: ReportResults) -> list[tuple[str, Markup]]:
+    """Return title and text of each row that is shown as the model sees it."""
+    rows = run.tokens.splits["train"].sequences
+    return [(row_title(row, rows), row_html(row)) for row in run.card.rows]
+
+
 def data_address(svg: str) -> str:
     """Return an address that holds a whole SVG file."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
@@ -102,7 +114,7 @@ def what_was_done(run: ReportResults) -> str:
     documents, measured = run.data.documents["train"], run.finetune
     return (
         f"{base} ({parameters(run.plan.num_parameters)})"
-        f" was trained on {counted(documents, 'document')} of"
+        f" was trained on {counted(documents, run.terms.document)} of"
         f" {title_of_dataset(dataset)}: {counted(measured.steps, 'step')} of"
         f" {run.plan.tokens_per_step:,} tokens in {duration(measured.seconds)}."
     )

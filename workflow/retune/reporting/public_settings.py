@@ -25,7 +25,10 @@ def public_settings(settings: RunSettings) -> RunSettings:
         update={
             "dataset": settings.dataset.model_copy(update={"files": files or None}),
             "model": settings.model.model_copy(
-                update={"folder": folder and public_name(folder)}
+                update={
+                    "folder": folder and public_name(folder),
+                    "chat_template": public_name(settings.model.chat_template),
+                }
             ),
         }
     )

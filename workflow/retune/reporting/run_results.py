@@ -16,9 +16,15 @@ from retune.artifacts.origins import DataOrigin, ModelOrigin
 from retune.artifacts.plan import Plan, Reasons
 from retune.artifacts.publishing import MANIFEST, sha256
 from retune.artifacts.samples import Samples
+from retune.artifacts.tokens_card import TokensCard
 from retune.artifacts.tokens_index import TokenMetrics
 from retune.artifacts.training_history import StepHistory, ValidationHistory
+from retune.artifacts.verifying import verify_folder
+from retune.reporting.terms import CONVERSATIONS, EXAMPLES, TEXTS, Terms
 from retune.settings import Params, RunSettings
+
+# The large files of data/tokens, which the report does not read.
+LARGE = ("*.bin", "*.npy")
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,14 @@ class RunResults:
     samples: Samples
 
     @property
+    def terms(self) -> Terms:
+        """What the documents are called, and the measure of them."""
+        if self.data.kind == "text":
+            return TEXTS
+        is_chat = self.evaluation.protocol.chat_template_sha256 is not None
+        return CONVERSATIONS if is_chat else EXAMPLES
+
+    @property
     def first_validation_loss(self) -> float:
         """Validation loss before the first step, nats per token."""
         return float(self.validation.validation_loss[0])
@@ -70,12 +84,14 @@ class ReportResults(RunResults):
 
     Attributes:
         settings: All sections of params.yaml.
+        card: Lengths of the token sequences and a few of them, data/tokens/card.json.
         reasons: Reasons for the plan, plan/reasons.json.
         base_documents: Scores of the base model, a row per held-out document.
         tuned_documents: Scores of the tuned model, with the same rows.
     """
 
     settings: Params
+    card: TokensCard
     reasons: Reasons
     base_documents: pa.Table
     tuned_documents: pa.Table
@@ -119,6 +135,7 @@ def read_report_results(
     settings: Params,
     run: RunResults,
     *,
+    tokens: Path,
     reasons: Path,
     baseline_metrics: Path,
     baseline_documents: Path,
@@ -128,8 +145,10 @@ def read_report_results(
     """Read what the report shows besides, once it is what the steps wrote."""
     BaselineMetrics.read_verified(baseline_metrics, baseline_documents)
     EvaluationMetrics.read_verified(evaluation, tuned_documents)
+    verify_folder(tokens, "tokenize", leave_out=LARGE)
     return ReportResults(
         **{**vars(run), "settings": settings},
+        card=TokensCard.read(tokens),
         reasons=Reasons.read_verified(reasons),
         base_documents=pq.read_table(baseline_documents),
         tuned_documents=pq.read_table(tuned_documents),

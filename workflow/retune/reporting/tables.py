@@ -6,13 +6,29 @@ from dataclasses import dataclass
 from retune.artifacts.evaluation_metrics import Comparison, NoComparison
 from retune.artifacts.provenance import Provenance
 from retune.reporting.data_rows import origin_rows, removal_rows, split_rows
-from retune.reporting.evaluation_rows import HEADER, Row, evaluation_rows, floor_rows
+from retune.reporting.evaluation_rows import (
+    HEADER,
+    Row,
+    evaluation_rows,
+    exact_match_row,
+    floor_rows,
+)
+from retune.reporting.example_rows import HEADER as EXAMPLE_HEADER
+from retune.reporting.example_rows import example_rows
 from retune.reporting.provenance_rows import machine_rows, provenance_rows
-from retune.reporting.run_results import RunResults
+from retune.reporting.run_results import ReportResults, RunResults
+from retune.reporting.terms import Terms
+from retune.reporting.token_rows import (
+    BLOCK_HEADER,
+    LENGTH_HEADER,
+    SCRIPT_HEADER,
+    block_rows,
+    length_rows,
+    script_rows,
+)
 from retune.reporting.training_rows import training_rows
 
 FLOOR_HEADER = ("floor on test", "bits per byte")
-SPLIT_HEADER = ("split", "documents", "groups", "words", "bytes", "tokens")
 
 
 @dataclass(frozen=True)
@@ -45,20 +61,49 @@ def tables_of(
     """
     evaluation = run.evaluation
     floors = floor_rows(evaluation.test.floors)
+    header = ("split", run.terms.documents, "groups", "words", "bytes", "tokens")
+    matches = exact_match_row(evaluation.exact_match)
     return {
-        "test": comparison_table("test", evaluation.test),
-        "validation": comparison_table("validation", evaluation.validation),
+        "test": comparison_table("test", evaluation.test, run.terms, matches),
+        "validation": comparison_table("validation", evaluation.validation, run.terms),
         "floors": Table("Floors", floors, FLOOR_HEADER, has_numbers=True),
         "training": Table("The training", training_rows(run, utilisation)),
         "origin": Table("Where the data came from", origin_rows(run)),
         "removed": Table("What was removed", removal_rows(run)),
-        "splits": Table("The splits", split_rows(run), SPLIT_HEADER, has_numbers=True),
+        "splits": Table("The splits", split_rows(run), header, has_numbers=True),
+        "examples": Table(
+            "What the examples hold", example_rows(run), EXAMPLE_HEADER, True
+        ),
+        "blocks": Table("The blocks", block_rows(run), BLOCK_HEADER, has_numbers=True),
         "provenance": Table("Made from", provenance_rows(run, provenance)),
         "machine": Table("The machine", machine_rows(provenance)),
     }
 
 
-def comparison_table(split: str, comparison: Comparison | NoComparison) -> Table:
-    """Return the table of both models on a split; it is empty if the split is."""
-    rows = evaluation_rows(comparison) if isinstance(comparison, Comparison) else []
+def card_tables(run: ReportResults) -> dict[str, Table]:
+    """Return the tables that only the page has, by their names."""
+    lengths, scripts = length_rows(run.card), script_rows(run.card)
+    return {
+        "lengths": Table("Lengths in tokens", lengths, LENGTH_HEADER, has_numbers=True),
+        "scripts": Table("The scripts", scripts, SCRIPT_HEADER, has_numbers=True),
+    }
+
+
+def comparison_table(
+    split: str,
+    comparison: Comparison | NoComparison,
+    terms: Terms,
+    more: Sequence[Row] = (),
+) -> Table:
+    """Return the table of both models on a split; it is empty if the split is.
+
+    Args:
+        split: Name of the split.
+        comparison: The comparison.
+        terms: What the documents are called, and the measure of them.
+        more: Further rows.
+    """
+    rows = []
+    if isinstance(comparison, Comparison):
+        rows = [*evaluation_rows(comparison, terms), *more]
     return Table(f"Base against tuned on {split}", rows, HEADER, has_numbers=True)

@@ -1,13 +1,17 @@
 """Names of a run's model and dataset, for people."""
 
+from retune.reporting.public_settings import public_name
 from retune.reporting.run_results import RunResults
 from retune.settings import DatasetSettings, ModelSettings
+from retune.settings.model import CHAT_TEMPLATES
 
 
 def title_of_dataset(dataset: DatasetSettings) -> str:
     """Return the dataset's name for people."""
     if dataset.name is not None:
         return dataset.name + (f" ({dataset.subset})" if dataset.subset else "")
+    if dataset.source == "builtin" and dataset.format == "messages":
+        return "questions about Python's standard library"
     if dataset.source == "builtin":
         return "Python's own documentation"
     return "local files"
@@ -18,6 +22,15 @@ def title_of_base(model: ModelSettings) -> str:
     if model.folder is not None:
         return model.folder.rstrip("/").rpartition("/")[2]
     return model.name or "a tiny GPT-2 with random weights"
+
+
+def title_of_chat_template(model: ModelSettings) -> str:
+    """Return where the chat template comes from, for people."""
+    if model.chat_template == "auto":
+        return "the base model's own"
+    if model.chat_template in CHAT_TEMPLATES:
+        return f"{model.chat_template}, which is built in"
+    return public_name(model.chat_template)
 
 
 def title_of(run: RunResults) -> str:

@@ -15,6 +15,7 @@ from retune.settings import Params
 def run(
     settings: Params,
     raw: Path,
+    tokens: Path,
     base: Path,
     data_metrics: Path,
     token_metrics: Path,
@@ -37,6 +38,7 @@ def run(
     Args:
         settings: All sections, which the page shows.
         raw: Folder of the dataset that download made, for its manifest (data/raw).
+        tokens: Folder of tokens that tokenize made, for its card (data/tokens).
         base: Folder of the base model that fetch made, for its manifest (models/base).
         data_metrics: JSON file that prepare wrote (metrics/data.json).
         token_metrics: JSON file that tokenize wrote (metrics/tokens.json).
@@ -80,6 +82,7 @@ def run(
     results = read_report_results(
         settings,
         run_results,
+        tokens=tokens,
         reasons=reasons,
         baseline_metrics=baseline_metrics,
         baseline_documents=baseline_documents,
