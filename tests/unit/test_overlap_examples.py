@@ -143,12 +143,30 @@ def test_a_split_that_is_lost_to_overlap_says_why(case, kind, lost, message):
     assert str(error.value) == message
 
 
-def test_one_question_for_all_examples_says_why_no_split_can_be_held_out(case):
+def test_one_question_for_all_examples_is_an_instruction(case):
     case.write(
         train=[row(f"e{n}", asked("Tell a story.", f"Story {n}.")) for n in range(30)]
     )
-    with pytest.raises(RetuneError) as error:
-        case.run()
-    first, second = str(error.value).splitlines()
-    assert "removes all 6 validation examples" in first
-    assert "removes all 6 test examples" in second
+    done = case.run()
+    assert done.startswith("30 examples: 26 train, 2 validation, 2 test;")
+    assert done.endswith("0 overlapping with train")
+
+
+def test_examples_with_the_same_question_stay_in_one_split(case):
+    case.write(
+        train=[
+            row(f"e{n:02}", asked(f"Who  is {n // 3}?".replace("Who", who), f"It {n}."))
+            for n in range(60)
+            for who in [("Who", "WHO")[n % 2]]
+        ]
+    )
+    done = case.run()
+    assert done.endswith("0 overlapping with train")
+    splits = {}
+    for split in ("train", "validation", "test"):
+        for name in case.ids(split):
+            splits.setdefault(int(name[1:]) // 3, set()).add(split)
+    assert len(splits) == 20
+    assert all(len(found) == 1 for found in splits.values())
+    assert case.ids("validation")
+    assert case.ids("test")

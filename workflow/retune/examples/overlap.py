@@ -13,7 +13,7 @@ import polars as pl
 
 from retune.artifacts.data_metrics import OverlappingDocuments, OverlappingExamples
 from retune.examples.document_kinds import kind_of
-from retune.examples.duplicates import normal_form
+from retune.examples.same_questions import questions_of
 from retune.examples.shared_runs import shared_part
 from retune.settings import HELD_OUT, Split
 
@@ -63,37 +63,31 @@ def drop_overlap(
         )
         log_removed(f"sharing {words} words in a row with train", overlap.removed)
     else:
-        found = find_shared(held_out, train, words)
+        questions = questions_of(documents)
+        asked_in_train = questions.filter(is_train).drop_nulls()
+        is_asked = questions.filter(~is_train).is_in(asked_in_train.implode())
+        found = find_shared(held_out, train, is_asked.fill_null(False), words)
         drops = found.by_answer | found.by_question
         overlap = count_shared(found, split, words)
     return pl.concat([held_out.filter(~drops), train]), overlap
 
 
 def find_shared(
-    held_out: pl.DataFrame, train: pl.DataFrame, words: int
+    held_out: pl.DataFrame, train: pl.DataFrame, is_asked: pl.Series, words: int
 ) -> SharedWithTrain:
     """Return what held-out examples have in common with those of train.
 
     Args:
         held_out: Examples to judge: question, answer.
         train: Examples of the training split: question, answer.
+        is_asked: Whether the whole question of an example is one of train (bool,
+            [examples to judge]).
         words: Number of words in a run.
     """
     answer = shared_part(held_out["answer"], train["answer"], words) >= COPIED
-    question = has_question_of(held_out, train) & ~answer
+    question = is_asked & ~answer
     run = shared_part(held_out["question"], train["question"], words) > 0
     return SharedWithTrain(answer, question, run & ~answer & ~question)
-
-
-def has_question_of(examples: pl.DataFrame, train: pl.DataFrame) -> pl.Series:
-    """Return for each example whether its whole question is also one of `train`.
-
-    Neither case nor white space counts. A blank question is none.
-    """
-    question = normal_form("question").str.to_lowercase()
-    asked = examples.select(question).to_series()
-    known = train.select(question).to_series().unique()
-    return asked.is_in(known.implode()) & (asked != "")
 
 
 def count_shared(

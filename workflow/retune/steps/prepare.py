@@ -24,6 +24,7 @@ from retune.examples.document_kinds import NOUNS, kind_of, stored_columns
 from retune.examples.document_reader import read_documents
 from retune.examples.duplicates import count_in_other_splits, drop_duplicates
 from retune.examples.overlap import drop_overlap
+from retune.examples.same_questions import group_same_questions
 from retune.examples.sizes import example_numbers, sizes
 from retune.examples.split_checks import stop_at_empty_split, stop_at_lost_split
 from retune.examples.splits import carve_missing_splits
@@ -71,7 +72,8 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
             *(NOUNS[kind], other),
         )
     stop_at_lost_split(good, unique, in_others)
-    split = carve_missing_splits(unique, given, settings, duplicates)
+    grouped = group_same_questions(unique)
+    split = carve_missing_splits(grouped, given, settings, duplicates)
     kept, overlap = drop_overlap(split, settings.overlap_words)
     stop_at_empty_split(split, kept, given, settings)
     check_clean(kept, settings.min_characters)
