@@ -30,6 +30,7 @@ from evaluation_case import (
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.publishing import read_json, sha256
 from retune.errors import RetuneError
+from retune.evaluation import exact_match
 from retune.evaluation.exact_match import evenly_chosen, measure_exact_match
 from retune.evaluation.language_model import load_model
 from retune.evaluation.perplexity import plan_windows
@@ -322,6 +323,21 @@ def test_exact_match_is_what_ends_and_is_the_same(example_folder):
     assert match(1, ends) == match(16, ends) == (number - 1, number)
     # What does not end is no answer.
     assert match(16, [facts.eos_token_id]) == (0, number)
+
+
+@pytest.mark.parametrize(("blanks", "matches"), [(0, 1), (7, 1), (8, 0), (20, 0)])
+def test_an_answer_that_goes_on_with_blanks_has_not_ended(
+    example_inputs, monkeypatch, blanks, matches
+):
+    base = example_inputs / "models/base"
+    language_model = load_model(base, ModelFacts.read(base), "cpu")
+    answer, blank = language_model.tokenizer.encode(
+        [COMPLETION.completion.strip(), " "]
+    )
+    written = [[*answer, *blank * blanks]]
+    monkeypatch.setattr(exact_match, "generate", lambda *_: written)
+    found = measure_exact_match("baseline", language_model, [COMPLETION], SETTINGS)
+    assert found.matches == matches
 
 
 def test_examples_are_chosen_from_all_over_the_split():

@@ -54,6 +54,17 @@ def test_by_default_models_answer_test_examples_that_fit(example_folder):
         assert sample["base_sampled"] != sample["tuned_sampled"]
 
 
+def test_examples_that_ask_the_same_give_one_prompt(example_folder):
+    otherwise = Conversation((SHORT.messages[0], say("assistant", "Yes.")))
+    asked = Conversation((say("system", "Be brief."), *SHORT.messages))
+    clean = example_folder / "data/clean"
+    write_example_splits(clean, test=[SHORT, otherwise, asked])
+    # The same question after other words is another prompt.
+    assert [sample["prompt"] for sample in sampled(example_folder)] == [
+        "Is it a list?"
+    ] * 2
+
+
 def test_examples_that_leave_no_room_are_skipped(example_folder, caplog):
     settings = AUTO.model_copy(update={"max_new_tokens": 60})
     assert sampled(example_folder, settings) == []

@@ -99,11 +99,11 @@ def find_example_prompts(
         is_chat = any(isinstance(example, Conversation) for example in examples)
         make = maker.of_question if is_chat else maker.of_text
         return [make(text) for text in settings.prompts]
-    prompts: dict[str, Prompt] = {}
+    prompts: dict[tuple[int, ...], Prompt] = {}
     for index in spread(len(examples), NUM_PROMPTS):
         prompt = maker.of_example(examples[index])
         if prompt and fits(prompt):
-            prompts.setdefault(prompt.text, prompt)
+            prompts.setdefault(tuple(prompt.ids), prompt)
         if len(prompts) == NUM_PROMPTS:
             break
     return list(prompts.values())
