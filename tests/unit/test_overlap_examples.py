@@ -148,7 +148,7 @@ def test_one_question_for_all_examples_is_an_instruction(case):
         train=[row(f"e{n}", asked("Tell a story.", f"Story {n}.")) for n in range(30)]
     )
     done = case.run()
-    assert done.startswith("30 examples: 26 train, 2 validation, 2 test;")
+    assert done.startswith("30 examples: 18 train, 6 validation, 6 test;")
     assert done.endswith("0 overlapping with train")
 
 
