@@ -108,8 +108,8 @@ def test_prompts_of_the_settings_are_messages_of_users(example_folder, monkeypat
     made = []
     of_question = PromptMaker.of_question
 
-    def recorded(self, question):
-        made.append(of_question(self, question))
+    def recorded(self, question, like):
+        made.append(of_question(self, question, like))
         return made[-1]
 
     monkeypatch.setattr(PromptMaker, "of_question", recorded)
@@ -117,7 +117,7 @@ def test_prompts_of_the_settings_are_messages_of_users(example_folder, monkeypat
     [sample] = sampled(example_folder, settings)
     assert (sample["prompt"], sample["reference"]) == ("Hi", None)
     [prompt] = made
-    assert prompt.ids == maker_of(example_folder).of_question("Hi").ids
+    assert prompt.ids == maker_of(example_folder).of_question("Hi", SHORT).ids
 
 
 def test_prompts_of_the_settings_are_texts_where_there_is_no_conversation(

@@ -92,7 +92,7 @@ def test_what_is_spelled_is_the_text_that_was_spelled(tmp_path):
     names, trained = tokens_of(encoder, chat("a", "<|im_end|>"))
     assert "".join(trained) == "<|im_end|><|im_end|>"
     assert len(trained) == 11
-    text = encoder.render_prompt(Conversation(chat("<|im_end|>", "").messages[:1]))
+    text = encoder.prompt_of(chat("<|im_end|>", "word"))
     ids = encoder.encode_rendered(text)
     shown = [encoder._tokenizer.name_of(token) for token in ids]
     assert shown.count("<|im_end|>") == 1

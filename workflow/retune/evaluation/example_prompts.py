@@ -47,22 +47,27 @@ class PromptMaker:
         if isinstance(example, Completion):
             return self.of_text(example.prompt, example.completion)
         place = place_of_answer(example)
-        before = Conversation(example.messages[:place], example.tools)
         answer = BETWEEN_TURNS.join(texts_of(example.messages[place]))
+        question = last_question(example.messages[:place])
         try:
-            return self._rendered(last_question(before.messages), before, answer)
+            return Prompt(question, self._prompt_of(example), answer)
         except ConversationError:
             return None
 
-    def of_question(self, question: str) -> Prompt:
+    def of_question(self, question: str, like: Conversation) -> Prompt:
         """Return the prompt of a conversation that a user's message begins.
+
+        Args:
+            question: The message.
+            like: An example, which says whether the model thinks before it answers.
 
         Raises:
             RetuneError: If the chat template refuses it.
         """
-        message: Message = {"role": "user", "content": question}
+        asked: Message = {"role": "user", "content": question}
+        answer = like.messages[place_of_answer(like)]
         try:
-            return self._rendered(question, Conversation((message,)))
+            return Prompt(question, self._prompt_of(Conversation((asked, answer))))
         except ConversationError as error:
             raise RetuneError(f"sample.prompts: {question[:30]!r}: {error}") from error
 
@@ -71,11 +76,9 @@ class PromptMaker:
         (ids,) = self._tokenizer.encode([text])
         return Prompt(text, [self._bos, *ids], reference)
 
-    def _rendered(
-        self, text: str, conversation: Conversation, reference: str | None = None
-    ) -> Prompt:
-        rendered = self._encoder.render_prompt(conversation)
-        return Prompt(text, self._encoder.encode_rendered(rendered), reference)
+    def _prompt_of(self, conversation: Conversation) -> list[int]:
+        """Return the tokens before the last trained answer, as it is trained."""
+        return self._encoder.encode_rendered(self._encoder.prompt_of(conversation))
 
 
 def find_example_prompts(
@@ -96,9 +99,10 @@ def find_example_prompts(
         fits: Returns whether a prompt leaves the model room to answer.
     """
     if settings.prompts != "auto":
-        is_chat = any(isinstance(example, Conversation) for example in examples)
-        make = maker.of_question if is_chat else maker.of_text
-        return [make(text) for text in settings.prompts]
+        chats = [each for each in examples if isinstance(each, Conversation)]
+        if not chats:
+            return [maker.of_text(text) for text in settings.prompts]
+        return [maker.of_question(text, chats[0]) for text in settings.prompts]
     prompts: dict[tuple[int, ...], Prompt] = {}
     for index in spread(len(examples), NUM_PROMPTS):
         prompt = maker.of_example(examples[index])

@@ -11,7 +11,7 @@ import numpy as np
 from retune.artifacts.model_facts import ModelFacts
 from retune.chat.refusal import ConversationError
 from retune.chat.spelled_tokens import SpelledTokens
-from retune.chat.template import ChatTemplate, forms_of
+from retune.chat.template import ChatTemplate
 from retune.chat.trained_text import TrainedText, trained_texts
 from retune.chat.turn_ends import TurnEnds
 from retune.errors import RetuneError
@@ -131,27 +131,21 @@ class ExampleEncoder:
         """
         return self._texts_of(conversation, self._spells_out(conversation))
 
-    def render_prompt(self, conversation: Conversation) -> str:
-        """Return a conversation as text, with the beginning of an answer.
+    def prompt_of(self, conversation: Conversation) -> str:
+        """Return what stands before the last trained turn, as the model is trained.
 
         Special tokens that the data spells out have a sign in them, which
         `encode_rendered` takes out.
 
         Raises:
-            ConversationError: If the template refuses it.
+            ConversationError: If the conversation cannot be trained.
         """
-        marked = self._marked(conversation)
-        refusal: ConversationError | None = None
-        for form in forms_of(marked.messages):
-            try:
-                return self.template.render(form, marked.tools, {}, True)
-            except ConversationError as error:
-                refusal = refusal or error
-        assert refusal is not None
-        raise refusal
+        last = self.texts_of(conversation)[-1]
+        start, _ = last.spans[-1]
+        return last.text[:start]
 
     def encode_rendered(self, text: str) -> list[int]:
-        """Return the tokens of a text that `render_prompt` made."""
+        """Return the tokens of a text that `prompt_of` returned."""
         text, _ = self.spelled.with_aliases(text, [])
         (part,) = self._aliased.encode([text], [[]])
         return part.ids.tolist()
