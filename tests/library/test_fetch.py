@@ -355,6 +355,17 @@ def test_the_builtin_model_is_made_and_counted(tmp_path):
     }
 
 
+def test_the_builtin_model_gets_the_tokens_of_a_chat_template(tmp_path):
+    sizes = {"vocab_size": 300, "n_positions": 16, "n_embd": 8, "n_layer": 1}
+    settings = ModelSettings(
+        source="builtin", **sizes, n_head=2, chat_template="chatml"
+    )
+    result = fetch.run(settings, tmp_path / "base")
+    # Two rows of 8 numbers more.
+    assert result.startswith("built-in GPT-2: 3,432 parameters, ")
+    assert result.endswith("; 2 tokens added for chatml")
+
+
 @pytest.mark.parametrize("num_files", [1, 3])
 @pytest.mark.parametrize("name", ["pickled", "a 'pickled' $model"])
 def test_what_a_folder_of_pickles_is_told_converts_it(tmp_path, num_files, name):

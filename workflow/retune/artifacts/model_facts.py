@@ -53,6 +53,8 @@ class ModelFacts(Artifact):
         split_special_tokens: Whether special tokens spelled out in a text are text.
         chat_variables: Special tokens by the names that chat templates give them, such
             as `eos_token`.
+        added_tokens: Ids of the tokens that `fetch` added because the chat template
+            needs them, ascending; before the training they mean nothing.
     """
 
     STEP: ClassVar = "fetch"
@@ -73,6 +75,7 @@ class ModelFacts(Artifact):
     ignored: tuple[str, ...] = ()
     split_special_tokens: bool = True
     chat_variables: dict[str, str] = {}
+    added_tokens: tuple[int, ...] = ()
 
     @classmethod
     def read(cls, base: Path) -> Self:

@@ -8,6 +8,7 @@ from retune.artifacts.publishing import read_json, write_json, write_text
 from retune.chat.refusal import ConversationError
 from retune.chat.template import FILE, ChatTemplate, builtin_template
 from retune.errors import RetuneError
+from retune.models.added_tokens import add_missing_tokens
 from retune.settings.model import CHAT_TEMPLATES
 from retune.settings.user_paths import user_path
 from retune.tokens.auto_tokenizer import load_auto_tokenizer
@@ -16,14 +17,18 @@ from retune.tokens.tokenizer_json import FILE as TOKENIZER
 from retune.tokens.tokenizer_json import read_tokenizer
 
 GENERATION_CONFIG = "generation_config.json"
-# The first line of a built-in template names the special tokens that it writes.
+# The first line of a built-in template names the special tokens that it writes; that of
+# a template of the user may.
 TOKENS = re.compile(r"\{#- tokens:(.*?)-#\}")
 QUESTION, ANSWER = "Who is there?", "It is me."
 
 
-def prepare_chat_template(folder: Path, wanted: str) -> dict[str, str]:
+def prepare_chat_template(
+    folder: Path, wanted: str
+) -> tuple[dict[str, str], tuple[int, ...]]:
     """Put a chat template into a model's folder, for every tool that reads it.
 
+    Special tokens that the template needs are added to a model that lacks them.
     Generation stops at the token that ends an answer in the template.
     generation_config.json is made to say so, if it does not.
 
@@ -32,10 +37,12 @@ def prepare_chat_template(folder: Path, wanted: str) -> dict[str, str]:
         wanted: The setting `model.chat_template`.
 
     Returns:
-        Special tokens by the names that chat templates give them.
+        Special tokens by the names that chat templates give them, and the ids of the
+        tokens that were added.
 
     Raises:
-        RetuneError: If there is no such template, or the model lacks its tokens.
+        RetuneError: If there is no such template, or the model lacks its tokens and
+            cannot be given them.
     """
     auto = load_auto_tokenizer(folder)
     variables = {
@@ -45,15 +52,15 @@ def prepare_chat_template(folder: Path, wanted: str) -> dict[str, str]:
     }
     text = find_template(auto.chat_template, wanted)
     if text is None:
-        return variables
+        return variables, ()
     template = ChatTemplate(text, variables)
-    check_tokens(folder, text, wanted)
+    added = add_missing_tokens(folder, tokens_of(text), wanted)
     write_text(folder / FILE, text)
     config = read_json(folder / CONFIG)
     if config.pop("chat_template", None) is not None:
         write_json(folder / CONFIG, config)
     stop_at_end_of_answer(folder, template)
-    return variables
+    return variables, added
 
 
 def find_template(own: str | Mapping[str, str] | None, wanted: str) -> str | None:
@@ -80,20 +87,10 @@ def find_template(own: str | Mapping[str, str] | None, wanted: str) -> str | Non
         ) from error
 
 
-def check_tokens(folder: Path, text: str, wanted: str) -> None:
-    """Raise RetuneError unless the tokenizer has the tokens of a built-in template."""
+def tokens_of(text: str) -> list[str]:
+    """Return the special tokens that a template names in its first line, if it does."""
     found = TOKENS.match(text)
-    needed = found[1].split() if found else []
-    added = {
-        token["content"]
-        for token in read_tokenizer(folder / TOKENIZER).get("added_tokens") or []
-    }
-    if missing := [token for token in needed if token not in added]:
-        raise RetuneError(
-            f"model.chat_template: {wanted} writes {', '.join(missing)}, and the"
-            " model's tokenizer has no such tokens: write alpaca, which needs none, or"
-            " use a copy of the model whose tokenizer has them"
-        )
+    return found[1].split() if found else []
 
 
 def stop_at_end_of_answer(folder: Path, template: ChatTemplate) -> None:

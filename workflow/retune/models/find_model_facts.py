@@ -25,18 +25,21 @@ def find_model_facts(
     context), and transformers alone knows those.
 
     Args:
-        folder: Folder of the model; its tokenizer's files are put in order there.
+        folder: Folder of the model; its tokenizer's files are put in order there, and
+            tokens are added that the chat template needs and the model lacks.
         split_special_tokens: Whether special tokens spelled out in a text are text.
         chat_template: The setting `model.chat_template`.
 
     Raises:
-        RetuneError: If there is no usable tokenizer, no token that ends a text, or no
-            such chat template.
+        RetuneError: If there is no usable tokenizer, no token that ends a text, no
+            such chat template, or no way to add the tokens that it needs.
     """
     model = build_skeleton(folder)
+    bos, eos = prepare_tokenizer(folder, model.config.get_text_config())
+    chat_variables, added_tokens = prepare_chat_template(folder, chat_template)
+    if added_tokens:
+        model = build_skeleton(folder)
     config = model.config.get_text_config()
-    bos, eos = prepare_tokenizer(folder, config)
-    chat_variables = prepare_chat_template(folder, chat_template)
     tensors = list_stored_tensors(folder)
     matched = match_weights(model, tensors)
     return ModelFacts(
@@ -55,6 +58,7 @@ def find_model_facts(
         end_token_ids=end_token_ids(folder, eos, config),
         split_special_tokens=split_special_tokens,
         chat_variables=chat_variables,
+        added_tokens=added_tokens,
         weights=matched.groups,
         ignored=matched.ignored,
     )

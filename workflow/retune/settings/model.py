@@ -52,7 +52,8 @@ class ModelSettings(Settings):
         description="Chat template by which conversations become text. `auto`: the"
         " model's own; or a file with one, such as `my_template.jinja`; or the name of"
         " one that is built in: `alpaca`, which needs no special tokens, `chatml`,"
-        " `gemma`, `llama3`, `mistral`, `qwen`. The published model carries it.",
+        " `gemma`, `llama3`, `mistral`, `qwen`. Special tokens of a built-in one that"
+        " the model lacks are added to it. The published model carries the template.",
     )
     vocab_size: int = Field(
         4096, ge=300, le=65536, description="Built-in model: tokens of its vocabulary."

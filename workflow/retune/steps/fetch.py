@@ -37,7 +37,7 @@ from retune.models.packing_check import problems_of_packing
 from retune.models.skeleton import build_skeleton
 from retune.models.stored_tensors import list_stored_tensors
 from retune.models.weight_matching import match_weights
-from retune.quantities import parameters, size
+from retune.quantities import counted, parameters, size
 from retune.settings import ModelSettings
 from retune.settings.user_paths import user_path
 from retune.sources.hub_files import download_files, list_files
@@ -64,7 +64,8 @@ def run(settings: ModelSettings, base: Path) -> str:
             index, the tokenizer's files, model_facts.json, manifest.json (models/base).
 
     Returns:
-        The title of the model, its number of parameters and its size, for people.
+        The title of the model, its number of parameters and its size, and how many
+        tokens were added for the chat template, for people.
 
     Raises:
         RetuneError: If a file is missing or damaged, if the model needs code of its
@@ -84,7 +85,9 @@ def run(settings: ModelSettings, base: Path) -> str:
         origin.write_into(stage)
         num_bytes = sum(path.stat().st_size for path in stage.glob("*.safetensors"))
     title, count = title_of(settings)[1], parameters(facts.num_parameters)
-    return f"{title}: {count}, {size(num_bytes)}"
+    added = counted(len(facts.added_tokens), "token")
+    note = f"; {added} added for {settings.chat_template}" if facts.added_tokens else ""
+    return f"{title}: {count}, {size(num_bytes)}{note}"
 
 
 def origin_of(settings: ModelSettings, folder: Path) -> ModelOrigin:

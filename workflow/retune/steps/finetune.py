@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from retune.artifacts.checkpoint_manifest import CheckpointManifest
+from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.plan import DEEPSPEED, PLAN, Plan
 from retune.artifacts.publishing import (
     MANIFEST,
@@ -108,6 +109,7 @@ def run(
         RetuneError: If an input is damaged, or a rank fails.
     """
     verify_inputs(base, tokens, plan)
+    check_adapters(settings, base)
     source = read_json(base / MANIFEST).get("source", "")
     settings = resolve_learning_rate(settings, source)
     spec = RunSpec.make(settings, base, tokens, plan, nvme_path)
@@ -163,6 +165,20 @@ def verify_inputs(base: Path, tokens: Path, plan: Path) -> None:
     verify_folder(base, "fetch", leave_out=LARGE)
     verify_folder(tokens, "tokenize", leave_out=(*LARGE, *NOT_READ))
     Plan.read_verified(plan / PLAN, plan / DEEPSPEED)
+
+
+def check_adapters(settings: FinetuneSettings, base: Path) -> None:
+    """Raise RetuneError if tokens were added to the model that would not be learnt.
+
+    Adapters leave the embedding and the output head as they are.
+    """
+    if settings.lora and (added := ModelFacts.read(base).added_tokens):
+        raise RetuneError(
+            f"finetune.lora: it leaves the embedding frozen, so the"
+            f" {counted(len(added), 'token')} that fetch added for model.chat_template"
+            " would never be learnt. Write model.chat_template: alpaca, which needs"
+            " none, or choose a model that has these tokens, or leave finetune.lora out"
+        )
 
 
 def resumed_in_words(start: RunStart, world_size: int) -> str:
