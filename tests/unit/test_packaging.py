@@ -181,9 +181,13 @@ def test_ci_runs_what_the_readme_runs():
 
 
 def test_files_that_the_library_reads_are_installed_with_it():
-    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["retune.reporting"]
-    folder = ROOT / "workflow/retune/reporting"
-    installed = {path for pattern in patterns for path in folder.glob(pattern)}
+    package_data = PYPROJECT["tool"]["setuptools"]["package-data"]
+    installed = {
+        path
+        for package, patterns in package_data.items()
+        for pattern in patterns
+        for path in (ROOT / "workflow" / package.replace(".", "/")).glob(pattern)
+    }
     files = (ROOT / "workflow/retune").rglob("*.*")
     others = {path for path in files if path.suffix not in {".py", ".pyc"}}
     assert others
