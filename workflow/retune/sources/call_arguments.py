@@ -11,7 +11,7 @@ from retune.sources.public_names import (
 )
 
 MAX_DEFAULT_CHARACTERS = 24
-MAX_ARGUMENTS = 8
+MAX_ARGUMENTS = 12
 
 
 @dataclass(frozen=True)
