@@ -105,6 +105,8 @@ class DataMetrics(SealedArtifact):
         groups: Number of groups in each split.
         rejected: Documents that failed a check.
         duplicates_removed: Number of documents that were removed as duplicates.
+        near_duplicates_removed: Number of documents that were removed because another
+            one says nearly the same.
         in_other_splits: Number of documents of a split, by the other split that holds
             them, too; they stay only there.
         overlap: Documents that were removed for an overlap with train.
@@ -121,6 +123,7 @@ class DataMetrics(SealedArtifact):
     groups: dict[Split, int]
     rejected: RejectedDocuments
     duplicates_removed: int
+    near_duplicates_removed: int = 0
     in_other_splits: dict[Split, dict[Split, int]]
     overlap: OverlappingDocuments
     examples: dict[Split, ExampleNumbers] | None = None
@@ -142,5 +145,6 @@ class DataMetrics(SealedArtifact):
             self.kept_documents
             + self.rejected.count
             + self.duplicates_removed
+            + self.near_duplicates_removed
             + self.overlapping_documents
         )

@@ -30,14 +30,21 @@ def shared_part(texts: pl.Series, train: pl.Series, words: int) -> pl.Series:
     word_hashes = np.random.default_rng(0).integers(
         2**64, size=len(vocabulary.categories), dtype=np.uint64
     )
-    start, hashes = hash_runs(document, word.cast(vocabulary), word_hashes, words)
+    known = word.cast(vocabulary)
+    start, hashes = hash_runs(
+        *(document, numbers_of_words(known, word_hashes)),
+        *(known.is_null().to_numpy(), words),
+    )
     wanted, run = np.unique(hashes, return_inverse=True)
     is_in_train = np.zeros(len(wanted), dtype=bool)
     for chunk in chunks_of(train, CHUNK_BYTES):
         chunk_document, chunk_word = split_into_words(chunk)
         # A word that no text holds becomes null and ends every run over it.
         known = chunk_word.cast(vocabulary, strict=False)
-        _, found = hash_runs(chunk_document, known, word_hashes, words)
+        _, found = hash_runs(
+            *(chunk_document, numbers_of_words(known, word_hashes)),
+            *(known.is_null().to_numpy(), words),
+        )
         is_in_train |= contains(np.sort(found), wanted)
     runs = np.bincount(document[start], minlength=len(texts))
     shared = np.bincount(document[start[is_in_train[run]]], minlength=len(texts))
@@ -54,34 +61,46 @@ def split_into_words(texts: pl.Series) -> tuple[np.ndarray, pl.Series]:
     return document, lists.filter(lists.list.len() > 0).explode()
 
 
+def numbers_of_words(word: pl.Series, numbers: np.ndarray) -> np.ndarray:
+    """Return the number of each word, uint64 [words]; 0 for an unknown one.
+
+    Args:
+        word: The words (Enum, [words]); null where unknown.
+        numbers: Number of each word of the vocabulary (uint64, [vocabulary]).
+    """
+    known = (~word.is_null()).to_numpy()
+    found = np.zeros(len(word), dtype=np.uint64)
+    found[known] = numbers[word.drop_nulls().to_physical().to_numpy()]
+    return found
+
+
 def hash_runs(
-    document: np.ndarray, word: pl.Series, word_hashes: np.ndarray, length: int
+    document: np.ndarray, numbers: np.ndarray, is_unknown: np.ndarray, length: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where each run of known words within one document starts, and its hash.
 
     Args:
         document: Document of each word, ascending (int64, [words]).
-        word: Words of all documents in order (Enum, [words]); null where unknown.
-        word_hashes: Random number of each known word (uint64, [vocabulary]).
+        numbers: Random number of each word (uint64, [words]).
+        is_unknown: Whether a word ends every run over it (bool, [words]).
         length: Number of words per run.
 
     Returns:
         Index of the first word of each run (int64, [runs]), and the hash of each run
         (uint64, [runs]): the polynomial of its words' random numbers, modulo 2**64.
     """
-    windows = len(word) - length + 1
+    windows = len(numbers) - length + 1
     if windows <= 0:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64)
-    unknown = np.cumsum(np.concatenate([[0], word.is_null().to_numpy()]))
+    unknown = np.cumsum(np.concatenate([[0], is_unknown]))
     start = np.flatnonzero(
         (document[:windows] == document[length - 1 :])
         & (unknown[:windows] == unknown[length:])
     )
-    code = word.to_physical().fill_null(0).to_numpy()
     multiplier = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd
     hashes = np.zeros(len(start), dtype=np.uint64)
     for offset in range(length):
-        hashes = hashes * multiplier + word_hashes[code[start + offset]]
+        hashes = hashes * multiplier + numbers[start + offset]
     return start, hashes
 
 

@@ -1,8 +1,12 @@
 """The section `prepare`."""
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from retune.settings.section import Settings, Share
+
+Similarity = Annotated[float, Field(gt=0, le=1)]
 
 
 class PrepareSettings(Settings):
@@ -24,6 +28,12 @@ class PrepareSettings(Settings):
     )
     test_share: Share = Field(
         0.05, description="Share of the groups for test, as for validation."
+    )
+    near_duplicates: Similarity | None = Field(
+        None,
+        description="Of documents that are at least this similar, from 0 to 1, one"
+        " stays: the part of their runs of five words that both have, as MinHash"
+        " estimates it. 0.8 is a usual value. Without one, only equal documents go.",
     )
     overlap_words: int = Field(
         13,
