@@ -116,7 +116,7 @@ def write_tokens(
         for size in sizes.tolist():
             ids = random.integers(0, VOCABULARY, size)
             stream.append(ids, np.arange(size) > size // 2)
-    packed = pack_split(folder, "train", dtype, LENGTH, packing, "drop", has_answers)
+    (packed,) = pack_split(folder, "train", dtype, LENGTH, packing, "drop", has_answers)
     train = SplitSize(
         documents=len(sizes),
         sequences=stream.sequences,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from retune.artifacts.tokens_index import (
+    SourceBlocks,
     SplitNumbers,
     SplitSize,
     TokenMetrics,
@@ -47,6 +48,20 @@ def make_index(train_tokens: int = 0, **changes: Any) -> TokensIndex:
     return TokensIndex(**values | changes)
 
 
+def make_sources(**blocks: int) -> tuple[SourceBlocks, ...]:
+    """Return sources of so many blocks by name, of two documents each."""
+    return tuple(
+        SourceBlocks(
+            name=name,
+            documents=2 * count or 1,
+            sequences=2 * count or 1,
+            blocks=count,
+            trained_tokens=31 * count,
+        )
+        for name, count in blocks.items()
+    )
+
+
 def write_index(folder: Path, train_tokens: int = 0, **changes: Any) -> None:
     """Write such an index."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +94,9 @@ def write_packed(
     with written_split(folder, split, DTYPE, has_answers) as stream:
         for number, ids in enumerate(sequences):
             stream.append(ids, masks[number] if has_answers else None)
-    packed = pack_split(folder, split, DTYPE, length, packing, overlong, has_answers)
+    packed = Packed.total(
+        pack_split(folder, split, DTYPE, length, packing, overlong, has_answers)
+    )
     write_index(
         folder,
         stream.tokens,

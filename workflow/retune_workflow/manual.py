@@ -7,7 +7,7 @@ They come from the settings models and, for what reruns, from the stages of dvc.
 import json
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -30,14 +30,12 @@ def build_schema() -> dict[str, Any]:
     sections = {
         name: inline(value, definitions) for name, value in schema["properties"].items()
     }
-    for name in ("dataset", "model"):  # a short name may stand for the section
-        sections[name] = {
-            "description": sections[name].pop("description"),
-            "anyOf": [{"type": "string"}, sections[name]],
-        }
-    short, long = sections["dataset"]["anyOf"]
-    sections["dataset"]["anyOf"].append({"type": "array", "items": short})
-    long["anyOf"] = [{"required": [key]} for key in (*long.pop("required"), "files")]
+    source = sections["dataset"]["properties"]["sources"]
+    source["additionalProperties"] = with_short_forms(
+        source["additionalProperties"], "files"
+    )
+    sections["dataset"] = with_short_forms(sections["dataset"], "files", "sources")
+    sections["model"] = with_short_name(sections["model"])
     for name in sections.keys() - set(schema["required"]):  # it may say nothing
         sections[name]["type"] = ["object", "null"]
     return {
@@ -45,6 +43,26 @@ def build_schema() -> dict[str, Any]:
         **schema,
         "properties": sections,
     }
+
+
+def with_short_name(mapping: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a mapping that one text may stand for."""
+    described = mapping.pop("description")
+    return {"description": described, "anyOf": [{"type": "string"}, mapping]}
+
+
+def with_short_forms(mapping: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Return the schema of a dataset, which a text or a list may stand for.
+
+    Args:
+        mapping: Schema of the dataset as a mapping.
+        keys: Keys that say of which kind its source is, as `source` does.
+    """
+    schema = with_short_name(mapping)
+    schema["anyOf"].append({"type": "array", "items": {"type": "string"}})
+    required = (*mapping.pop("required"), *keys)
+    mapping["anyOf"] = [{"required": [key]} for key in required]
+    return schema
 
 
 def inline(value: Any, definitions: dict[str, Any]) -> Any:
@@ -88,7 +106,9 @@ def build_rows(model: type[BaseModel], prefix: str = "") -> list[str]:
             f"| `{prefix}{key}` | {allowed_values(key, model)} |"
             f" {default_text(setting)} | {setting.description} |"
         )
-        for option in get_args(setting.annotation):
+        options = get_args(setting.annotation)
+        # The values of a mapping by name have no rows of their own.
+        for option in () if get_origin(setting.annotation) is dict else options:
             if isinstance(option, type) and issubclass(option, BaseModel):
                 rows += build_rows(option, f"{prefix}{key}.")
     return rows

@@ -63,6 +63,8 @@ class DataOrigin(Origin):
     Attributes:
         format: Number of this format.
         source: Kind of source, as in the section `dataset`.
+        parts: Where the documents of each source come from, by its name, if there are
+            several.
         name: Name of the dataset on the hub.
         revision: Commit of the dataset on the hub, 40 hex digits.
         subset: Name of the configuration of the dataset on the hub.
@@ -82,7 +84,8 @@ class DataOrigin(Origin):
     STEP: ClassVar = "download"
 
     format: Literal[1] = 1
-    source: Literal["builtin", "hub", "local"]
+    source: Literal["builtin", "hub", "local", "several"]
+    parts: "dict[str, DataOrigin] | None" = None
     name: str | None = None
     revision: str | None = None
     subset: str | None = None

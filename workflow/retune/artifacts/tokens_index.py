@@ -28,6 +28,26 @@ class SplitSize(Artifact):
     blocks: int
 
 
+class SourceBlocks(Artifact):
+    """The training blocks of one source, which hold nothing of another.
+
+    The blocks of the sources are one after another, in the order of the sources.
+
+    Attributes:
+        name: Name of the source, a key of `dataset.sources`.
+        documents: Number of its documents in the training split.
+        sequences: Number of token sequences that these became.
+        blocks: Number of its blocks.
+        trained_tokens: Number of tokens that are predicted in them.
+    """
+
+    name: str
+    documents: int
+    sequences: int
+    blocks: int
+    trained_tokens: int
+
+
 class TokensIndex(Artifact):
     """What is in data/tokens, beside the binary files of `retune.tokens.store`.
 
@@ -38,6 +58,8 @@ class TokensIndex(Artifact):
         packing: How documents fill the blocks.
         vocab_size: Number of tokens that there are; every token is smaller.
         splits: Size of each split.
+        sources: The training blocks of each source; empty unless there are
+            `dataset.sources`.
         dtype: Data type of a token, as numpy writes it.
         bos_token_id: Token before the first token of a document.
         eos_token_id: Token after the last token of a document.
@@ -52,6 +74,7 @@ class TokensIndex(Artifact):
     packing: Packing
     vocab_size: int
     splits: dict[Split, SplitSize]
+    sources: tuple[SourceBlocks, ...] = ()
     dtype: Literal["<u2", "<u4"]
     bos_token_id: int
     eos_token_id: int
@@ -129,6 +152,8 @@ class TokenMetrics(SealedArtifact):
         packing: How documents fill the blocks.
         vocab_size: Number of tokens that there are; every token is smaller.
         splits: Numbers of each split.
+        sources: The training blocks of each source; empty unless there are
+            `dataset.sources`.
     """
 
     STEP: ClassVar = "tokenize"
@@ -139,3 +164,4 @@ class TokenMetrics(SealedArtifact):
     packing: Packing
     vocab_size: int
     splits: dict[Split, SplitNumbers]
+    sources: tuple[SourceBlocks, ...] = ()

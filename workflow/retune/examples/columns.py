@@ -2,11 +2,11 @@
 
 from retune.errors import RetuneError
 from retune.examples.row_format import RowFormat, setting_of
-from retune.settings import DatasetSettings
+from retune.settings import SourceSettings
 
 
 def missing_group(
-    settings: DatasetSettings, columns: list[str], where: str
+    settings: SourceSettings, columns: list[str], where: str
 ) -> list[str]:
     """Return the problem that there is no column of groups; none if it is there."""
     column = settings.group_column
@@ -19,7 +19,7 @@ def missing_group(
 
 
 def check_repeated(
-    settings: DatasetSettings, row_format: RowFormat, columns: list[str], where: str
+    settings: SourceSettings, row_format: RowFormat, columns: list[str], where: str
 ) -> None:
     """Raise RetuneError if a column that is read is there more than once.
 
@@ -38,7 +38,7 @@ def check_repeated(
 
 
 def named_columns(
-    settings: DatasetSettings, row_format: RowFormat
+    settings: SourceSettings, row_format: RowFormat
 ) -> list[tuple[str, str]]:
     """Return each column that is read, with the key of params.yaml that names it."""
     columns = [

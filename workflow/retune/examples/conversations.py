@@ -7,7 +7,7 @@ from retune.examples.messages import message_of
 from retune.examples.misfits import Misfit, list_at, parsed_json
 from retune.examples.row_fields import RowFields
 from retune.examples.tool_calls import tools_of
-from retune.settings import DatasetSettings
+from retune.settings import SourceSettings
 
 SYSTEM_ROLES = ("system", "developer")
 
@@ -75,7 +75,7 @@ def messages_in(value: object, path: str, *, is_trained: bool = True) -> list[Me
 
 
 def as_settings_say(
-    conversation: Conversation, settings: DatasetSettings
+    conversation: Conversation, settings: SourceSettings
 ) -> Conversation:
     """Return a conversation with the turns trained that the settings name."""
     messages: Iterable[Message] = conversation.messages

@@ -9,6 +9,9 @@ from collections.abc import Collection
 from retune.artifacts.data_metrics import Kind
 from retune.examples.example import COLUMN
 
+# The column with the name of a document's source, where there are several.
+SOURCE = "source"
+
 # What people call a document of each kind.
 NOUNS: dict[Kind, str] = {"text": "document", "example": "example"}
 # The columns with what a document of each kind says, once `prepare` has read it.
@@ -28,6 +31,11 @@ def noun_of(columns: Collection[str]) -> str:
     return NOUNS[kind_of(columns)]
 
 
-def stored_columns(kind: Kind) -> tuple[str, ...]:
-    """Return the columns of data/raw/SPLIT.parquet and data/clean/SPLIT.parquet."""
-    return "id", "group", kind
+def stored_columns(kind: Kind, has_sources: bool = False) -> tuple[str, ...]:
+    """Return the columns of data/raw/SPLIT.parquet and data/clean/SPLIT.parquet.
+
+    Args:
+        kind: What the documents are.
+        has_sources: Whether they are of several sources.
+    """
+    return ("id", "group", kind, *([SOURCE] if has_sources else []))

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from retune.errors import RetuneError
-from retune.examples.document_kinds import kind_of, noun_of, stored_columns
+from retune.examples.document_kinds import SOURCE, kind_of, noun_of, stored_columns
 from retune.examples.duplicates import BY_PRECEDENCE
 from retune.examples.example_facts import add_facts
 from retune.settings import SPLITS
@@ -18,8 +18,9 @@ def read_documents(folder: Path) -> pl.DataFrame:
         folder: Folder with train.parquet, perhaps validation.parquet and test.parquet.
 
     Returns:
-        Columns id, group and split; for texts the column text, for examples the columns
-        of `ExampleFacts`. Texts, and the strings of examples, are in Unicode form NFC.
+        Columns id, group and split, and source where there are several; for texts the
+        column text, for examples the columns of `ExampleFacts`. Texts, and the strings
+        of examples, are in Unicode form NFC.
 
     Raises:
         RetuneError: If a file is missing, not readable, empty or lacks a column, or if
@@ -64,7 +65,7 @@ def read_split(path: Path) -> pl.DataFrame:
     """
     try:
         schema = pl.read_parquet_schema(path)
-        columns = stored_columns(kind_of(schema))
+        columns = stored_columns(kind_of(schema), SOURCE in schema)
         wrong = [name for name in columns if schema.get(name) != pl.String]
         if wrong:
             found = ", ".join(f"{name} ({dtype})" for name, dtype in schema.items())

@@ -10,7 +10,7 @@ from typing import get_args
 
 from retune.errors import RetuneError
 from retune.examples.column_hints import hint_of, is_preference, preference_problem
-from retune.settings import DatasetSettings, default_of
+from retune.settings import SourceSettings, default_of
 from retune.settings.dataset import FORMATS, Format
 
 # The values that each row of a format must have; the others may be missing.
@@ -56,7 +56,7 @@ class RowFormat:
 
 
 def recognize(
-    settings: DatasetSettings, columns: Collection[str], where: str
+    settings: SourceSettings, columns: Collection[str], where: str
 ) -> RowFormat:
     """Return what rows with these columns are.
 
@@ -100,7 +100,7 @@ def recognize(
 
 
 def possible_formats(
-    settings: DatasetSettings, columns: Collection[str]
+    settings: SourceSettings, columns: Collection[str]
 ) -> list[RowFormat]:
     """Return the formats that the settings leave open."""
     names: Iterable[Format] = get_args(Format)
@@ -114,7 +114,7 @@ def possible_formats(
 
 
 def format_named(
-    name: Format, settings: DatasetSettings, columns: Collection[str]
+    name: Format, settings: SourceSettings, columns: Collection[str]
 ) -> RowFormat:
     """Return a format with the columns that the settings name for it."""
     named = {key: settings.columns.get(key, key) for key in FORMATS[name]}
@@ -127,7 +127,7 @@ def format_named(
 
 
 def check_one_conversation(
-    settings: DatasetSettings, columns: Collection[str], where: str
+    settings: SourceSettings, columns: Collection[str], where: str
 ) -> None:
     """Raise RetuneError if there are two columns of messages, and none is named."""
     may_be_messages = settings.format in ("auto", "messages")
@@ -140,7 +140,7 @@ def check_one_conversation(
 
 
 def check_required(
-    settings: DatasetSettings,
+    settings: SourceSettings,
     row_format: RowFormat,
     columns: Collection[str],
     where: str,
@@ -156,14 +156,14 @@ def check_required(
         raise RetuneError("\n".join(problems))
 
 
-def setting_of(key: str, settings: DatasetSettings, row_format: RowFormat) -> str:
+def setting_of(key: str, settings: SourceSettings, row_format: RowFormat) -> str:
     """Return the key of params.yaml that names a column of a format."""
     if row_format.name == "text":
         return "dataset.text_column"
     return f"dataset.columns.{key}" if key in settings.columns else "dataset.format"
 
 
-def check_goes_with(settings: DatasetSettings, row_format: RowFormat) -> None:
+def check_goes_with(settings: SourceSettings, row_format: RowFormat) -> None:
     """Raise RetuneError for a setting that does not go with the recognized format.
 
     Where the settings name the format, they have been checked before.

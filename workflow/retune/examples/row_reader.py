@@ -21,7 +21,7 @@ from retune.examples.row_format import (
 )
 from retune.examples.rows import Row, SourceFile, check_text
 from retune.examples.surrogates import half_pair_in
-from retune.settings import DatasetSettings
+from retune.settings import SourceSettings
 from retune.settings.dataset import Format
 
 EXAMPLE_OF: dict[Format, Callable[[RowFields], Example]] = {
@@ -41,7 +41,7 @@ class RowReader:
         has_tools: Whether a row so far had tools.
     """
 
-    def __init__(self, settings: DatasetSettings) -> None:
+    def __init__(self, settings: SourceSettings) -> None:
         """Begin without a row."""
         self.settings = settings
         self.has_tools = False

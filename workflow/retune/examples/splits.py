@@ -97,10 +97,7 @@ def carve_missing_splits(
         RetuneError: If train has fewer groups than splits.
     """
     train = documents.filter(pl.col("split") == "train")
-    shares = (
-        0 if "validation" in given else settings.validation_share,
-        0 if "test" in given else settings.test_share,
-    )
+    shares = missing_shares(given, settings)
     splits = 1 + sum(share > 0 for share in shares)
     kind = kind_of(documents.columns)
     check_enough_groups(train["group"], splits, kind, duplicates)
@@ -108,6 +105,19 @@ def carve_missing_splits(
     carved = train.with_columns(split.cast(BY_PRECEDENCE).alias("split"))
     others = documents.filter(pl.col("split") != "train")
     return pl.concat([others, carved]).sort("split", "id")
+
+
+def missing_shares(given: list[str], settings: PrepareSettings) -> tuple[float, float]:
+    """Return the share of the groups to carve for validation, and that for test.
+
+    Args:
+        given: Names of the splits that the raw data has.
+        settings: The section `prepare`.
+    """
+    return (
+        0 if "validation" in given else settings.validation_share,
+        0 if "test" in given else settings.test_share,
+    )
 
 
 def check_enough_groups(

@@ -16,6 +16,7 @@ from retune.settings.dataset import (
     HELD_OUT,
     SPLITS,
     DatasetSettings,
+    SourceSettings,
     Split,
 )
 from retune.settings.evaluate import EvaluateSettings, ScoringSettings
@@ -60,6 +61,7 @@ __all__ = [
     "SampleSettings",
     "ScoringSettings",
     "Settings",
+    "SourceSettings",
     "Split",
     "TokenizeSettings",
     "default_of",

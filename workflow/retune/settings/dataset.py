@@ -1,7 +1,7 @@
 """The section `dataset`: where the texts or examples come from, and what a row is."""
 
 import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -29,6 +29,8 @@ FOR_TEXTS = ("text_column", "txt_documents", "document_start")
 FOR_CONVERSATIONS = ("trained_turns", "fold_system")
 # Keys that say what the rows of a user's files are.
 OF_ROWS = ("format", "columns", *FOR_CONVERSATIONS)
+# What the name of a source is: documents are named `NAME/...` after it.
+SOURCE_NAME = r"[A-Za-z0-9_-]+"
 
 # Short names for params.yaml, each pinned to one commit of the hub.
 DATASET_PRESETS: dict[str, dict[str, str]] = {
@@ -68,18 +70,13 @@ FilesBySplit = Annotated[
 ]
 
 
-class DatasetSettings(Settings):
-    """Where the texts or examples come from, and what a row is.
+class SourceSettings(Settings):
+    """One source of texts or examples, and what its rows are."""
 
-    A short name (`builtin`, `builtin-chat`, `wikitext`), a file (`my.jsonl`), a folder
-    (`texts/`), a glob (`texts/*.txt`) or a list of these may stand for the whole
-    section, and where there are `files` they are local without `source`.
-    """
-
-    source: Literal["builtin", "hub", "local"] = Field(
+    source: Literal["builtin", "hub", "local", "several"] = Field(
         description="`builtin`: Python's own documentation, or with `format: messages`"
         " questions made of it; `hub`: a Hugging Face"
-        " dataset; `local`: files on this machine."
+        " dataset; `local`: files on this machine; `several`: those of `sources`."
     )
     name: HubName | None = Field(None, description="Name on the hub, `owner/dataset`.")
     revision: Commit | None = Field(
@@ -160,34 +157,102 @@ class DatasetSettings(Settings):
         )
 
     @model_validator(mode="after")
-    def _check_source(self) -> "DatasetSettings":
-        check_hub_reference(self.source, self.name, self.revision, "datasets/")
-        if self.source == "local" and not (self.files or {}).get("train"):
-            raise ValueError("source: local needs files, with at least train: [FILE]")
-        if self.source != "local" and self.files:
-            raise ValueError(f"files go with source: local, not source: {self.source}")
-        if self.source != "local" and self.txt_documents != default_of(
-            self, "txt_documents"
-        ):
-            raise ValueError(
-                f"txt_documents goes with source: local, not source: {self.source}:"
-                " there each line of a txt file is a document"
-            )
-        if self.document_start:
-            try:
-                re.compile(self.document_start)
-            except re.error as error:
-                raise ValueError(
-                    f"document_start: {self.document_start!r} is no regular expression:"
-                    f" {error}"
-                ) from None
-        check_format(self)
-        if self.source != "hub" and self.subset:
-            raise ValueError(f"subset goes with source: hub, not source: {self.source}")
+    def _check_source(self) -> Self:
+        check_source(self)
         return self
 
 
-def check_format(settings: DatasetSettings) -> None:
+def named_sources(value: Any) -> Any:
+    """Return the sources by name, if that is what they are."""
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"{value!r} should be a mapping from the name of each source to a dataset"
+        )
+    for name in value:
+        if not re.fullmatch(SOURCE_NAME, str(name)):
+            raise ValueError(
+                f"{name!r} should be a name of letters, digits, - and _ alone"
+            )
+    return {str(name): source for name, source in value.items()}
+
+
+Sources = Annotated[dict[str, SourceSettings], BeforeValidator(named_sources)]
+
+
+class DatasetSettings(SourceSettings):
+    """Where the texts or examples come from, and what a row is.
+
+    A short name (`builtin`, `builtin-chat`, `wikitext`), a file (`my.jsonl`), a folder
+    (`texts/`), a glob (`texts/*.txt`) or a list of these may stand for the whole
+    section, and where there are `files` they are local without `source`. With
+    `sources` the section has no other key.
+    """
+
+    sources: Sources = Field(
+        {},
+        description="Several datasets, each under a name of its own (letters, digits,"
+        " `-`, `_`) and with the keys above, or a short name: `{python: builtin-chat,"
+        " mine: my.jsonl}`. All hold texts, or all examples. `finetune.mix` says how"
+        " often each is read.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_sources(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "sources" in value and "source" not in value:
+            return {"source": "several", **value}
+        return value
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if self.source != "several" and not self.sources:
+            check_source(self)
+            return self
+        if not self.sources:
+            raise ValueError("source: several needs sources, a dataset under each name")
+        for key in type(self).model_fields:
+            is_given = getattr(self, key) != default_of(self, key)
+            if is_given and key not in ("source", "sources"):
+                raise ValueError(
+                    f"{key} does not go with sources: write it in the sources that it"
+                    f" is for, as in sources.{next(iter(self.sources))}.{key}"
+                )
+        if self.source != "several":
+            raise ValueError(f"sources go without source: {self.source}")
+        return self
+
+
+def check_source(settings: SourceSettings) -> None:
+    """Raise ValueError if keys of one source do not go together."""
+    source = settings.source
+    if source == "several":
+        raise ValueError("source: several is for the section dataset alone")
+    check_hub_reference(source, settings.name, settings.revision, "datasets/")
+    if source == "local" and not (settings.files or {}).get("train"):
+        raise ValueError("source: local needs files, with at least train: [FILE]")
+    if source != "local" and settings.files:
+        raise ValueError(f"files go with source: local, not source: {source}")
+    if source != "local" and settings.txt_documents != default_of(
+        settings, "txt_documents"
+    ):
+        raise ValueError(
+            f"txt_documents goes with source: local, not source: {source}:"
+            " there each line of a txt file is a document"
+        )
+    if settings.document_start:
+        try:
+            re.compile(settings.document_start)
+        except re.error as error:
+            raise ValueError(
+                f"document_start: {settings.document_start!r} is no regular"
+                f" expression: {error}"
+            ) from None
+    check_format(settings)
+    if source != "hub" and settings.subset:
+        raise ValueError(f"subset goes with source: hub, not source: {source}")
+
+
+def check_format(settings: SourceSettings) -> None:
     """Raise ValueError for settings that do not go with the format of the rows."""
     check_column_keys(settings)
     given = {
@@ -214,7 +279,7 @@ def check_format(settings: DatasetSettings) -> None:
             raise ValueError(f"{wrong} goes with format: text, not with {chosen}")
 
 
-def check_column_keys(settings: DatasetSettings) -> None:
+def check_column_keys(settings: SourceSettings) -> None:
     """Raise ValueError unless the keys of `columns` are those of one format."""
     if not settings.columns:
         return

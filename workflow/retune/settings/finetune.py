@@ -1,10 +1,10 @@
 """The section `finetune`: optimisation, and what is kept of it."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from retune.settings.section import Auto, Settings, Share, list_or_word
+from retune.settings.section import Auto, Count, Settings, Share, list_or_word
 
 Rate = Annotated[float, Field(gt=0)]
 
@@ -29,6 +29,37 @@ class LoraSettings(Settings):
     )
 
 
+class RowsPerEpoch(Settings):
+    """How many documents of a source an epoch reads, about."""
+
+    rows: Count
+
+
+def weight_of(value: Any) -> float | RowsPerEpoch:
+    """Return how often an epoch reads a source, if that is what a value says."""
+    if isinstance(value, RowsPerEpoch):
+        return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and 0 <= value < float("inf"):
+        return float(value)
+    rows = value.get("rows") if isinstance(value, dict) and len(value) == 1 else None
+    if isinstance(rows, int) and not isinstance(rows, bool) and rows >= 1:
+        return RowsPerEpoch(rows=rows)
+    raise ValueError(
+        f"{value!r} should be a number from 0, how often an epoch reads the source, or"
+        " {rows: NUMBER}, how many of its documents an epoch reads"
+    )
+
+
+Weight = Annotated[
+    float | RowsPerEpoch,
+    BeforeValidator(
+        weight_of,
+        json_schema_input_type=Annotated[float, Field(ge=0)] | RowsPerEpoch,
+    ),
+]
+
+
 class FinetuneSettings(Settings):
     """How the model is optimised, and which checkpoints are kept."""
 
@@ -47,6 +78,13 @@ class FinetuneSettings(Settings):
         None,
         ge=1,
         description="At most this many optimizer steps; `epochs` may end before.",
+    )
+    mix: dict[str, Weight] = Field(
+        {},
+        description="How often an epoch reads each of `dataset.sources`: `{python: 2,"
+        " mine: 0.5}` reads `python` twice, and one half of `mine` in an epoch, the"
+        " other in the next one. `0` leaves a source out, `{rows: 5000}` reads about so"
+        " many of its documents. A source that is not named is read once.",
     )
     learning_rate: Rate | Auto = Field(
         "auto",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from retune.settings.configure import ConfigureSettings
+from retune.settings.dataset import DatasetSettings
 from retune.settings.finetune import FinetuneSettings
 from retune.settings.hardware import HardwareSettings
 from retune.settings.section import Settings
@@ -223,6 +224,30 @@ def lora_problems(
     return [f"finetune.lora goes with configure.pipeline_stages: 1, not {stages}"]
 
 
+def mix_problems(dataset: DatasetSettings, finetune: FinetuneSettings) -> list[str]:
+    """Return which weights are of no source, or that nothing would be trained."""
+    names = list(dataset.sources)
+    unknown = [name for name in finetune.mix if name not in names]
+    if unknown and not names:
+        return [
+            f"finetune.mix.{name}: dataset has no sources; name each dataset in"
+            " dataset.sources"
+            for name in unknown
+        ]
+    if unknown:
+        return [
+            f"finetune.mix.{name}: there is no dataset.sources.{name}; there are:"
+            f" {', '.join(names)}"
+            for name in unknown
+        ]
+    if names and all(finetune.mix.get(name, 1) == 0 for name in names):
+        return [
+            f"finetune.mix.{names[0]}: all sources have weight 0, so nothing would be"
+            " trained: raise one"
+        ]
+    return []
+
+
 STRATEGY_RULES = (
     stage_0_problems,
     param_offload_problems,
@@ -235,4 +260,5 @@ RULES = (
     Rule(("hardware", "configure"), nvme_problems),
     Rule(("hardware", "configure"), precision_problems),
     Rule(("configure", "finetune"), lora_problems),
+    Rule(("dataset", "finetune"), mix_problems),
 )

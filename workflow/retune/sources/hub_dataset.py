@@ -29,7 +29,7 @@ from retune.compat.datasets import (
 from retune.examples.arrow_rows import ROWS_PER_BATCH, rows_of
 from retune.examples.row_reader import RowReader
 from retune.examples.rows import Row, SourceFile
-from retune.settings import DatasetSettings, Split
+from retune.settings import SourceSettings, Split
 from retune.sources.hub_files import download_files, list_files
 from retune.sources.hub_repository import Repository
 from retune.sources.hub_retries import with_retries
@@ -66,7 +66,7 @@ class HubDataset:
 
     library_version = datasets.__version__
 
-    def __init__(self, settings: DatasetSettings, folder: Path) -> None:
+    def __init__(self, settings: SourceSettings, folder: Path) -> None:
         """Download the files into a folder and check them."""
         self.repository = Repository.of(settings)
         # `datasets` takes a relative path for one in the repository on the hub.
@@ -174,7 +174,7 @@ def holds_json_rows(file: SourceFile) -> bool:
 
 
 def find_builder(
-    settings: DatasetSettings, repository: Repository, cache: Path
+    settings: SourceSettings, repository: Repository, cache: Path
 ) -> datasets.DatasetBuilder:
     """Return the builder that `datasets` has for the dataset at its commit.
 

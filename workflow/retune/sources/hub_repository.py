@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from retune.errors import RetuneError
-from retune.settings import DatasetSettings, ModelSettings
+from retune.settings import ModelSettings, SourceSettings
 
 STEPS = {"dataset": "download", "model": "fetch"}
 
@@ -24,13 +24,13 @@ class Repository:
     revision: str
 
     @classmethod
-    def of(cls, settings: DatasetSettings | ModelSettings) -> Self:
+    def of(cls, settings: SourceSettings | ModelSettings) -> Self:
         """Return the repository that a section with `source: hub` names."""
         # The section was checked for both when params.yaml was read.
         assert settings.name
         assert settings.revision
         kind: Literal["dataset", "model"] = (
-            "dataset" if isinstance(settings, DatasetSettings) else "model"
+            "dataset" if isinstance(settings, SourceSettings) else "model"
         )
         return cls(kind, settings.name, settings.revision)
 

@@ -1,9 +1,10 @@
 """The user's own files that a run reads: when they change, so does the run."""
 
 from retune.errors import RetuneError
-from retune.settings import Params
+from retune.settings import Params, SourceSettings
 from retune.settings.model import CHAT_TEMPLATES
 from retune.settings.user_paths import user_path
+from retune.sources.errors_of_source import errors_of_source
 from retune.sources.local_model import problem_of_folder
 from retune.sources.named_files import find_files
 
@@ -19,10 +20,19 @@ def find_local_sources(params: Params) -> dict[str, list[str]]:
 
 
 def dataset_files(params: Params) -> list[str]:
-    """Return the files of a local dataset; none if it is not local."""
-    if params.dataset.source != "local":
+    """Return the files of a local dataset, or of all local sources of a dataset."""
+    files = files_of(params.dataset)
+    for name, source in params.dataset.sources.items():
+        with errors_of_source(name):
+            files += files_of(source)
+    return list(dict.fromkeys(files))
+
+
+def files_of(source: SourceSettings) -> list[str]:
+    """Return the files of a source; none if it is not local."""
+    if source.source != "local":
         return []
-    found = find_files(params.dataset)
+    found = find_files(source)
     return [str(path) for files in found.splits.values() for path in files]
 
 
@@ -45,7 +55,7 @@ def chat_template_files(params: Params) -> list[str]:
     file = user_path(wanted)
     if not file.is_file():
         raise RetuneError(
-            f"model.chat_template: there is no file {wanted}; write auto, a file, or one"
-            f" of {', '.join(CHAT_TEMPLATES)}"
+            f"model.chat_template: there is no file {wanted}; write auto, a file, or"
+            f" one of {', '.join(CHAT_TEMPLATES)}"
         )
     return [str(file)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from retune.artifacts.publishing import MANIFEST, read_sealed
 from retune.errors import RetuneError
-from retune.settings import SPLITS, DatasetSettings, Split
+from retune.settings import SPLITS, SourceSettings, Split
 from retune.settings.text_formats import ALLOWED, format_of
 from retune.settings.user_paths import user_path
 
@@ -44,7 +44,7 @@ class NamedFiles:
     problems: list[str]
 
 
-def find_files(settings: DatasetSettings) -> LocalFiles:
+def find_files(settings: SourceSettings) -> LocalFiles:
     """Return the files of each split; those of a folder or a glob are sorted by name.
 
     Raises:

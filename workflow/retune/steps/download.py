@@ -1,7 +1,8 @@
 """Step `download`: the documents of a dataset, one parquet file per split.
 
 data/raw holds what the source says, unjudged: columns id, group, text, or id, group,
-example where the rows have answers.
+example where the rows have answers. With several sources the column source is the name
+of each document's.
 """
 
 import logging
@@ -21,11 +22,13 @@ from retune.examples.conversations import as_settings_say
 from retune.examples.document_kinds import noun_of, stored_columns
 from retune.examples.document_writer import write_documents
 from retune.examples.documents import Document, documents_of
+from retune.examples.joined_sources import check_one_kind, join_sources
 from retune.examples.row_reader import RowReader
 from retune.examples.rows import Row
 from retune.quantities import counted, size
-from retune.settings import SPLITS, DatasetSettings, Split
+from retune.settings import SPLITS, DatasetSettings, SourceSettings, Split
 from retune.settings.text_formats import format_of
+from retune.sources.errors_of_source import errors_of_source
 from retune.sources.local_files import read_file
 from retune.sources.named_files import find_files
 
@@ -49,13 +52,36 @@ def run(settings: DatasetSettings, raw: Path) -> str:
     Raises:
         RetuneError: If a file, a column or the repository is not as the settings say.
     """
+    with published_folder(raw) as stage:
+        write = write_sources if settings.sources else write_source
+        origin, summary = write(settings, stage)
+        origin.write_into(stage)
+        return summary
+
+
+def write_sources(settings: DatasetSettings, folder: Path) -> tuple[DataOrigin, str]:
+    """Write the documents of all sources; return their origin, and a line on them."""
+    origins, lines = {}, []
+    with TemporaryDirectory(prefix=".sources.", dir=folder) as apart:
+        folders = {name: Path(apart, name) for name in settings.sources}
+        for name, source in settings.sources.items():
+            folders[name].mkdir()
+            with errors_of_source(name):
+                origins[name], line = write_source(source, folders[name])
+            lines.append(f"{name}: {line}")
+            check_one_kind({known: folders[known] for known in origins})
+        join_sources(folders, folder)
+    origin = DataOrigin(source="several", parts=origins, pyarrow_version=pa.__version__)
+    return origin, "; ".join(lines)
+
+
+def write_source(settings: SourceSettings, folder: Path) -> tuple[DataOrigin, str]:
+    """Write the documents of one source; return its origin, and a line on them."""
     write = {"builtin": write_builtin, "local": write_local, "hub": write_hub}
     reader = RowReader(settings)
-    with published_folder(raw) as stage:
-        origin = write[settings.source](reader, stage)
-        origin.write_into(stage)
-        remarks = local_file_remarks(settings) if settings.source == "local" else []
-        return "; ".join([reader.recognized + split_sizes(stage), *remarks])
+    origin = write[settings.source](reader, folder)
+    remarks = local_file_remarks(settings) if settings.source == "local" else []
+    return origin, "; ".join([reader.recognized + split_sizes(folder), *remarks])
 
 
 def split_sizes(folder: Path) -> str:
@@ -73,7 +99,7 @@ def split_sizes(folder: Path) -> str:
     return f"{', '.join(counts)} {noun}{plural}, {size(num_bytes)} of parquet"
 
 
-def local_file_remarks(settings: DatasetSettings) -> list[str]:
+def local_file_remarks(settings: SourceSettings) -> list[str]:
     """Return what became of local files where a user may expect something else."""
     found = find_files(settings)
     texts = [
@@ -109,7 +135,7 @@ def write_builtin(reader: RowReader, folder: Path) -> DataOrigin:
     return corpus_origin()
 
 
-def write_builtin_chat(settings: DatasetSettings, folder: Path) -> DataOrigin:
+def write_builtin_chat(settings: SourceSettings, folder: Path) -> DataOrigin:
     """Write the built-in conversations and return their origin."""
     from retune.sources.builtin_chat import conversations_origin, read_conversations
 

@@ -49,6 +49,7 @@ from retune.supervision.starter import starter
 from retune.supervision.stopping import StopRequest
 from retune.supervision.watched_progress import BarAndLog
 from retune.terminal.progress import progress_bar
+from retune.tokens.mixture import BlockOrder
 from retune.training.metrics import metrics_of
 from retune.training.run_key import RunIdentity, open_run
 from retune.training.run_lock import only_run_in
@@ -119,8 +120,8 @@ def run(
     for leftover in state.glob(f"{REMOVED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     identity = RunIdentity.of(spec)
-    blocks = TokensIndex.read(tokens).splits["train"].blocks
-    length = blocks, spec.plan.global_batch_size
+    order = BlockOrder.of(TokensIndex.read(tokens), settings.mix)
+    length = order.blocks_per_epoch, spec.plan.global_batch_size
     total, warnings = num_steps(settings, *length), find_warnings(settings, *length)
     for warning in warnings:
         log.warning("%s", warning)

@@ -20,12 +20,13 @@ from retune.examples.document_checks import (
     reject_bad,
     rejected_columns,
 )
-from retune.examples.document_kinds import NOUNS, kind_of, stored_columns
+from retune.examples.document_kinds import NOUNS, SOURCE, kind_of, stored_columns
 from retune.examples.document_reader import read_documents
 from retune.examples.duplicates import count_in_other_splits, drop_duplicates
 from retune.examples.overlap import drop_overlap
 from retune.examples.same_questions import group_same_questions
 from retune.examples.sizes import example_numbers, sizes
+from retune.examples.source_splits import carve_each_source
 from retune.examples.split_checks import stop_at_empty_split, stop_at_lost_split
 from retune.examples.splits import carve_missing_splits
 from retune.quantities import counted
@@ -41,7 +42,8 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
         settings: The section `prepare`.
         raw: Folder that download made: train.parquet, perhaps validation.parquet and
             test.parquet, all with the columns id, group, text or all with id, group,
-            example; a split that is missing is carved out of train (data/raw).
+            example, and with the column source if there are several; a split that is
+            missing is carved out of train (data/raw).
         clean: Folder to publish: a parquet file per split with the same columns,
             rejected.parquet, manifest.json (data/clean).
         metrics: JSON file to write: documents of each split, their size in UTF-8 bytes
@@ -73,14 +75,18 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
         )
     stop_at_lost_split(good, unique, in_others)
     grouped = group_same_questions(unique)
-    split = carve_missing_splits(grouped, given, settings, duplicates)
+    if SOURCE in documents.columns:
+        split = carve_each_source(grouped, documents, settings, duplicates)
+    else:
+        split = carve_missing_splits(grouped, given, settings, duplicates)
     kept, overlap = drop_overlap(split, settings.overlap_words)
     stop_at_empty_split(split, kept, given, settings)
     check_clean(kept, settings.min_characters)
+    columns = stored_columns(kind, SOURCE in kept.columns)
     with published_folder(clean) as folder:
         for name in SPLITS:
             rows = kept.filter(pl.col("split") == name)
-            write_parquet(rows, stored_columns(kind), folder / name)
+            write_parquet(rows, columns, folder / name)
         write_parquet(rejected, rejected_columns(kind), folder / "rejected")
         write_manifest(folder, source="prepare", settings=settings.model_dump())
     figures = DataMetrics(

@@ -1,12 +1,13 @@
 """The step `tokenize`: the documents of each split to tokens, and these to blocks."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.publishing import published_folder, sha256, write_manifest
 from retune.artifacts.tokens_index import (
+    SourceBlocks,
     SplitNumbers,
     SplitSize,
     TokenMetrics,
@@ -20,7 +21,12 @@ from retune.showing.tokens_card import write_card
 from retune.tokens.example_encoder import ExampleEncoder
 from retune.tokens.lengths import resolve_length
 from retune.tokens.packing import Packed, pack_split
-from retune.tokens.split_tokens import SplitCounts, holds_examples, write_split
+from retune.tokens.split_tokens import (
+    SourceCounts,
+    SplitCounts,
+    holds_examples,
+    write_split,
+)
 from retune.tokens.store import token_dtype, write_counts
 from retune.tokens.tokenizer import ModelTokenizer
 
@@ -72,20 +78,29 @@ def run(
     with published_folder(tokens) as stage:
         counts: dict[Split, SplitCounts] = {}
         packed: dict[Split, Packed] = {}
+        sources: tuple[SourceBlocks, ...] = ()
         for split in SPLITS:
             source = clean / f"{split}.parquet"
             counts[split] = write_split(source, stage, split, tokenizer, encoder, facts)
-            packed[split] = pack_split(
-                *(stage, split, dtype, length, packing, overlong, has_answers)
+            # Only training mixes sources; it reads blocks of each by weight.
+            parts = counts[split].sources if split == "train" else []
+            made = pack_split(
+                *(stage, split, dtype, length, packing, overlong, has_answers),
+                [part.sequences for part in parts],
             )
+            if parts:
+                sources = tuple(map(blocks_of_source, parts, made))
+            packed[split] = Packed.total(made)
         check_lost(counts, settings.max_lost_share)
         check_sizes(counts, packed, length)
+        warn_of_empty_sources(sources, length)
         index = TokensIndex(
             sequence_length=length,
             has_answers=has_answers,
             packing=packing,
             vocab_size=facts.vocab_size,
             splits={split: size_of(counts[split], packed[split]) for split in SPLITS},
+            sources=sources,
             dtype=dtype.str,
             bos_token_id=facts.bos_token_id,
             eos_token_id=facts.eos_token_id,
@@ -102,6 +117,7 @@ def run(
         packing=packing,
         vocab_size=facts.vocab_size,
         splits={split: numbers_of(counts[split], packed[split]) for split in SPLITS},
+        sources=sources,
     )
     numbers.write(metrics)
     return summary(numbers)
@@ -125,6 +141,9 @@ def summary(metrics: TokenMetrics) -> str:
     for what, number in train.overlong:
         if number:
             parts.append(f"{counted(number, 'sequence')} {longer} {what}")
+    if metrics.sources:
+        of_sources = [f"{source.name} {source.blocks:,}" for source in metrics.sources]
+        parts.append(f"blocks of each source: {', '.join(of_sources)}")
     if lost:
         parts.append(f"{counted(lost, 'character')} lost")
     return "; ".join(parts)
@@ -158,6 +177,33 @@ def numbers_of(count: SplitCounts, packed: Packed) -> SplitNumbers:
         special_tokens_spelled_out=count.special_tokens,
         lost_characters=count.lost.total(),
     )
+
+
+def blocks_of_source(count: SourceCounts, packed: Packed) -> SourceBlocks:
+    """Return what training reads of a source."""
+    return SourceBlocks(
+        name=count.name,
+        documents=count.documents,
+        sequences=count.sequences,
+        blocks=packed.blocks,
+        trained_tokens=packed.trained_tokens,
+    )
+
+
+def warn_of_empty_sources(sources: Iterable[SourceBlocks], length: int) -> None:
+    """Log which sources have no training block, so that nothing of them is read.
+
+    Args:
+        sources: The training blocks of each source.
+        length: Tokens per block.
+    """
+    for source in sources:
+        if not source.blocks:
+            log.warning(
+                "the %s of the source %s fill no block of %d tokens: training reads"
+                " nothing of it",
+                *(counted(source.sequences, "training sequence"), source.name, length),
+            )
 
 
 def warn_of_special_tokens(counts: Mapping[Split, SplitCounts], are_text: bool) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from retune.artifacts.plan import Plan
+from retune.artifacts.tokens_index import TokensIndex
 from retune.tokens.blocks import IGNORE_INDEX, Batch, PackedBlocks
-from retune.tokens.order import blocks_of_step, micro_batches_of_rank
+from retune.tokens.mixture import BlockOrder, Weights
+from retune.tokens.order import micro_batches_of_rank
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,17 @@ class DataShard:
     Attributes:
         training: All training blocks.
         validation: All validation blocks.
+        order: Order in which the training blocks are read.
     """
 
     def __init__(
-        self, tokens: Path, plan: Plan, seed: int, rank: int, world_size: int
+        self,
+        tokens: Path,
+        plan: Plan,
+        seed: int,
+        rank: int,
+        world_size: int,
+        weights: Weights | None = None,
     ) -> None:
         """Open the tokens.
 
@@ -48,7 +57,10 @@ class DataShard:
             seed: Seed of the order of the training blocks.
             rank: Number of the data-parallel rank; all stages of a pipeline have one.
             world_size: Number of data-parallel ranks.
+            weights: How often an epoch reads each source, `finetune.mix`; each once
+                if there is none.
         """
+        self.order = BlockOrder.of(TokensIndex.read(tokens), weights or {})
         self.training = PackedBlocks(tokens, "train")
         self.validation = PackedBlocks(tokens, "validation")
         self._batch_size = plan.global_batch_size
@@ -60,7 +72,7 @@ class DataShard:
 
     def step_data(self, step: int) -> StepData:
         """Return what optimizer step `step` (from 0) trains on."""
-        blocks = blocks_of_step(step, self._batch_size, len(self.training), self._seed)
+        blocks = self.order.blocks_of_step(step, self._batch_size, self._seed)
         rows = micro_batches_of_rank(
             blocks, self._rank, self._world_size, self._micro_batch_size
         )

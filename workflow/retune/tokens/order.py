@@ -27,14 +27,26 @@ def blocks_of_step(
     """
     first = step * batch_size
     epochs, places = np.divmod(np.arange(first, first + batch_size), num_blocks)
-    keys = keys_of(epochs.astype(np.uint64), seed)
-    blocks = permute(places.astype(np.uint64), keys, num_blocks)
+    return permuted(places, epochs, num_blocks, seed)
+
+
+def permuted(places: np.ndarray, turns: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Return the image of each place, int64 [places], in a permutation of `size`.
+
+    Args:
+        places: Places to permute, from 0, below `size`, int64 [places].
+        turns: Number of the permutation to use for each place, int64 [places].
+        size: Number of places that a permutation covers.
+        seed: Seed of the permutations.
+    """
+    keys = keys_of(turns.astype(np.uint64), seed)
+    images = permute(places.astype(np.uint64), keys, size)
     # The network permutes up to the next power of two. Following its cycle back into
     # the range leaves a permutation of the range (Black and Rogaway, "Ciphers with
     # arbitrary finite domains", 2002); less than two turns on average.
-    while (outside := blocks >= num_blocks).any():
-        blocks[outside] = permute(blocks[outside], keys[:, outside], num_blocks)
-    return blocks.astype(np.int64)
+    while (outside := images >= size).any():
+        images[outside] = permute(images[outside], keys[:, outside], size)
+    return images.astype(np.int64)
 
 
 def micro_batches_of_rank(
@@ -51,10 +63,10 @@ def micro_batches_of_rank(
     return blocks.reshape(-1, world_size, micro_batch_size)[:, rank]
 
 
-def keys_of(epochs: np.ndarray, seed: int) -> np.ndarray:
-    """Return the keys of all rounds for each epoch, uint64 [ROUNDS, epochs]."""
+def keys_of(turns: np.ndarray, seed: int) -> np.ndarray:
+    """Return the keys of all rounds for each permutation, uint64 [ROUNDS, turns]."""
     seeds = mix(np.full(1, seed % 2**64, dtype=np.uint64))
-    states = mix(seeds + epochs)
+    states = mix(seeds + turns)
     steps = np.arange(1, ROUNDS + 1, dtype=np.uint64) * np.uint64(INCREMENT)
     return mix(states + steps[:, np.newaxis])
 

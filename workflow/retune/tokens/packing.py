@@ -1,10 +1,16 @@
 """Packs a split's sequences into blocks, once the split is written.
 
-Memory grows with the number of sequences and blocks, and not with that of tokens.
+The sequences of each source are packed by themselves, so that a block holds nothing of
+another source. Memory grows with the number of sequences and blocks, and not with that
+of tokens.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import BinaryIO, Self
 
 import numpy as np
 
@@ -30,7 +36,7 @@ from retune.tokens.trained_bits import TrainedBits
 
 @dataclass(frozen=True)
 class Packed:
-    """What packing a split came to.
+    """What packing a split came to, or one source in it.
 
     Attributes:
         blocks: Number of blocks.
@@ -48,6 +54,23 @@ class Packed:
     padding: int
     left_out_blocks: int
     overlong: OverlongNumbers
+
+    @classmethod
+    def total(cls, parts: Sequence[Self]) -> Self:
+        """Return what all parts of a split came to together."""
+        overlong = [part.overlong for part in parts]
+        return cls(
+            blocks=sum(part.blocks for part in parts),
+            trained_tokens=sum(part.trained_tokens for part in parts),
+            tokens=sum(part.tokens for part in parts),
+            padding=sum(part.padding for part in parts),
+            left_out_blocks=sum(part.left_out_blocks for part in parts),
+            overlong=OverlongNumbers(
+                dropped=sum(numbers.dropped for numbers in overlong),
+                truncated=sum(numbers.truncated for numbers in overlong),
+                split=sum(numbers.split for numbers in overlong),
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -73,7 +96,8 @@ def pack_split(
     packing: Packing,
     overlong: Overlong,
     has_answers: bool,
-) -> Packed:
+    sources: Sequence[int] = (),
+) -> list[Packed]:
     """Write the segments, blocks and labels of a split, see `retune.tokens.store`.
 
     Each block predicts at least one token, so that a mean over its labels exists.
@@ -87,6 +111,11 @@ def pack_split(
         overlong: What becomes of sequences that are longer than a block, unless
             `packing` is `wrap`.
         has_answers: Whether only some of the tokens are trained.
+        sources: Number of sequences of each source, which are one after another; none
+            if all sequences are packed together.
+
+    Returns:
+        What each source came to, or what all sequences came to.
 
     Raises:
         RetuneError: If a sequence is longer than a block and `overlong` is `error`.
@@ -94,31 +123,35 @@ def pack_split(
     num_tokens = len(open_array(tokens_file(folder, split), dtype))
     starts = open_starts(folder, split)
     trained = open_trained(folder, split, has_answers)
-    numbers = OverlongNumbers()
-    if packing == "wrap":
-        filling = wrap_all(starts, num_tokens, length, trained)
-    else:
-        sequences = Segments(starts, np.diff(starts, append=num_tokens))
-        if overlong == "error":
-            refuse_overlong(sequences.sizes, length, split)
-        filling, numbers = pack_whole(sequences, length, packing, overlong, trained)
-    return write_blocks(folder, split, length, filling, numbers)
+    sequences = Segments(starts, np.diff(starts, append=num_tokens))
+    if overlong == "error" and packing != "wrap":
+        refuse_overlong(sequences.sizes, length, split)
+    packed = []
+    with written_blocks(folder, split, length) as writer:
+        for first, end in pairwise([0, *accumulate(sources or [len(sequences)])]):
+            part = sequences.part(first, end)
+            numbers = OverlongNumbers()
+            if packing == "wrap":
+                filling = wrap_all(part, length, trained)
+            else:
+                filling, numbers = pack_whole(part, length, packing, overlong, trained)
+            packed.append(writer.append(filling, numbers))
+    return packed
 
 
-def wrap_all(
-    starts: np.ndarray, num_tokens: int, length: int, trained: TrainedBits | None
-) -> Filling:
+def wrap_all(sequences: Segments, length: int, trained: TrainedBits | None) -> Filling:
     """Return blocks of the tokens one after another.
 
     Args:
-        starts: Positions at which sequences start, int64 [sequences].
-        num_tokens: Number of tokens.
+        sequences: The whole sequences, one after another.
         length: Tokens per block.
         trained: Which tokens are trained; None if all are.
     """
-    bounds = wrap(starts, num_tokens, length)
+    num_tokens = int(sequences.sizes.sum())
+    first = sequences.starts[0] if num_tokens else 0
+    bounds = wrap(sequences.starts - first, num_tokens, length)
     used = num_tokens // length * length
-    segments = Segments(bounds, np.diff(bounds, append=used))
+    segments = Segments(first + bounds, np.diff(bounds, append=used))
     return Filling(segments, bounds // length, segments.count_predicted(trained))
 
 
@@ -173,35 +206,68 @@ def count_overlong(
     return OverlongNumbers(dropped=dropped, truncated=int((is_long & is_learnt).sum()))
 
 
-def write_blocks(
-    folder: Path, split: Split, length: int, filling: Filling, numbers: OverlongNumbers
-) -> Packed:
-    """Write the blocks in which something is predicted.
+class BlocksWriter:
+    """Writes the blocks of a split in which something is predicted."""
+
+    def __init__(
+        self, segments: BinaryIO, firsts: BinaryIO, labels: BinaryIO, length: int
+    ) -> None:
+        """Write into open files.
+
+        Args:
+            segments: File of the segments.
+            firsts: File of the number of the first segment of each block.
+            labels: File of the number of predicted tokens of each block.
+            length: Tokens per block.
+        """
+        self._files = segments, firsts, labels
+        self._length = length
+        self._num_segments = 0
+
+    def append(self, filling: Filling, numbers: OverlongNumbers) -> Packed:
+        """Write blocks; return what packing them came to.
+
+        Args:
+            filling: Which segments fill which blocks.
+            numbers: What became of the sequences that are longer than a block.
+        """
+        segments, predicted = filling.segments, filling.predicted
+        firsts = np.flatnonzero(np.diff(filling.blocks, prepend=-1))
+        labels = np.add.reduceat(predicted, firsts) if len(firsts) else predicted
+        counts = np.diff(firsts, append=len(segments))
+        is_learnt = labels > 0
+        segments = segments.take(np.repeat(is_learnt, counts))
+        labels, counts = labels[is_learnt], counts[is_learnt]
+        rows = np.stack([segments.starts, segments.sizes], axis=1)
+        firsts = self._num_segments + np.cumsum(counts) - counts
+        self._num_segments += len(segments)
+        of_segments, of_firsts, of_labels = self._files
+        rows.astype(PLACE).tofile(of_segments)
+        firsts.astype(PLACE).tofile(of_firsts)
+        labels.astype(COUNT).tofile(of_labels)
+        tokens = int(segments.sizes.sum())
+        return Packed(
+            blocks=len(labels),
+            trained_tokens=int(labels.sum()),
+            tokens=tokens,
+            padding=len(labels) * self._length - tokens,
+            left_out_blocks=int((~is_learnt).sum()),
+            overlong=numbers,
+        )
+
+
+@contextmanager
+def written_blocks(folder: Path, split: Split, length: int) -> Iterator[BlocksWriter]:
+    """Yield what writes the blocks of a split; the files are closed afterwards.
 
     Args:
         folder: Folder of tokens.
         split: The split.
         length: Tokens per block.
-        filling: Which segments fill which blocks.
-        numbers: What became of the sequences that are longer than a block.
     """
-    segments, predicted = filling.segments, filling.predicted
-    firsts = np.flatnonzero(np.diff(filling.blocks, prepend=-1))
-    labels = np.add.reduceat(predicted, firsts) if len(firsts) else predicted
-    counts = np.diff(firsts, append=len(segments))
-    is_learnt = labels > 0
-    segments = segments.take(np.repeat(is_learnt, counts))
-    labels, counts = labels[is_learnt], counts[is_learnt]
-    rows = np.stack([segments.starts, segments.sizes], axis=1)
-    rows.astype(PLACE).tofile(segments_file(folder, split))
-    (np.cumsum(counts) - counts).astype(PLACE).tofile(blocks_file(folder, split))
-    labels.astype(COUNT).tofile(labels_file(folder, split))
-    tokens = int(segments.sizes.sum())
-    return Packed(
-        blocks=len(labels),
-        trained_tokens=int(labels.sum()),
-        tokens=tokens,
-        padding=len(labels) * length - tokens,
-        left_out_blocks=int((~is_learnt).sum()),
-        overlong=numbers,
-    )
+    with (
+        segments_file(folder, split).open("wb") as segments,
+        blocks_file(folder, split).open("wb") as firsts,
+        labels_file(folder, split).open("wb") as labels,
+    ):
+        yield BlocksWriter(segments, firsts, labels, length)

@@ -32,6 +32,10 @@ class Segments:
         """
         return Segments(self.starts[chosen], self.sizes[chosen])
 
+    def part(self, first: int, end: int) -> "Segments":
+        """Return the segments from number `first` on, up to the one before `end`."""
+        return Segments(self.starts[first:end], self.sizes[first:end])
+
     def count_predicted(self, trained: TrainedBits | None) -> np.ndarray:
         """Return how many tokens of each segment are predicted, int64 [segments].
 

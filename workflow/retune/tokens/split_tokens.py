@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from retune.artifacts.model_facts import ModelFacts
 from retune.chat.refusal import ConversationError
 from retune.errors import RetuneError
+from retune.examples.document_kinds import SOURCE
 from retune.examples.example import COLUMN, Example, read_example
 from retune.settings import Split
 from retune.terminal.progress import progress_bar
@@ -27,6 +29,21 @@ log = logging.getLogger(__name__)
 DOCUMENTS_PER_BATCH = 1000
 
 
+@dataclass(frozen=True)
+class SourceCounts:
+    """What a split holds of one source.
+
+    Attributes:
+        name: Name of the source.
+        documents: Number of its documents.
+        sequences: Number of token sequences that they became.
+    """
+
+    name: str
+    documents: int
+    sequences: int
+
+
 @dataclass
 class SplitCounts:
     """What is counted while a split is written.
@@ -40,6 +57,7 @@ class SplitCounts:
         special_tokens: Number of special tokens that the text spells out.
         straddling: Number of tokens that begin before an answer and end in it.
         lost: Characters that the tokenizer cannot represent -> number of occurrences.
+        sources: What each source has, in order; empty unless there are several.
     """
 
     documents: int = 0
@@ -50,6 +68,7 @@ class SplitCounts:
     special_tokens: int = 0
     straddling: int = 0
     lost: Counter[str] = field(default_factory=Counter)
+    sources: list[SourceCounts] = field(default_factory=list)
 
     def add_texts(
         self,
@@ -103,8 +122,33 @@ def write_split(
         for number in write(source, stream, count, tokenizer, encoder, facts):
             bar.update(number)
         count.sequences, count.tokens = stream.sequences, stream.tokens
+        count.sources = count_sources(source, stream.ends)
     log.info("%s: %d documents, %d tokens", split, count.documents, count.tokens)
     return count
+
+
+def count_sources(source: Path, ends: Sequence[int]) -> list[SourceCounts]:
+    """Return what each source has in a split; nothing unless there are several.
+
+    Args:
+        source: Parquet file of the split, whose documents are sorted by source.
+        ends: Number of sequences at the end of each document.
+    """
+    if SOURCE not in pq.read_schema(source).names:
+        return []
+    documents: dict[str, int] = {}
+    for batch in pq.ParquetFile(source).iter_batches(columns=[SOURCE]):
+        for name, rows in groupby(batch.column(0).to_pylist()):
+            is_next = name not in documents or name == next(reversed(documents))
+            assert is_next, f"{source}: documents of {name} are not all together"
+            documents[name] = documents.get(name, 0) + len(list(rows))
+    bounds = [0, *(ends[last - 1] for last in accumulate(documents.values()))]
+    return [
+        SourceCounts(name, number, end - first)
+        for (name, number), (first, end) in zip(
+            documents.items(), pairwise(bounds), strict=True
+        )
+    ]
 
 
 def write_texts(
@@ -121,6 +165,7 @@ def write_texts(
     for texts, encoded in one_ahead(encoded_texts(source, tokenizer)):
         for ids in encoded:
             stream.append(np.array([bos, *ids, eos]), None)
+            stream.end_document()
         count.add_texts(texts, encoded, tokenizer)
         yield len(texts)
 
@@ -157,6 +202,7 @@ def write_examples(
             for sequence in outcome:
                 stream.append(sequence.ids, sequence.trained)
                 count.straddling += sequence.straddling
+            stream.end_document()
             encoded.append([token for each in outcome for token in each.ids.tolist()])
             texts.append(text_of(example))
         count.add_texts(texts, encoded, tokenizer)

@@ -16,6 +16,8 @@ All numbers are little-endian, and the `.bin` files have no header:
   the position in `SPLIT.tokens.bin` at which each starts, and its number of tokens,
   int64 [segments, 2].
 - `SPLIT.blocks.bin`: the number of the first segment of each block, int64 [blocks].
+  With several sources the blocks of train are those of one source after another, see
+  `SourceBlocks`.
 - `SPLIT.labels.bin`: the number of predicted tokens of each block, int32 [blocks].
 - `train.counts.npy`: how often each token is trained in `train.tokens.bin`, int64
   [vocab_size], in NumPy's format.
@@ -24,6 +26,7 @@ All numbers are little-endian, and the `.bin` files have no header:
 `retune.tokens.packing` writes the segments, blocks and labels.
 """
 
+from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -84,6 +87,7 @@ class SplitWriter:
     Attributes:
         tokens: Number of tokens that it has written.
         sequences: Number of sequences that it has written.
+        ends: Number of sequences that it had written at the end of each document.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class SplitWriter:
         """
         self.tokens = 0
         self.sequences = 0
+        self.ends = array("q")
         self._files = tokens, starts
         self._trained = trained
         self._dtype = dtype
@@ -124,6 +129,10 @@ class SplitWriter:
             self._trained.append(trained)
         self.tokens += len(ids)
         self.sequences += 1
+
+    def end_document(self) -> None:
+        """Note that all sequences of a document are written, however many."""
+        self.ends.append(self.sequences)
 
 
 @contextmanager

@@ -48,12 +48,13 @@ def train(run: RunSpec, state: Path, stop: StopRequest, heartbeat: Heartbeat) ->
     stopwatch = Stopwatch()
     trainer, resume = load_trainer(run, state, stopwatch)
     rank, shard = dist.get_rank(), (trainer.data_rank, trainer.data_world_size)
-    data = DataShard(run.tokens, plan, settings.seed, *shard)
-    total = num_steps(settings, len(data.training), plan.global_batch_size)
+    data = DataShard(run.tokens, plan, settings.seed, *shard, settings.mix)
+    length = data.order.blocks_per_epoch, plan.global_batch_size
+    total = num_steps(settings, *length)
     first, skipped = (resume.step, resume.skipped) if resume else (0, 0)
     log.info("%d steps, from step %d", total, first)
 
-    recorder = Recorder(run, state, trainer, data.training, stopwatch, resume)
+    recorder = Recorder(run, state, trainer, data, stopwatch, resume)
     saver = Saver(run, state, trainer, stop, heartbeat, recorder.history.sync)
     non_finite = NonFiniteSteps(run, data.training, skipped)
     if first == 0:

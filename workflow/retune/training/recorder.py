@@ -19,8 +19,7 @@ from retune.measuring.history import (
     ValidationRow,
 )
 from retune.measuring.stopwatch import Stopwatch
-from retune.tokens.blocks import PackedBlocks
-from retune.tokens.data_shard import StepData
+from retune.tokens.data_shard import DataShard, StepData
 
 log = logging.getLogger("retune")
 
@@ -56,7 +55,7 @@ class Recorder:
         run: RunSpec,
         state: Path,
         trainer: Trainer,
-        training: PackedBlocks,
+        data: DataShard,
         stopwatch: Stopwatch,
         resume: Resume | None,
     ) -> None:
@@ -66,16 +65,17 @@ class Recorder:
             run: The training.
             state: Folder of its checkpoints.
             trainer: Trainer with the model.
-            training: All training blocks.
+            data: Data of this rank.
             stopwatch: Stopwatch of the passes of a step.
             resume: What was resumed; None for a new run.
         """
         start = RunStart(resume.step, resume.saved_on) if resume else RunStart(0, None)
         self.history = History(state, dist.get_rank(), start)
         self._plan = run.plan
-        self._training = training
+        self._sequence_length = data.training.sequence_length
+        self._blocks_per_epoch = data.order.blocks_per_epoch
         self._stopwatch = stopwatch
-        self._flops = flops_per_token(trainer, run.base, training.sequence_length)
+        self._flops = flops_per_token(trainer, run.base, self._sequence_length)
         self._last: TakenStep | None = None
 
     def add_step(
@@ -93,12 +93,12 @@ class Recorder:
         blocks = taken.step * self._plan.global_batch_size
         row = StepRow(
             step=taken.step,
-            epoch=round(blocks / len(self._training), 4),
+            epoch=round(blocks / self._blocks_per_epoch, 4),
             train_loss=taken.train_loss,
             learning_rate=taken.learning_rate,
             grad_norm=taken.grad_norm,
             num_labels=data.num_labels,
-            num_tokens=len(data.blocks) * self._training.sequence_length,
+            num_tokens=len(data.blocks) * self._sequence_length,
             was_skipped=taken.was_skipped,
             seconds=taken.seconds + waited,
             data_seconds=waited,

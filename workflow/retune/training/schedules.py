@@ -15,7 +15,7 @@ def num_steps(settings: FinetuneSettings, num_blocks: int, batch_size: int) -> i
 
     Args:
         settings: The `finetune` section.
-        num_blocks: Number of training blocks.
+        num_blocks: Number of training blocks that an epoch reads.
         batch_size: Number of blocks per optimizer step.
     """
     steps = max(1, math.floor(settings.epochs * num_blocks / batch_size))
@@ -29,7 +29,7 @@ def find_warnings(
 
     Args:
         settings: The `finetune` section, with the learning rate resolved.
-        num_blocks: Number of training blocks.
+        num_blocks: Number of training blocks that an epoch reads.
         batch_size: Number of blocks per optimizer step.
     """
     steps, warmup = num_steps(settings, num_blocks, batch_size), settings.warmup_steps

@@ -1,0 +1,23 @@
+"""Errors about one of several sources, with the keys that it has in params.yaml."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from retune.errors import RetuneError
+from retune.settings import SourceSettings
+
+KEY = re.compile(rf"\bdataset(?=\.(?:{'|'.join(SourceSettings.model_fields)})\b|: )")
+
+
+@contextmanager
+def errors_of_source(name: str) -> Iterator[None]:
+    """Have an error about a key of `dataset` name that of a source instead.
+
+    Args:
+        name: Name of the source.
+    """
+    try:
+        yield
+    except RetuneError as error:
+        raise RetuneError(KEY.sub(f"dataset.sources.{name}", str(error))) from error
