@@ -11,6 +11,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from finished_run import FinishedRun, changed
+from retune.artifacts.tokens_card import Lengths
 from retune.reporting.figure_style import (
     NARROW,
     STYLE,
@@ -53,6 +54,14 @@ def huge(run):
         split: numbers.model_copy(update={"tokens": 1234 * documents[split]})
         for split, numbers in run.tokens.splits.items()
     }
+    bins = tuple(round(1000 * 2 ** (i / 2)) for i in range(-18, 30))
+    counts = tuple(10**6 + i for i in range(len(bins)))
+    lengths = Lengths(shortest=2, median=123_456.5, longest=bins[-1], counts=counts)
+    card = {
+        "sequence_length": 1000,
+        "bins": bins,
+        "lengths": {split: lengths for split in documents},
+    }
     test = {
         "test.base.bits_per_byte": 12345.678,
         "test.bits_per_byte_change_low": -12345.6,
@@ -72,10 +81,36 @@ def huge(run):
         validation=replace(run.validation, validation_loss=np.array([2e5, 1.5e5])),
         finetune=changed(run.finetune, losses),
         evaluation=changed(run.evaluation, test),
+        card=changed(run.card, card),
         tokens=run.tokens.model_copy(update={"splits": splits}),
         base_documents=scores(base),
         tuned_documents=scores(tuned),
     )
+
+
+def answers(run):
+    """A run of conversations."""
+    kind = {"kind": "example"}
+    protocol = {"protocol.chat_template_sha256": "1" * 64}
+    return replace(
+        run,
+        data=changed(run.data, kind),
+        tokens=changed(run.tokens, {"packing": "best_fit"}),
+        evaluation=changed(run.evaluation, protocol),
+    )
+
+
+def one_length(run):
+    """A run of one sequence, whose block is far longer."""
+    bins = tuple(sorted({round(2 ** (i / 2)) for i in range(24)}))
+    counts = (1, *[0] * (len(bins) - 1))
+    lengths = Lengths(shortest=1, median=1, longest=1, counts=counts)
+    card = {
+        "sequence_length": bins[-1],
+        "bins": bins,
+        "lengths": {"train": lengths},
+    }
+    return replace(run, card=changed(run.card, card))
 
 
 def scores(bits_per_byte):
@@ -89,8 +124,8 @@ def scores(bits_per_byte):
 
 
 @pytest.fixture(
-    params=[(usual, 8), (one_document, 1), (huge, 8)],
-    ids=["usual", "one_document", "huge"],
+    params=[(usual, 8), (one_document, 1), (huge, 8), (answers, 8), (one_length, 8)],
+    ids=["usual", "one_document", "huge", "answers", "one_length"],
 )
 def run(request, tmp_path):
     change, steps = request.param

@@ -15,6 +15,8 @@ from retune.reporting.escaping import to_html, to_markdown
 from retune.reporting.figures import drawings_of
 from retune.reporting.model_card import write_card
 from retune.reporting.page import render_page
+from retune.reporting.titles import title_of_chat_template
+from retune.settings import ModelSettings
 
 HUB = {
     "dataset": "wikitext",
@@ -171,6 +173,59 @@ def test_the_example_is_python_whatever_the_prompt(tmp_path):
     card = card_of(FinishedRun(tmp_path).make(prompt="it's \"\n```"))
     (code,) = re.findall(r"```python\n(.*?)\n```\n", card, re.DOTALL)
     compile(code, "card", "exec")
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory):
+    run = FinishedRun(tmp_path_factory.mktemp("chat"))
+    return run.make(has_answers=True, prompt="it's \"\n", reference="| <b>\nIt is.")
+
+
+def test_the_card_of_conversations_shows_how_to_ask(chat):
+    card = card_of(chat)
+    (code,) = re.findall(r"```python\n(.*?)\n```\n", card, re.DOTALL)
+    compile(code, "card", "exec")
+    assert '{"role": "user", "content": \'it\\\'s "\\n\'}' in code
+    assert "It answers in a conversation" in card_of(chat, **HUB)
+
+
+def test_the_card_of_conversations_says_what_they_are_and_what_is_trained(chat):
+    template = {**HUB["model"], "chat_template": "/home/somebody/mine.jinja"}
+    card = html.unescape(card_of(chat, dataset="wikitext", model=template))
+    assert "| format of the rows | messages |" in card
+    assert "| chat template | mine.jinja |" in card
+    assert "| trained | all turns of the assistant: 40.0 % of the tokens |" in card
+    assert "| split | conversations |" in card
+    assert "| train | 1 to 4 | 2.5 | 80 | 20 (50.0 %) | none | 1 (2.5 %) |" in card
+    assert "| bits per byte of the answers | 3.000 | 2.500 |" in card
+    assert "somebody" not in card
+
+
+def test_the_answer_of_the_data_is_one_cell_of_plain_text(chat):
+    (row,) = [each for each in card_of(chat).splitlines() if each.startswith("| it")]
+    assert row.count("|") == 5
+    assert html.unescape(row).endswith("| | <b>↵ It is. |")
+    assert "| question | base | tuned | the data |" in card_of(chat)
+
+
+def test_how_often_the_very_answer_is_given_is_a_measure_of_the_hub(chat):
+    (index,) = front_matter(card_of(chat, **HUB))["model-index"]
+    metrics = {m["name"]: m["value"] for m in index["results"][0]["metrics"]}
+    assert metrics["Bits per byte of the answers"] == 2.5
+    assert metrics["Exact match"] == 0.625
+
+
+@pytest.mark.parametrize(
+    ("template", "title"),
+    [
+        ("auto", "the base model's own"),
+        ("chatml", "chatml, which is built in"),
+        ("../somebody/x.jinja", "x.jinja"),
+    ],
+)
+def test_the_chat_template_has_a_title(template, title):
+    model = ModelSettings(source="builtin", chat_template=template)
+    assert title_of_chat_template(model) == title
 
 
 @pytest.mark.parametrize("char", ["\x00", "\x1b", "\u202e", "\u2028", "\ud800", "\r"])

@@ -11,10 +11,21 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from finished_run import FinishedRun, changed, data_metrics, evaluation, plan
+from finished_run import (
+    FinishedRun,
+    changed,
+    data_metrics,
+    evaluation,
+    plan,
+    tokens_card,
+)
 from retune.artifacts.evaluation_metrics import NoComparison
+from retune.artifacts.tokens_card import Piece
+from retune.errors import RetuneError
 from retune.reporting.evaluation_figures import change_title, evenly
 from retune.reporting.evaluation_rows import evaluation_rows
+from retune.reporting.lengths_figure import lengths_title
+from retune.reporting.row_html import piece_html, row_html
 from retune.reporting.summary import summary_lines
 from retune.reporting.training_figures import (
     clipping_title,
@@ -32,6 +43,19 @@ HOSTILE = "</pre><script>alert(1)</script><img src=https://x.example/y>\u202eabc
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return FinishedRun(tmp_path_factory.mktemp("run")).make(tuned=HOSTILE)
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory):
+    run = FinishedRun(tmp_path_factory.mktemp("chat"))
+    run.make(has_answers=True, prompt="Who?", reference=HOSTILE)
+    run.write_card(tokens_card(HOSTILE))
+    return run
+
+
+@pytest.fixture(scope="module")
+def chat_page(chat):
+    return (chat.report() / "report.html").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +120,115 @@ def test_markup_in_texts_stays_text(page):
     assert "it &lt;fits&gt;" in page
 
 
+def test_markup_in_the_data_stays_text(chat_page):
+    rows = chat_page[chat_page.index('id="rows"') :]
+    for text in (chat_page.partition("What the data has")[2], rows):
+        assert text.partition("&lt;script&gt;alert(1)")[1]
+        assert r"\u202eabc" in text
+    assert not re.search("<(script|img src=http)", chat_page)
+
+
+def test_the_page_of_conversations_speaks_of_these(chat_page):
+    assert "Tuning lowered bits per byte of the answers on 7 test conversations" in (
+        chat_page
+    )
+    for name, value in {
+        "format of the rows": "messages",
+        "columns": "conversations (as messages), system",
+        "chat template": "the base model&#39;s own",
+        "trained": "all turns of the assistant: 40.0 % of the tokens",
+        "raw conversations": "58",
+        "of these, for their answer": "1 from validation, 0 from test",
+        "kept, though the question is similar to one of train": "0 in validation,"
+        " 2 in test",
+    }.items():
+        assert row(name, value) in chat_page
+    text = re.sub("<[^>]+>", " ", chat_page)
+    cells = " ".join(text.split())
+    assert "train 1 to 4 2.5 80 20 (50.0 %) none 1 (2.5 %)" in cells
+    assert "train 40 800 40.0 % 40 10.0 % 3 dropped" in cells
+    assert "of 8 short ones 12.5 % 62.5 % +50.0 points" in cells
+    assert "each trained token of its answers exactly once" in cells
+    assert "Latin 100.0 % Han &lt; 0.1 %" in cells
+
+
+def test_the_page_of_texts_does_not_speak_of_answers(page):
+    data = page.partition('id="data"')[2].partition('id="plan"')[0]
+    assert not {"answers", "conversations", "chat"} & set(re.findall(r"\w+", data))
+    assert "What the data has" not in page
+
+
+def test_the_first_row_is_open_and_the_others_are_not(page):
+    assert page.count('<details class="row" open>') == 1
+    assert page.count('<details class="row">') == 1
+    assert "Row 7 of 40: 60 tokens, 12 trained (20.0 %)" in page
+
+
+@pytest.mark.parametrize(
+    ("piece", "html"),
+    [
+        ({"text": "a<b"}, "<mark>a&lt;b</mark>"),
+        ({"text": "a\n\nb"}, "<mark>a<i>↵</i>\n<i>↵</i>\nb</mark>"),
+        ({"text": "a ", "use": "seen"}, "<span>a </span>"),
+        ({"text": "a", "use": "left_out"}, "<s>a</s>"),
+        ({"text": "<s>", "is_special": True}, "<mark><b>&lt;s&gt;</b></mark>"),
+        (
+            {"text": "a", "hidden": 1234, "ending": "b"},
+            "<mark>a<small> … 1,234 more characters … </small>b</mark>",
+        ),
+        (
+            {"text": "a", "begins_part": True},
+            "\n<small>✂ cut: the model sees what follows by itself</small>"
+            "\n<mark>a</mark>",
+        ),
+        ({"text": "\x1b[31m\u202e"}, r"<mark>\x1b[31m\u202e</mark>"),
+    ],
+)
+def test_what_is_trained_is_marked_and_every_character_is_seen(piece, html):
+    assert piece_html(Piece(**{"use": "trained", **piece})) == html
+
+
+def test_a_row_says_how_much_of_it_is_not_shown():
+    first, second = map(row_html, tokens_card().rows)
+    assert "more tokens" not in first
+    assert "40 more tokens" in second
+
+
+def test_of_the_tokens_the_card_is_verified_and_nothing_large_is_read(tmp_path):
+    run = FinishedRun(tmp_path).make()
+    (tmp_path / "tokens/train.tokens.bin").write_bytes(b"tokenS")
+    run.report()
+    card = tmp_path / "tokens/card.json"
+    card.write_text(card.read_text().replace("20.5", "20.6"))
+    with pytest.raises(RetuneError, match=r"card\.json is not what tokenize wrote"):
+        run.report()
+
+
+@pytest.mark.parametrize(
+    ("has_answers", "changes", "title"),
+    [
+        (
+            True,
+            {},
+            "Half of the training conversations have at most 20 tokens; 4 (10.0 %)"
+            " exceed a block of 32",
+        ),
+        (
+            True,
+            {"sequence_length": 64},
+            "Half of the training conversations have at most 20 tokens, and all fit"
+            " into a block of 64",
+        ),
+        # Packing `wrap` cuts anywhere.
+        (False, {}, "Half of the training documents have at most 20 tokens"),
+    ],
+)
+def test_the_title_of_the_lengths(tmp_path, has_answers, changes, title):
+    run = FinishedRun(tmp_path).make(has_answers=has_answers)
+    run.write_card(changed(tokens_card(), changes))
+    assert lengths_title(run.read()) == title
+
+
 def test_every_figure_is_in_the_page_for_wide_and_for_narrow_screens(out, page):
     images = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page)
     figures = [ElementTree.fromstring(base64.b64decode(image)) for image in images]
@@ -126,7 +259,9 @@ def test_train_documents_that_are_held_out_are_told(page):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"steps": 1}, {"bits": 0.4}, {"bits": 0.0}], ids=str
+    "changes",
+    [{"steps": 1}, {"bits": 0.4}, {"bits": 0.0}, {"has_answers": True}],
+    ids=str,
 )
 def test_unusual_runs_have_a_report_too(tmp_path, changes):
     out = FinishedRun(tmp_path).make(**changes).report()

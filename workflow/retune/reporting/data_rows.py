@@ -12,6 +12,7 @@ UNKNOWN_LICENCE = {
     "hub": "see the dataset's page on the hub",
     "local": "not recorded",
     "builtin": "not recorded",
+    "several": "that of each source",
 }
 
 

@@ -11,6 +11,7 @@ from retune.artifacts.tokens_card import TokensCard
 from retune.quantities import counted, percent
 from retune.reporting.figure_style import (
     BASE,
+    INK,
     KEPT,
     SOFT,
     VALIDATION,
@@ -29,23 +30,23 @@ MOST_LABELS, MOST_NARROW_LABELS = 9, 5
 
 def lengths_figure(run: ReportResults) -> Drawing:
     """Return the figure of the lengths of the sequences, in tokens."""
-    card = run.card
+    card, longer = run.card, num_longer(run)
     held_out = [
         card.lengths[split].counts for split in HELD_OUT if split in card.lengths
     ]
 
     def fill(figure: Figure) -> None:
         axes = figure.add_subplot()
-        draw_shares(axes, card, held_out)
+        draw_shares(axes, card, held_out, longer > 0)
         axes.set_xlabel("tokens")
         axes.set_ylabel("% of the sequences")
 
     grey = " Grey line: validation and test." if held_out else ""
-    orange = " Orange: longer than a block." if num_longer(card) else ""
+    orange = " Orange: longer than a block." if longer else ""
     return Drawing(
         "lengths",
         lengths_title(run),
-        f"Green: train.{orange}{grey} Two bars make a length twice as long.",
+        f"Green: train.{orange}{grey} Lengths double every two bars.",
         height=3.4,
         fill=fill,
     )
@@ -57,23 +58,32 @@ def lengths_title(run: ReportResults) -> str:
     numbers = run.tokens.splits["train"]
     is_whole = numbers.sequences == numbers.documents
     things = run.terms.documents if is_whole else "sequences"
-    title = f"Half of the training {things} have at most {lengths.median:,g} tokens"
+    most = counted(round(lengths.median), "token")
+    title = f"Half of the training {things} have at most {most}"
     if run.tokens.packing == "wrap":
         return title
-    if not (longer := num_longer(run.card)):
+    if not (longer := num_longer(run)):
         return f"{title}, and all fit into a block of {length:,}"
     share = percent(longer / sum(lengths.counts))
     return f"{title}; {longer:,} ({share}) exceed a block of {length:,}"
 
 
-def num_longer(card: TokensCard) -> int:
-    """Return how many training sequences are longer than a block."""
-    counts = zip(card.bins, card.lengths["train"].counts, strict=True)
-    return sum(count for end, count in counts if end > card.sequence_length)
+def num_longer(run: ReportResults) -> int:
+    """Return how many training sequences are longer than a block.
+
+    For packing `wrap`, which cuts sequences anywhere, it is none.
+    """
+    if run.tokens.packing == "wrap":
+        return 0
+    counts = zip(run.card.bins, run.card.lengths["train"].counts, strict=True)
+    return sum(count for end, count in counts if end > run.card.sequence_length)
 
 
 def draw_shares(
-    axes: Axes, card: TokensCard, held_out: Sequence[tuple[int, ...]]
+    axes: Axes,
+    card: TokensCard,
+    held_out: Sequence[tuple[int, ...]],
+    has_longer: bool,
 ) -> None:
     """Draw which part of train, and of the held-out splits, is how long.
 
@@ -81,15 +91,17 @@ def draw_shares(
         axes: Empty axes.
         card: Bins and lengths.
         held_out: Counts of each held-out split that has sequences.
+        has_longer: Whether what is longer than a block is drawn in another colour.
     """
     ends = np.log2(card.bins)
     # Small lengths have fewer bins, since a length is a whole number.
     starts = np.append(ends[0] - 0.5, ends[:-1])
     bins = np.array(card.bins)
-    color = np.where(bins > card.sequence_length, VALIDATION, KEPT)
-    widths = 0.94 * (ends - starts)
+    is_longer = has_longer & (bins > card.sequence_length)
+    color = np.where(is_longer, VALIDATION, KEPT)
+    widths = ends - starts
     shares = in_percent(np.array(card.lengths["train"].counts))
-    axes.bar(starts, shares, widths, align="edge", color=color)
+    axes.bar(starts + widths / 2, shares, 0.94 * widths, color=color)
     if held_out:
         edges = np.append(starts[0], ends)
         axes.stairs(
@@ -110,7 +122,7 @@ def in_percent(counts: np.ndarray) -> np.ndarray:
 def mark_block(axes: Axes, card: TokensCard) -> None:
     """Draw a line at the length of a block, with its name above the axes."""
     place = float(np.log2(card.sequence_length))
-    axes.axvline(place, color=SOFT, linewidth=1.2, linestyle="--")
+    axes.axvline(place, color=INK, linewidth=1.2, linestyle="--")
     low, high = axes.get_xlim()
     is_left = place < (low + high) / 2
     axes.annotate(

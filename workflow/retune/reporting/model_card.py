@@ -54,10 +54,12 @@ def front_matter(run: RunResults) -> ModelCardData:
 def eval_results(run: RunResults) -> list[EvalResult]:
     """Return what was measured of the tuned model, for the hub's leaderboards."""
     tuned, dataset = run.evaluation.test.tuned, run.settings.dataset
+    matches = run.evaluation.exact_match
     metrics = (
-        ("bits_per_byte", "Bits per byte", tuned.bits_per_byte),
+        ("bits_per_byte", run.terms.measure.capitalize(), tuned.bits_per_byte),
         ("perplexity", "Token perplexity", tuned.token_perplexity),
         ("perplexity", "Word perplexity", tuned.word_perplexity),
+        ("exact_match", "Exact match", matches.tuned.share if matches else None),
     )
     return [
         EvalResult(

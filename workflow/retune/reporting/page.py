@@ -5,8 +5,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
 from retune.artifacts.provenance import Provenance
 from retune.quantities import counted, duration, parameters
 from retune.reporting.answer import find_answer
@@ -82,8 +80,8 @@ class Images:
         )
 
 
-def shown_rows(run: ReportResults) -> list[tuple[str, Markup]]:
-    """Return title and text of each row that is shown as the model sees it."""
+def shown_rows(run: ReportResults) -> list[tuple[str, str]]:
+    """Return title and HTML of each row that is shown as the model sees it."""
     rows = run.tokens.splits["train"].sequences
     return [(row_title(row, rows), row_html(row)) for row in run.card.rows]
 

@@ -4,7 +4,7 @@ from pathlib import PurePath
 
 import yaml
 
-from retune.settings import RunSettings
+from retune.settings import RunSettings, SourceSettings, Split
 
 
 def public_name(path: str) -> str:
@@ -14,16 +14,27 @@ def public_name(path: str) -> str:
     return PurePath(path).name if is_outside else path
 
 
-def public_settings(settings: RunSettings) -> RunSettings:
-    """Return the settings with the public name of each path in them."""
+def public_files(source: SourceSettings) -> dict[Split, list[str]] | None:
+    """Return the public names of a source's files; None if it has none."""
     files = {
         split: [public_name(file) for file in named]
-        for split, named in (settings.dataset.files or {}).items()
+        for split, named in (source.files or {}).items()
     }
-    folder = settings.model.folder
+    return files or None
+
+
+def public_settings(settings: RunSettings) -> RunSettings:
+    """Return the settings with the public name of each path in them."""
+    dataset, folder = settings.dataset, settings.model.folder
+    sources = {
+        name: source.model_copy(update={"files": public_files(source)})
+        for name, source in dataset.sources.items()
+    }
     return settings.model_copy(
         update={
-            "dataset": settings.dataset.model_copy(update={"files": files or None}),
+            "dataset": dataset.model_copy(
+                update={"files": public_files(dataset), "sources": sources}
+            ),
             "model": settings.model.model_copy(
                 update={
                     "folder": folder and public_name(folder),

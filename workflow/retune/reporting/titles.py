@@ -8,6 +8,8 @@ from retune.settings.model import CHAT_TEMPLATES
 
 def title_of_dataset(dataset: DatasetSettings) -> str:
     """Return the dataset's name for people."""
+    if dataset.sources:
+        return ", ".join(dataset.sources)
     if dataset.name is not None:
         return dataset.name + (f" ({dataset.subset})" if dataset.subset else "")
     if dataset.source == "builtin" and dataset.format == "messages":

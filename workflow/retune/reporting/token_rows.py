@@ -11,7 +11,7 @@ BLOCK_HEADER = (
     "split",
     "sequences",
     "trained tokens",
-    "share",
+    "share trained",
     "blocks",
     "padding",
     "too long",

@@ -14,8 +14,10 @@ OTHER_NAMES = {
     "MASCULINE": "Latin",
     "MICRO": "Greek",
 }
-# Scripts that are named; the letters of all further ones are counted together.
+# Scripts that are named, and the part of the letters that these have at least. The
+# letters of all others are counted together.
 MOST_SCRIPTS = 5
+LEAST_SHARE = 0.001
 OTHERS = "other scripts"
 
 
@@ -36,8 +38,12 @@ def shares_of_scripts(texts: Iterable[str]) -> dict[str, float]:
         if character.isalpha():
             scripts[script_of(character)] += count
     total = scripts.total()
-    shares = {name: count / total for name, count in scripts.most_common(MOST_SCRIPTS)}
-    if len(scripts) > MOST_SCRIPTS:
+    shares = {
+        name: count / total
+        for name, count in scripts.most_common(MOST_SCRIPTS)
+        if count >= LEAST_SHARE * total
+    }
+    if len(shares) < len(scripts):
         shares[OTHERS] = 1 - sum(shares.values())
     return {name: round(share, 6) for name, share in shares.items()}
 

@@ -8,14 +8,16 @@ import numpy as np
 from retune.artifacts.tokens_card import Lengths, TokensCard
 from retune.artifacts.tokens_index import TokensIndex
 from retune.settings import SPLITS, Split
+from retune.showing.row import Row
 from retune.showing.rows import Rows
 from retune.showing.scripts import shares_of_scripts
 from retune.showing.shown_rows import shown_row
 from retune.tokens.store import open_starts
 from retune.tokens.tokenizer import ModelTokenizer
 
-# Rows of train that the card shows, and those whose letters are counted.
-SHOWN_ROWS = 3
+# Rows of train that the card shows, and most that are tried for each of them.
+SHOWN_ROWS, TRIED_ROWS = 3, 10
+# Rows whose letters are counted.
 ROWS_OF_LETTERS = 300
 # Tokens at the beginning of such a row whose letters are counted.
 TOKENS_OF_LETTERS = 2000
@@ -48,7 +50,7 @@ def write_card(folder: Path, tokenizer: ModelTokenizer) -> None:
         lengths={split: lengths_of(sizes[split], bins) for split in sizes},
         scripts=shares_of_scripts(letters),
         rows=tuple(
-            shown_row(rows[number], tokenizer)
+            shown_row(row_to_show(rows, number), tokenizer)
             for number in spread(len(rows), SHOWN_ROWS)
         ),
     ).write(folder)
@@ -58,6 +60,19 @@ def spread(count: int, most: int) -> list[int]:
     """Return at most `most` numbers of `count` things, evenly from all of them."""
     chosen = min(count, most)
     return [(2 * i + 1) * count // (2 * chosen) for i in range(chosen)]
+
+
+def row_to_show(rows: Rows, number: int) -> Row:
+    """Return the first row from a number on of which something is trained.
+
+    Args:
+        rows: The rows of the split.
+        number: Number of the first row that is looked at; it is returned if none of
+            the few rows after it is trained, either.
+    """
+    some = range(number, min(number + TRIED_ROWS, len(rows)))
+    trained = (row for row in map(rows.__getitem__, some) if row.counted.any())
+    return next(trained, None) or rows[number]
 
 
 def bins_of(sizes: Mapping[Split, np.ndarray], sequence_length: int) -> np.ndarray:
@@ -75,7 +90,7 @@ def bins_of(sizes: Mapping[Split, np.ndarray], sequence_length: int) -> np.ndarr
     first, last = (
         2 * np.log2(length / sequence_length) for length in (shortest, longest)
     )
-    halves = np.arange(np.floor(first), max(np.ceil(last), 0) + 1)
+    halves = np.arange(np.ceil(first), max(np.ceil(last), 0) + 1)
     ends = np.rint(sequence_length * 2 ** (halves / 2)).astype(np.int64)
     return np.unique(ends[ends >= 1])
 
