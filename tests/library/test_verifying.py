@@ -33,7 +33,7 @@ NOT_READ = {
         *("data/clean/train.*", "data/clean/rejected.*"),
         "data/tokens/train.*.bin",
     ],
-    "report": MANIFESTS,
+    "report": [*MANIFESTS, "data/tokens/*.bin", "data/tokens/*.npy"],
     "publish": MANIFESTS,
 }
 READ_BY_NOBODY = {"models/tuned", "report", "report.html", "plan/plan.md"}
