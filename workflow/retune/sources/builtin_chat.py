@@ -101,6 +101,10 @@ WHICH_BASES = (
     "Which class does `{name}` inherit from?",
     "What is the base class of `{name}`?",
 )
+WHICH_SEVERAL_BASES = (
+    "Which classes does `{name}` inherit from?",
+    "What are the base classes of `{name}`?",
+)
 WHICH_METHODS = (
     "Which methods does `{name}` define?",
     "What methods does the class `{name}` have?",
@@ -390,7 +394,8 @@ def turn_of_bases(public: PublicName, classes: set[str]) -> Turn | None:
     if not bases:
         return None
     answer = f"`{public.name}` inherits from {listed(bases)}."
-    return worded(WHICH_BASES, public.name, name=public.name), answer
+    templates = WHICH_BASES if len(bases) == 1 else WHICH_SEVERAL_BASES
+    return worded(templates, public.name, name=public.name), answer
 
 
 def worded(templates: tuple[str, ...], key: str, **values: str) -> str:

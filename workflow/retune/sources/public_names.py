@@ -19,7 +19,11 @@ Kind = Literal["module", "class", "function", "method", "property"]
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = ast.ClassDef | FunctionNode
 # Modules that are imported under another name than that of their file.
-ALIASES = {"posixpath": "os.path", "_collections_abc": "collections.abc"}
+ALIASES = {
+    "_collections_abc": "collections.abc",
+    "genericpath": "os.path",
+    "posixpath": "os.path",
+}
 # Modules that say the same as others, or that nobody calls.
 UNCALLED = frozenset(["antigravity", "encodings", "nturl2path", "ntpath", "this"])
 PROPERTIES = frozenset(["property", "cached_property", "functools.cached_property"])
@@ -128,7 +132,7 @@ def names_in(
         module: The module.
         exported: Package that offers a name of a module, by the names of both.
     """
-    if not module.file_name.startswith("_"):
+    if module.file_name not in ALIASES:
         yield PublicName(
             module.name, module.name, "module", docstring_of(module.tree), module.tree
         )
@@ -170,7 +174,7 @@ def exported_names(modules: Mapping[str, ModuleSource]) -> dict[tuple[str, str],
         Name of the package, by the name of the module and the name in it: `json`, by
         `json.decoder` and `JSONDecoder`.
     """
-    exported = {}
+    exported: dict[tuple[str, str], str] = {}
     for package, source in modules.items():
         for node in source.tree.body:
             if not isinstance(node, ast.ImportFrom):
