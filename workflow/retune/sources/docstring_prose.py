@@ -92,7 +92,7 @@ def has_headings(lines: list[str]) -> bool:
 
 def is_balanced(text: str) -> bool:
     """Return whether brackets and quotation marks come in pairs."""
-    pairs = ("()", "[]")
+    pairs = (("(", ")"), ("[", "]"))
     apostrophes = re.findall(r"(?<!\w)'|'(?!\w)", re.sub(r"s' ", " ", text))
     return (
         all(text.count(left) == text.count(right) for left, right in pairs)
