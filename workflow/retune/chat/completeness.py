@@ -1,16 +1,42 @@
 """Whether a rendered conversation holds all that its messages say."""
 
 import json
+import re
 from collections.abc import Sequence
+from functools import cached_property
 
 from retune.chat.refusal import ConversationError
 from retune.examples.example import Message, as_line
 
 THOUGHT_BEGINS, THOUGHT_ENDS = "<think>", "</think>"
-
-
 # How a template writes a content that is a list of parts if it takes only strings.
-DUMPED_PARTS = ('{"type":"text"', "{'type':'text'")
+DUMPED_PART = re.compile(r"""\{\s*(["'])type\1\s*:\s*\1text\1""")
+
+
+class Rendered:
+    """A text that a template wrote, in which white space does not count.
+
+    Most templates write what is said as it is; that is found without a look at blanks.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Take the text."""
+        self._text = text
+
+    def holds(self, said: str) -> bool:
+        """Return whether the text holds what is said."""
+        return said.strip() in self._text or without_blanks(said) in self._packed
+
+    def holds_or_quotes(self, said: str) -> bool:
+        """Return whether the text holds what is said, perhaps as JSON."""
+        return self.holds(said) or any(
+            self.holds(json.dumps(said, ensure_ascii=ascii)[1:-1])
+            for ascii in (False, True)
+        )
+
+    @cached_property
+    def _packed(self) -> str:
+        return without_blanks(self._text)
 
 
 def check_complete(
@@ -26,25 +52,24 @@ def check_complete(
         answers: Their trained parts.
         messages: Messages up to the last trained one.
     """
-    whole, trained = without_blanks(texts[-1]), without_blanks("".join(answers))
-    said_by_all = without_blanks("".join(message["content"] for message in messages))
-    if any(part in whole and part not in said_by_all for part in DUMPED_PARTS):
+    whole, trained = Rendered(texts[-1]), Rendered("".join(answers))
+    said_by_all = "".join(message["content"] for message in messages)
+    if {*DUMPED_PART.findall(texts[-1])} - {*DUMPED_PART.findall(said_by_all)}:
         raise ConversationError("the chat template writes parts of a message as JSON")
     for place, message in enumerate(messages):
         is_trained = message.get("train", False)
         for part, said in parts_of(message):
             if part == "reasoning_content" and not is_trained:
                 continue
-            if not holds(trained if is_trained else whole, said):
+            if not (trained if is_trained else whole).holds_or_quotes(said):
                 raise ConversationError(
                     f"the chat template leaves out messages[{place}].{part}"
                     f" ({message['role']}): {shortened(said)}"
                 )
         for call in message.get("tool_calls", ()):
             arguments = call["function"]["arguments"]
-            in_python = without_blanks(repr(arguments)) in whole
-            in_json = without_blanks(as_line(arguments)) in whole
-            if arguments and in_python and not in_json:
+            in_python = whole.holds(repr(arguments))
+            if arguments and in_python and not whole.holds(as_line(arguments)):
                 raise ConversationError(
                     "the chat template writes the arguments of"
                     f" messages[{place}].tool_calls as Python and not as JSON"
@@ -63,16 +88,6 @@ def parts_of(message: Message) -> list[tuple[str, str]]:
     for call in message.get("tool_calls", ()):
         parts.append(("tool_calls", call["function"]["name"]))
     return parts
-
-
-def holds(text: str, said: str) -> bool:
-    """Return whether a text without blanks holds what is said, perhaps as JSON."""
-    if without_blanks(said) in text:
-        return True
-    return any(
-        without_blanks(json.dumps(said, ensure_ascii=ascii)[1:-1]) in text
-        for ascii in (False, True)
-    )
 
 
 def without_blanks(text: str) -> str:

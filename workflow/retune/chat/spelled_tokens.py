@@ -33,19 +33,19 @@ class SpelledTokens:
         self._spelled = re.compile("|".join(map(re.escape, names)) or r"(?!)")
         self._either = re.compile(f"{SIGN}|{self._spelled.pattern}")
 
-    def count(self, value: object) -> int:
-        """Return how many special tokens the strings of a JSON value spell out."""
+    def are_in(self, value: object) -> bool:
+        """Return whether a string of a JSON value spells out a special token."""
         if isinstance(value, str):
-            return len(self._spelled.findall(value))
-        if isinstance(value, Mapping):
-            return sum(map(self.count, value.values()))
-        return sum(map(self.count, value)) if isinstance(value, list | tuple) else 0
+            return self._spelled.search(value) is not None
+        if isinstance(value, dict):
+            return any(map(self.are_in, value.values()))
+        return isinstance(value, list | tuple) and any(map(self.are_in, value))
 
     def marked(self, value: Any) -> Any:
         """Return a JSON value with a sign in each special token that it spells out."""
         if isinstance(value, str):
             return self._spelled.sub(lambda m: f"{m[0][0]}{SIGN}{m[0][1:]}", value)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return {key: self.marked(each) for key, each in value.items()}
         if isinstance(value, list | tuple):
             return type(value)(map(self.marked, value))

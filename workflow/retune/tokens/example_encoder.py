@@ -205,8 +205,8 @@ class ExampleEncoder:
 
     def _spells_out(self, conversation: Conversation) -> bool:
         """Return whether special tokens are spelled out in what is to be text."""
-        return self._tokenizer.splits_special_tokens and bool(
-            self.spelled.count([conversation.messages, conversation.tools])
+        return self._tokenizer.splits_special_tokens and self.spelled.are_in(
+            [conversation.messages, conversation.tools]
         )
 
     def _marked(self, conversation: Conversation) -> Conversation:
