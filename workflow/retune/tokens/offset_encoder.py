@@ -1,7 +1,7 @@
 """Encodes texts with the place of each token, in which some parts are trained."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +24,18 @@ class OffsetEncoder:
         vocab_size: int,
         ids: Mapping[int, int] | None = None,
     ) -> None:
-        """Make an encoder of a tokenizer.
-
-        The post-processor of a byte-level BPE takes the blank before a word out of the
-        offsets of its token, so that a token that begins before an answer would seem to
-        begin with it. Therefore this encoder has none.
+        """Take a tokenizer.
 
         Args:
-            tokenizer: The tokenizer.
+            tokenizer: The tokenizer, which must have no post-processor. That of a
+                byte-level BPE takes the blank before a word out of the offsets of its
+                token, so that a token that begins before an answer would seem to begin
+                with it.
             path: Its file, for messages.
             vocab_size: Number of tokens that the model has.
             ids: Ids of the tokenizer that stand for another id.
         """
-        content = json.loads(tokenizer.to_str())
-        content["post_processor"] = None
-        self._encoder = Tokenizer.from_str(json.dumps(content))
-        self._encoder.encode_special_tokens = tokenizer.encode_special_tokens
+        self._encoder = tokenizer
         self._path = path
         self._vocab_size = vocab_size
         self._ids = dict(ids or {})
@@ -102,7 +98,8 @@ def mark_trained(
         offsets: First character of each token, and the one after its last.
         spans: First character and the one after the last of each trained part.
     """
-    places = np.array(offsets, np.int64).reshape(-1, 2)
+    flat = chain.from_iterable(offsets)
+    places = np.fromiter(flat, np.int64, 2 * len(ids)).reshape(-1, 2)
     trained = np.zeros(len(ids), bool)
     straddling = 0
     for start, end in spans:

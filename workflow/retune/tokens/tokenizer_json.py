@@ -39,7 +39,9 @@ def read_tokenizer(path: Path) -> dict[str, Any]:
 
 
 def build_tokenizer(content: dict[str, Any], path: Path) -> Tokenizer:
-    """Return the tokenizer of a tokenizer.json; it neither truncates nor pads.
+    """Return the tokenizer of a tokenizer.json, without a post-processor.
+
+    It neither truncates nor pads, nor does it add anything at the ends of a text.
 
     Args:
         content: The content of the file.
@@ -49,7 +51,7 @@ def build_tokenizer(content: dict[str, Any], path: Path) -> Tokenizer:
         RetuneError: If `tokenizers` cannot read it.
     """
     try:
-        tokenizer = Tokenizer.from_str(json.dumps(content))
+        tokenizer = Tokenizer.from_str(json.dumps({**content, "post_processor": None}))
     except Exception as error:  # `tokenizers` raises no narrower type.
         raise RetuneError(f"{path} cannot be read: {error}") from error
     tokenizer.no_truncation()
