@@ -41,7 +41,11 @@ class LostCharacters:
         """
         self._tokenizer = tokenizer
         self._unknown = unknown_token(model, tokenizer)
-        self._drops = self._unknown is None and model["type"] == "BPE"
+        self._drops = (
+            self._unknown is None
+            and model["type"] == "BPE"
+            and not keeps_all(tokenizer, PROBE)
+        )
         if self._drops:
             self._tokenizer, self._unknown = with_unknown_token(tokenizer)
         self._can_lose = self._unknown is not None and bool(self._lost_of([PROBE]))
@@ -63,6 +67,8 @@ class LostCharacters:
         if not self._can_lose:
             return Counter()
         if self._drops:
+            if not self._may_drop("".join(texts)):
+                return Counter()
             return self._lost_of([text for text in texts if self._may_drop(text)])
         pairs = zip(texts, encoded, strict=True)
         return self._lost_of([text for text, ids in pairs if self._unknown in ids])
@@ -91,6 +97,14 @@ class LostCharacters:
             if token == self._unknown and (span := encoding.token_to_chars(position)):
                 places.update(range(*span))
         return places
+
+
+def keeps_all(tokenizer: Tokenizer, text: str) -> bool:
+    """Return whether a text's tokens give the text again, as the tokenizer takes it."""
+    normalizer = tokenizer.normalizer
+    taken = normalizer.normalize_str(text) if normalizer else text
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    return tokenizer.decode(ids, skip_special_tokens=False) == taken
 
 
 def unknown_token(model: dict[str, Any], tokenizer: Tokenizer) -> int | None:
