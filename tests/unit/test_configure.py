@@ -250,7 +250,10 @@ def test_run_writes_config_plan_and_reasons(run_here, tmp_path):
     assert all(decision.why for decision in reasons.decisions)
     assert "| zero_stage | `2` |" in (tmp_path / "plan/plan.md").read_text()
     assert reasons.warnings == ()
-    assert "an epoch is 10.0 steps.\n\n|" in (tmp_path / "plan/plan.md").read_text()
+    assert (
+        "all training sequences once are 10.0 steps.\n\n|"
+        in (tmp_path / "plan/plan.md").read_text()
+    )
 
 
 def test_a_batch_that_is_more_than_the_data_is_told(run_here, tmp_path, caplog):

@@ -93,6 +93,21 @@ def test_another_dataset_and_model_are_named(job):
     assert found["fetch"] == "model: builtin -> hub openai-community/gpt2"
 
 
+def test_another_mixture_of_sources_only_trains_again(workspace):
+    sources = {"mine": "mine.jsonl", "python": "builtin"}
+    (workspace.folder / "mine.jsonl").write_text('{"text": "one document"}\n')
+    params = workspace.folder / "params.yaml"
+    values = yaml.safe_load(params.read_text())
+    params.write_text(yaml.safe_dump(values | {"dataset": {"sources": sources}}))
+    workspace.looks_finished()
+    change(workspace, "finetune", mix={"mine": 2, "python": {"rows": 100}})
+    found = reasons(workspace)
+    assert found.pop("finetune") == (
+        'finetune.mix.mine: absent -> 2; finetune.mix.python: absent -> {"rows": 100}'
+    )
+    assert set(found) == {"consolidate", "evaluate", "sample", "report", "publish"}
+
+
 def test_changed_code_is_named_and_no_other(job):
     for module in ("tokens/blocks", "evaluation/bootstrap"):
         with (job.folder / f"workflow/retune/{module}.py").open("a") as file:

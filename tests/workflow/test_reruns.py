@@ -62,6 +62,10 @@ SOURCES: dict[str, dict[str, Any]] = {
         "dataset": {"source": "local", "files": {"train": ["a.jsonl"]}},
         "model": {"source": "local", "folder": "a-model"},
     },
+    "several": {
+        "dataset": {"sources": {"mine": "a.jsonl", "python": "builtin-chat"}},
+        "model": {"source": "builtin"},
+    },
 }
 LEAVES = [
     f"{section}.{key}"
@@ -115,7 +119,7 @@ def other_values(annotation: Any, default: Any) -> Iterator[Any]:
     elif get_origin(annotation) is list:
         yield ["another"]
     elif get_origin(annotation) is dict:
-        yield {"train": ["b.jsonl"]}
+        yield from ({"train": ["b.jsonl"]}, {"output": "answer"}, {"mine": 0.5})
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield {}
     for part in get_args(annotation):

@@ -38,6 +38,8 @@ def origin(section: dict[str, object]) -> str:
     """Return where a dataset or a model comes from."""
     source = section.get("source")
     where = section.get("name") or section.get("folder")
+    if isinstance(sources := section.get("sources"), dict):
+        where = where or ", ".join(sources)
     files_of_splits = section.get("files")
     if isinstance(files_of_splits, dict):
         for files in files_of_splits.values():

@@ -95,7 +95,7 @@ class Reasons(SealedArtifact):
         format: Format of the file.
         decisions: Values of the plan, each with the reason for it.
         warnings: What in the settings is probably a mistake, a line each.
-        train_blocks: Number of training sequences of an epoch.
+        train_blocks: Number of training sequences.
         model_states_gb: Weights, gradients and Adam's states on each rank, GB.
         gpu_name: Name of the GPUs; None where `configure` ran on another machine.
     """

@@ -82,7 +82,7 @@ def batch_warnings(batch_size: int, blocks: int) -> list[str]:
 
     Args:
         batch_size: Sequences per optimizer step.
-        blocks: Number of training sequences of an epoch.
+        blocks: Number of training sequences.
     """
     if batch_size <= blocks:
         return []

@@ -200,9 +200,9 @@ def warn_of_empty_sources(sources: Iterable[SourceBlocks], length: int) -> None:
     for source in sources:
         if not source.blocks:
             log.warning(
-                "the %s of the source %s fill no block of %d tokens: training reads"
-                " nothing of it",
-                *(counted(source.sequences, "training sequence"), source.name, length),
+                "dataset.sources.%s: no block of %d tokens comes of its %s, so training"
+                " reads nothing of it",
+                *(source.name, length, counted(source.sequences, "training sequence")),
             )
 
 
