@@ -1,8 +1,10 @@
 """Characters that a tokenizer cannot represent: those it drops or calls unknown."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from tokenizers import Encoding, Tokenizer
@@ -46,14 +48,13 @@ class LostCharacters:
             and model["type"] == "BPE"
             and not keeps_all(tokenizer, PROBE)
         )
-        if self._drops:
-            self._tokenizer, self._unknown = with_unknown_token(tokenizer)
-        self._can_lose = self._unknown is not None and bool(self._lost_of([PROBE]))
         # With one of these, it also depends on a character's place in its word.
         self._goes_by_place = bool(
             model.get("continuing_subword_prefix") or model.get("end_of_word_suffix")
         )
         self._is_lost: dict[str, bool] = {}
+        # Finds a character that may be lost: one that is not known to be kept.
+        self._suspect = re.compile("")
 
     def count(
         self, texts: Sequence[str], encoded: Sequence[Sequence[int]]
@@ -64,47 +65,77 @@ class LostCharacters:
             texts: The texts.
             encoded: Tokens of each text.
         """
+        if self._drops and not self._goes_by_place:
+            return self._lost_of(self._texts_that_drop(texts))
         if not self._can_lose:
             return Counter()
         if self._drops:
-            if not self._may_drop("".join(texts)):
-                return Counter()
-            return self._lost_of([text for text in texts if self._may_drop(text)])
+            return self._lost_of(texts)
         pairs = zip(texts, encoded, strict=True)
         return self._lost_of([text for text, ids in pairs if self._unknown in ids])
 
+    @cached_property
+    def _seeing(self) -> tuple[Tokenizer, int | None]:
+        """The tokenizer with a token for what is lost, and the id of that token."""
+        if self._drops:
+            return with_unknown_token(self._tokenizer)
+        return self._tokenizer, self._unknown
+
+    @cached_property
+    def _can_lose(self) -> bool:
+        may_lose = self._drops or self._unknown is not None
+        return may_lose and bool(self._lost_of([PROBE]))
+
+    def _texts_that_drop(self, texts: Sequence[str]) -> list[str]:
+        """Return the texts with a character that is dropped where it is alone."""
+        number = len(self._is_lost)
+        found = [text for text in texts if self._may_drop(taken(self._tokenizer, text))]
+        if len(self._is_lost) > number:
+            kept = [each for each, is_lost in self._is_lost.items() if not is_lost]
+            self._suspect = re.compile(f"[^{re.escape(''.join(kept))}]" if kept else "")
+        return found
+
     def _may_drop(self, text: str) -> bool:
-        """Return whether a text has a character that is dropped where it is alone."""
-        if self._goes_by_place:
-            return True
-        normalizer = self._tokenizer.normalizer
-        characters = set(normalizer.normalize_str(text) if normalizer else text)
+        if not self._suspect.search(text):
+            return False
+        characters = set(text)
         for character in characters - self._is_lost.keys():
-            self._is_lost[character] = bool(self._lost_of([character]))
+            self._is_lost[character] = not keeps_all(
+                self._tokenizer, character
+            ) and bool(self._lost_of([character]))
         return any(self._is_lost[character] for character in characters)
 
     def _lost_of(self, texts: Sequence[str]) -> Counter[str]:
         lost: Counter[str] = Counter()
-        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        if not texts:
+            return lost
+        tokenizer, unknown = self._seeing
+        encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
         for text, encoding in zip(texts, encodings, strict=True):
-            lost.update(text[place] for place in sorted(self._lost_places(encoding)))
+            places = lost_places(encoding, unknown)
+            lost.update(text[place] for place in sorted(places))
         return lost
 
-    def _lost_places(self, encoding: Encoding) -> set[int]:
-        """Return where the text has characters that are lost."""
-        places: set[int] = set()
-        for position, token in enumerate(encoding.ids):
-            if token == self._unknown and (span := encoding.token_to_chars(position)):
-                places.update(range(*span))
-        return places
+
+def lost_places(encoding: Encoding, unknown: int | None) -> set[int]:
+    """Return where a text has characters that became the unknown token."""
+    places: set[int] = set()
+    for position, token in enumerate(encoding.ids):
+        if token == unknown and (span := encoding.token_to_chars(position)):
+            places.update(range(*span))
+    return places
 
 
 def keeps_all(tokenizer: Tokenizer, text: str) -> bool:
-    """Return whether a text's tokens give the text again, as the tokenizer takes it."""
-    normalizer = tokenizer.normalizer
-    taken = normalizer.normalize_str(text) if normalizer else text
+    """Return whether a text's tokens give all of it again."""
     ids = tokenizer.encode(text, add_special_tokens=False).ids
-    return tokenizer.decode(ids, skip_special_tokens=False) == taken
+    return tokenizer.decode(ids, skip_special_tokens=False) == taken(tokenizer, text)
+
+
+def taken(tokenizer: Tokenizer, text: str) -> str:
+    """Return a text as a tokenizer takes it: with its case, accents and forms."""
+    normalizer = tokenizer.normalizer
+    return normalizer.normalize_str(text) if normalizer else text
 
 
 def unknown_token(model: dict[str, Any], tokenizer: Tokenizer) -> int | None:
