@@ -46,7 +46,7 @@ def train(folder: Path, strategy: str, rounds: int) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from retune.artifacts.publishing import write_json, write_manifest
-    from retune.checkpoints.tensor_hashes import tensor_sha256
+    from retune.models.tensor_hashes import tensor_sha256
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(verbose=False)

@@ -26,7 +26,7 @@ from retune.artifacts.checkpoint_manifest import CheckpointManifest
 from retune.artifacts.checkpoint_weights import FILE as WEIGHTS
 from retune.artifacts.publishing import write_json
 from retune.checkpoints.checkpoint_writer import hash_some_files
-from retune.checkpoints.tensor_hashes import tensor_sha256
+from retune.models.tensor_hashes import tensor_sha256
 
 RATE = 1e-2
 VOCABULARY = 300

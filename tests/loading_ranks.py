@@ -11,10 +11,10 @@ import deepspeed
 import torch
 
 from plans import make_plan
-from retune.checkpoints.tensor_hashes import tensor_sha256
 from retune.engines.trainers import start_process_group
 from retune.measuring.device_memory import peak_memory_gb
 from retune.models.loading import load_model
+from retune.models.tensor_hashes import tensor_sha256
 from retune.models.weight_names import named_weights
 
 PLAN = make_plan(zero_stage=3)

@@ -16,11 +16,11 @@ from evaluation_case import say, write_example_splits
 from model_families import build_family, write_tokenizer
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.publishing import read_json, write_json, write_manifest
-from retune.checkpoints.tensor_hashes import tensor_sha256
 from retune.errors import RetuneError
 from retune.examples.example import Conversation
 from retune.models.added_rows import add_rows
 from retune.models.find_model_facts import find_model_facts
+from retune.models.tensor_hashes import tensor_sha256
 from retune.settings import ConsolidateSettings, ModelSettings, TokenizeSettings
 from retune.sources.weight_file_formats import INDEX
 from retune.steps import consolidate, fetch, tokenize

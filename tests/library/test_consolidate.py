@@ -18,9 +18,9 @@ from retune.artifacts.model_facts import StoredWeights
 from retune.artifacts.publishing import read_json, sha256, write_json, write_manifest
 from retune.checkpoints.checkpoint_files import find_damage, link_folder
 from retune.checkpoints.moments import leave_out_moments
-from retune.checkpoints.tensor_hashes import tensor_sha256
-from retune.checkpoints.weight_files import read_back
 from retune.errors import RetuneError
+from retune.models.tensor_hashes import tensor_sha256
+from retune.models.weight_files import read_back
 from retune.settings import ConsolidateSettings
 from retune.steps import consolidate
 from tiny_facts import tiny_facts

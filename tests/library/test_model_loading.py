@@ -6,8 +6,8 @@ import sys
 import pytest
 from safetensors import safe_open
 
-from retune.checkpoints.tensor_hashes import tensor_sha256
 from retune.launching.this_machine import started
+from retune.models.tensor_hashes import tensor_sha256
 from tiny_run import make_base
 
 

@@ -10,13 +10,13 @@ import deepspeed.comm as dist
 import torch
 
 from retune.artifacts.checkpoint_weights import CheckpointWeights, LiveWeight
-from retune.checkpoints.tensor_hashes import tensor_sha256
 from retune.compat.deepspeed_parameters import is_sharded
 from retune.engines.pipeline import Pipeline
 from retune.engines.pipeline_layers import layer_files
 from retune.engines.trainers import Trainer
 from retune.errors import RetuneError
 from retune.models.finite_values import is_finite
+from retune.models.tensor_hashes import tensor_sha256
 
 
 @dataclass(frozen=True)

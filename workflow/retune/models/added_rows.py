@@ -10,11 +10,11 @@ import torch
 from transformers import PreTrainedModel
 
 from retune.artifacts.publishing import read_json, write_json
-from retune.checkpoints.weight_files import write_file
 from retune.models.base_model_checks import problems_of_tensors
 from retune.models.skeleton import build_skeleton
 from retune.models.stored_tensors import StoredTensor, list_stored_tensors
 from retune.models.tensor_spec import ExpectedTensor
+from retune.models.weight_files import write_file
 from retune.models.weight_matching import match_weights
 from retune.sources.weight_file_formats import INDEX
 

@@ -24,14 +24,14 @@ from retune.artifacts.publishing import (
 from retune.artifacts.verifying import WEIGHTS as BASE_WEIGHTS
 from retune.artifacts.verifying import check_list, verify_folder, verify_hashes
 from retune.checkpoints.shards import find_weights
-from retune.checkpoints.tensor_hashes import tensor_sha256
-from retune.checkpoints.weight_files import check, write_file
 from retune.compat.peft_names import is_adapter, published_name
 from retune.errors import RetuneError
 from retune.models.adapter_merging import merge_adapters
 from retune.models.base_weights import BaseWeights
 from retune.models.published_weights import published_tensors
+from retune.models.tensor_hashes import tensor_sha256
 from retune.models.tensor_spec import Expected, ExpectedTensor, Tensors
+from retune.models.weight_files import check, write_file
 from retune.quantities import counted, size
 from retune.settings import ConsolidateSettings
 from retune.units import GB

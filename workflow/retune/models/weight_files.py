@@ -11,9 +11,9 @@ import torch
 from safetensors import safe_open
 
 from retune.artifacts.publishing import sync
-from retune.checkpoints.tensor_hashes import tensor_sha256
 from retune.errors import RetuneError
 from retune.models.stored_tensors import DTYPES
+from retune.models.tensor_hashes import tensor_sha256
 from retune.models.tensor_spec import Expected, ExpectedTensor, Tensors
 
 # Bytes; the tensors of a safetensors file begin at a multiple of it.
