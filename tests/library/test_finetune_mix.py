@@ -7,9 +7,10 @@ from retune.artifacts.publishing import write_manifest
 from retune.artifacts.tokens_index import TokensIndex
 from retune.errors import RetuneError
 from retune.settings import FinetuneSettings, TokenizeSettings
-from retune.steps import tokenize
+from retune.steps import finetune, tokenize
 from retune.tokens.blocks import PackedBlocks
-from retune.tokens.mixture import BlockOrder
+from retune.tokens.mixed_order import mixed_blocks_of_step
+from retune.tokens.mixture import Mixture, SourcePlaces
 from tiny_run import TinyRun, make_base, make_texts
 
 MIX = {"small": 1.5, "large": 0.25}
@@ -56,6 +57,13 @@ def tuned(run, plan):
     return run.finetune(plan, "mixed", **SETTINGS)
 
 
+def test_what_an_epoch_reads_is_told():
+    sources = (SourcePlaces("small", 0, 10, 1500), SourcePlaces("large", 10, 8, 2))
+    told = finetune.mixture_in_words(Mixture(18, sources))
+    assert told == "; blocks of each source in an epoch: small 1,500, large 2"
+    assert finetune.mixture_in_words(Mixture(18)) == ""
+
+
 def test_an_epoch_is_as_long_as_its_sources_are_read(run, tuned):
     blocks = {s.name: s.blocks for s in TokensIndex.read(run.folder / "tokens").sources}
     places = sum(round(MIX[name] * blocks[name]) for name in blocks)
@@ -66,11 +74,11 @@ def test_an_epoch_is_as_long_as_its_sources_are_read(run, tuned):
 
 def test_each_step_reads_the_blocks_of_the_order(run, tuned):
     tokens = run.folder / "tokens"
-    order = BlockOrder.of(TokensIndex.read(tokens), FinetuneSettings(mix=MIX).mix)
+    mixture = Mixture.of(TokensIndex.read(tokens), FinetuneSettings(mix=MIX).mix)
     training = PackedBlocks(tokens, "train")
     history = pl.read_csv(tuned.folder / "history.csv")
     labels = [
-        training.num_labels(order.blocks_of_step(step, 8, seed=0))
+        training.num_labels(mixed_blocks_of_step(mixture, step, 8, seed=0))
         for step in range(len(history))
     ]
     assert history["num_labels"].to_list() == labels

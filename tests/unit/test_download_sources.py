@@ -8,9 +8,10 @@ import pytest
 
 from download_case import refusal_of
 from retune.artifacts.origins import DataOrigin
-from retune.errors import RetuneError
+from retune.errors import RetuneError, Stopped
 from retune.settings import DatasetSettings
 from retune.settings.params import read_params
+from retune.sources.errors_of_source import errors_of_source
 from retune.sources.local_sources import find_local_sources
 from retune.steps import download
 
@@ -121,3 +122,12 @@ def test_the_files_of_all_sources_are_the_users():
     Path("two.txt").unlink()
     with pytest.raises(RetuneError, match=r"^dataset\.sources\.c\.files\.train: no fi"):
         find_local_sources(params)
+
+
+def test_an_error_of_a_source_stays_what_it_is():
+    with pytest.raises(Stopped) as caught, errors_of_source("a"):
+        raise Stopped("dataset.revision: gone; dataset: my.dataset.json", 130)
+    assert caught.value.exit_code == 130
+    assert str(caught.value) == (
+        "dataset.sources.a.revision: gone; dataset.sources.a: my.dataset.json"
+    )

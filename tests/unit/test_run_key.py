@@ -66,7 +66,11 @@ def test_a_run_is_the_same_on_other_ranks_and_in_other_portions(
 
 
 @pytest.mark.parametrize(
-    "change", [{"learning_rate": 1.0}, {"seed": 1}, {"lora": {"r": 2}}, {"epochs": 2.0}]
+    "change",
+    [
+        *({"learning_rate": 1.0}, {"seed": 1}, {"lora": {"r": 2}}, {"epochs": 2.0}),
+        {"mix": {"mine": {"rows": 9}}},
+    ],
 )
 def test_another_setting_is_another_run(inputs, change):
     paths = inputs()

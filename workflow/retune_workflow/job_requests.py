@@ -20,7 +20,7 @@ from retune.planning.memory import (
     weights_bytes,
 )
 from retune.settings import FinetuneSettings, SampleSettings
-from retune.tokens.mixture import BlockOrder
+from retune.tokens.mixture import Mixture
 from retune.training.schedules import num_steps
 from retune.units import GB
 
@@ -76,8 +76,8 @@ def finetune_request(
     """
     plan = Plan.read(plan_file)
     nodes, parameters = plan.nodes, plan.num_parameters
-    order = BlockOrder.of(TokensIndex.read(tokens), settings.mix)
-    steps = num_steps(settings, order.blocks_per_epoch, plan.global_batch_size)
+    mixture = Mixture.of(TokensIndex.read(tokens), settings.mix)
+    steps = num_steps(settings, mixture.blocks_per_epoch, plan.global_batch_size)
     # A checkpoint is written, and read back before it counts.
     saving = 2 * checkpoint_bytes(plan, parameters) / nodes / DISK_BYTES_PER_S
     hashing = weights_bytes(plan) / HASHED_BYTES_PER_S

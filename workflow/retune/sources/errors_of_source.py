@@ -20,4 +20,6 @@ def errors_of_source(name: str) -> Iterator[None]:
     try:
         yield
     except RetuneError as error:
-        raise RetuneError(KEY.sub(f"dataset.sources.{name}", str(error))) from error
+        # The error itself stays: its class decides the exit code.
+        error.args = (KEY.sub(f"dataset.sources.{name}", str(error)),)
+        raise

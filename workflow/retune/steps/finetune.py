@@ -49,7 +49,7 @@ from retune.supervision.starter import starter
 from retune.supervision.stopping import StopRequest
 from retune.supervision.watched_progress import BarAndLog
 from retune.terminal.progress import progress_bar
-from retune.tokens.mixture import BlockOrder
+from retune.tokens.mixture import Mixture
 from retune.training.metrics import metrics_of
 from retune.training.run_key import RunIdentity, open_run
 from retune.training.run_lock import only_run_in
@@ -120,8 +120,8 @@ def run(
     for leftover in state.glob(f"{REMOVED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     identity = RunIdentity.of(spec)
-    order = BlockOrder.of(TokensIndex.read(tokens), settings.mix)
-    length = order.blocks_per_epoch, spec.plan.global_batch_size
+    mixture = Mixture.of(TokensIndex.read(tokens), settings.mix)
+    length = mixture.blocks_per_epoch, spec.plan.global_batch_size
     total, warnings = num_steps(settings, *length), find_warnings(settings, *length)
     for warning in warnings:
         log.warning("%s", warning)
@@ -150,6 +150,7 @@ def run(
         f"{counted(numbers.steps, 'step')}, validation loss"
         f" {validations_in(rows)[0].validation_loss:.3f} ->"
         f" {numbers.validation_loss:.3f}, {numbers.tokens_per_second:,.0f} tokens/s"
+        + mixture_in_words(mixture)
         + resumed_in_words(start, spec.plan.world_size)
         + "".join(f"; {warning}" for warning in warnings)
     )
@@ -180,6 +181,14 @@ def check_adapters(settings: FinetuneSettings, base: Path) -> None:
             " would never be learnt. Write model.chat_template: alpaca, which needs"
             " none, or choose a model that has these tokens, or leave finetune.lora out"
         )
+
+
+def mixture_in_words(mixture: Mixture) -> str:
+    """Return what an epoch reads of each source, in words; nothing if it reads all."""
+    if not mixture.sources:
+        return ""
+    read = [f"{source.name} {source.places:,}" for source in mixture.sources]
+    return f"; blocks of each source in an epoch: {', '.join(read)}"
 
 
 def resumed_in_words(start: RunStart, world_size: int) -> str:

@@ -10,7 +10,8 @@ import torch
 from retune.artifacts.plan import Plan
 from retune.artifacts.tokens_index import TokensIndex
 from retune.tokens.blocks import IGNORE_INDEX, Batch, PackedBlocks
-from retune.tokens.mixture import BlockOrder, Weights
+from retune.tokens.mixed_order import mixed_blocks_of_step
+from retune.tokens.mixture import Mixture, Weights
 from retune.tokens.order import micro_batches_of_rank
 
 
@@ -37,7 +38,7 @@ class DataShard:
     Attributes:
         training: All training blocks.
         validation: All validation blocks.
-        order: Order in which the training blocks are read.
+        mixture: How many training blocks of each source an epoch reads.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class DataShard:
             weights: How often an epoch reads each source, `finetune.mix`; each once
                 if there is none.
         """
-        self.order = BlockOrder.of(TokensIndex.read(tokens), weights or {})
+        self.mixture = Mixture.of(TokensIndex.read(tokens), weights or {})
         self.training = PackedBlocks(tokens, "train")
         self.validation = PackedBlocks(tokens, "validation")
         self._batch_size = plan.global_batch_size
@@ -72,7 +73,7 @@ class DataShard:
 
     def step_data(self, step: int) -> StepData:
         """Return what optimizer step `step` (from 0) trains on."""
-        blocks = self.order.blocks_of_step(step, self._batch_size, self._seed)
+        blocks = mixed_blocks_of_step(self.mixture, step, self._batch_size, self._seed)
         rows = micro_batches_of_rank(
             blocks, self._rank, self._world_size, self._micro_batch_size
         )

@@ -1,23 +1,16 @@
-"""The order in which training reads blocks of several sources, mixed by weight.
+"""How many blocks of each source an epoch reads, by the weights of a mixture.
 
-An epoch has a number of places for each source. Which place is whose is a permutation
-that is new in each epoch, and each source fills its places from an endless sequence of
-permutations of its own blocks, one pass after another. So a source is read evenly: no
-block for the second time before all were read once, also across epochs. The order
-depends on its arguments alone, as in `retune.tokens.order`.
+`retune.tokens.mixed_order` says in which order. Snakemake imports this module to
+estimate what a job needs, so it stays without NumPy.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-
 from retune.artifacts.tokens_index import SourceBlocks, TokensIndex
 from retune.errors import RetuneError
 from retune.settings.finetune import RowsPerEpoch
-from retune.tokens.order import blocks_of_step, permuted
 
 # Weights by the name of a source, as `finetune.mix` has them.
 Weights = Mapping[str, float | RowsPerEpoch]
@@ -39,22 +32,10 @@ class SourcePlaces:
     blocks: int
     places: int
 
-    def blocks_at(self, draws: np.ndarray, seed: int) -> np.ndarray:
-        """Return the number of each block that is drawn from the source, int64 [draws].
-
-        Args:
-            draws: Number of the blocks drawn before each, over all epochs, int64
-                [draws].
-            seed: Seed of the order.
-        """
-        passes, places = np.divmod(draws, self.blocks)
-        own_seed = seed_of_source(self.name, seed)
-        return self.first + permuted(places, passes, self.blocks, own_seed)
-
 
 @dataclass(frozen=True)
-class BlockOrder:
-    """The order in which a training reads the blocks.
+class Mixture:
+    """How many blocks of each source an epoch reads.
 
     Attributes:
         num_blocks: Number of all blocks.
@@ -66,7 +47,7 @@ class BlockOrder:
 
     @classmethod
     def of(cls, index: TokensIndex, weights: Weights) -> Self:
-        """Return the order for tokens of some sources.
+        """Return the mixture of the sources that tokens have.
 
         Args:
             index: Index of the tokens.
@@ -94,29 +75,6 @@ class BlockOrder:
         if not self.sources:
             return self.num_blocks
         return sum(source.places for source in self.sources)
-
-    def blocks_of_step(self, step: int, batch_size: int, seed: int) -> np.ndarray:
-        """Return the block numbers of optimizer step `step` (from 0), int64.
-
-        Args:
-            step: Number of optimizer steps done before it.
-            batch_size: Blocks per optimizer step, on all ranks together.
-            seed: Seed of the order.
-        """
-        places = blocks_of_step(step, batch_size, self.blocks_per_epoch, seed)
-        if not self.sources:
-            return places
-        first = step * batch_size
-        epochs = np.arange(first, first + batch_size) // self.blocks_per_epoch
-        blocks = np.empty_like(places)
-        start = 0
-        for source in self.sources:
-            is_own = (places >= start) & (places < start + source.places)
-            draws = epochs[is_own] * source.places + places[is_own] - start
-            if len(draws):
-                blocks[is_own] = source.blocks_at(draws, seed)
-            start += source.places
-        return blocks
 
 
 def check_names(sources: tuple[SourceBlocks, ...], weights: Weights) -> None:
@@ -154,9 +112,3 @@ def num_places(source: SourceBlocks, weight: float | RowsPerEpoch) -> int:
     if weight == 0 or source.blocks == 0:
         return 0
     return max(1, round(weight * source.blocks))
-
-
-def seed_of_source(name: str, seed: int) -> int:
-    """Return the seed of a source's own order, which other sources do not change."""
-    digest = hashlib.sha256(f"{seed}\0{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "little")

@@ -49,7 +49,7 @@ def train(run: RunSpec, state: Path, stop: StopRequest, heartbeat: Heartbeat) ->
     trainer, resume = load_trainer(run, state, stopwatch)
     rank, shard = dist.get_rank(), (trainer.data_rank, trainer.data_world_size)
     data = DataShard(run.tokens, plan, settings.seed, *shard, settings.mix)
-    length = data.order.blocks_per_epoch, plan.global_batch_size
+    length = data.mixture.blocks_per_epoch, plan.global_batch_size
     total = num_steps(settings, *length)
     first, skipped = (resume.step, resume.skipped) if resume else (0, 0)
     log.info("%d steps, from step %d", total, first)

@@ -73,7 +73,7 @@ class Recorder:
         self.history = History(state, dist.get_rank(), start)
         self._plan = run.plan
         self._sequence_length = data.training.sequence_length
-        self._blocks_per_epoch = data.order.blocks_per_epoch
+        self._blocks_per_epoch = data.mixture.blocks_per_epoch
         self._stopwatch = stopwatch
         self._flops = flops_per_token(trainer, run.base, self._sequence_length)
         self._last: TakenStep | None = None
