@@ -1,7 +1,8 @@
 """Encodes texts with the place of each token, in which some parts are trained."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class OffsetEncoder:
                 f"{self._path} cannot encode every text: {error}"
             ) from error
         return [
-            mark_trained(self._ids_of(encoding), encoding.offsets, each)
+            mark_trained(self._ids_of(encoding), encoding, each)
             for encoding, each in zip(encoded, spans, strict=True)
         ]
 
@@ -87,7 +88,7 @@ def with_aliases(content: dict[str, Any], aliases: Mapping[str, str]) -> dict[st
 
 
 def mark_trained(
-    ids: Sequence[int], offsets: Sequence[Span], spans: Collection[Span]
+    ids: Sequence[int], encoding: Encoding, spans: Collection[Span]
 ) -> TokenSequence:
     """Return the tokens of a text, of which those within some spans are trained.
 
@@ -95,17 +96,32 @@ def mark_trained(
 
     Args:
         ids: The tokens.
-        offsets: First character of each token, and the one after its last.
+        encoding: What knows the characters of each token. These ascend, so that they
+            are looked up at the borders alone.
         spans: First character and the one after the last of each trained part.
     """
-    flat = chain.from_iterable(offsets)
-    places = np.fromiter(flat, np.int64, 2 * len(ids)).reshape(-1, 2)
+    tokens = range(len(ids))
+    begin_of, end_of = (partial(border_of, encoding, which) for which in (0, 1))
     trained = np.zeros(len(ids), bool)
     straddling = 0
     for start, end in spans:
-        touching = (places[:, 0] < end) & (places[:, 1] > start)
-        inside = (places[:, 0] >= start) & (places[:, 1] <= end)
-        straddling += int((touching & ~inside).sum())
-        trained |= inside
+        first, after = (
+            bisect_left(tokens, start, key=begin_of),
+            bisect_right(tokens, end, key=end_of),
+        )
+        trained[first:after] = True
+        touching = range(
+            bisect_right(tokens, start, key=end_of),
+            bisect_left(tokens, end, key=begin_of),
+        )
+        inside = range(max(first, touching.start), min(after, touching.stop))
+        straddling += len(touching) - len(inside)
     trained[:1] = False
     return TokenSequence(np.array(ids, np.int32), trained, straddling)
+
+
+def border_of(encoding: Encoding, which: int, token: int) -> int:
+    """Return a token's first character (0), or the one after its last (1)."""
+    characters = encoding.token_to_chars(token)
+    assert characters is not None
+    return characters[which]
