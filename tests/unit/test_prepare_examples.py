@@ -308,6 +308,7 @@ def test_figures_tell_what_the_examples_of_a_split_are_like(case):
         "with_tools": 1,
         "with_system": 1,
         "with_reasoning": 1,
+        "without_blank": 0,
         "question_bytes": len(question.encode()),
         "answer_bytes": len(answer.encode()),
     }
@@ -369,3 +370,33 @@ def test_train_that_holds_nothing_but_test_is_called_that(case):
     case.write(train=examples(range(6)), test=examples(range(6), "t"))
     with pytest.raises(RetuneError, match=r"all its 6 examples are in test, too"):
         case.run()
+
+
+JOINED = {
+    ("Nobody understands me.", "Negative"): True,
+    ("Is it so?", "Yes."): True,
+    ("The quick", "brown fox"): True,
+    ("The quick ", "brown fox"): False,
+    ("The quick", " brown fox"): False,
+    ("Answer:\n", "Yes"): False,
+    ("2 + 2 =", "4"): False,
+    ("你好。", "你好"): False,
+    ("", "Once"): False,
+    ("Once", ""): False,
+}
+
+
+@pytest.mark.parametrize(("prompt", "completion"), JOINED)
+def test_a_completion_may_lack_the_blank_before_it(prompt, completion):
+    facts = facts_of(Completion(prompt, completion).to_json())
+    assert facts.lacks_blank == JOINED[prompt, completion]
+
+
+def test_completions_that_lack_a_blank_are_told(case):
+    rows = [
+        row(f"e{n:02}", Completion(f"Who is {n}?", f"Number {n}.")) for n in range(30)
+    ]
+    case.write(train=rows)
+    done = case.run()
+    assert done.endswith("; 30 completions follow their prompt without a blank")
+    assert case.figures["examples"]["train"]["without_blank"] == 18

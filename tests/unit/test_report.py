@@ -19,7 +19,7 @@ from finished_run import (
     plan,
     tokens_card,
 )
-from retune.artifacts.evaluation_metrics import NoComparison
+from retune.artifacts.evaluation_metrics import ExactMatch, ExactMatches, NoComparison
 from retune.artifacts.tokens_card import Piece
 from retune.errors import RetuneError
 from retune.reporting.evaluation_figures import change_title, evenly
@@ -361,13 +361,29 @@ def test_points_are_thinned_evenly():
 
 
 def test_the_summary_is_aligned_and_fits_a_terminal():
-    lines = summary_lines(evaluation(-0.5).test)
+    lines = summary_lines(evaluation(-0.5), has_answers=False)
     assert all(len(line) <= 80 for line in lines)
     header, bits, *_ = lines
     for title, value in {"base": "3.000", "tuned": "2.500", "change": "-0.500"}.items():
         assert header.index(title) + len(title) == bits.index(value) + len(value)
     assert "-0.600 to -0.400" in bits
     assert any("unigram" in line and "2.700" in line for line in lines)
+
+
+def test_the_summary_of_answers_counts_those_that_are_exactly_right():
+    matches = {
+        name: ExactMatch(examples=40, matches=count, share=count / 40)
+        for name, count in {"base": 4, "tuned": 10}.items()
+    }
+    answered = evaluation(-0.5).model_copy(
+        update={"exact_match": ExactMatches(**matches)}
+    )
+    lines = summary_lines(answered, has_answers=True)
+    assert all(len(line) <= 80 for line in lines)
+    [exact] = [line for line in lines if line.startswith("exactly right")]
+    assert exact.split() == "exactly right 10.0 % 25.0 % +15.0 points".split()
+    [caption] = [line for line in lines if line.startswith("On the answers of")]
+    assert "test examples; the tuned model predicts" in caption
 
 
 def test_the_summary_needs_nothing_that_only_steps_have():

@@ -3,6 +3,7 @@
 from retune.artifacts.evaluation_metrics import EvaluationMetrics
 from retune.artifacts.plan import REASONS, Plan, Reasons
 from retune.artifacts.publishing import MANIFEST, read_json
+from retune.artifacts.tokens_index import TokenMetrics
 from retune.reporting.summary import summary_lines
 from retune.training.schedules import find_warnings, resolve_learning_rate
 from retune_start.gpus import gpu_problem
@@ -57,7 +58,9 @@ def check_folders():
 def show_result():
     """Print base against tuned, and where things are."""
     evaluation = EvaluationMetrics.read(Path("metrics/evaluation.json"))
-    logger.info("\n".join(["", *summary_lines(evaluation.test), ""]))
+    tokens = TokenMetrics.read(Path("metrics/tokens.json"))
+    lines = summary_lines(evaluation, tokens.has_answers)
+    logger.info("\n".join(["", *lines, ""]))
     for what, path in {"model": "models/tuned", "report": "report.html"}.items():
         if Path(path).exists():
             logger.info(f"{what:<8} {path}")

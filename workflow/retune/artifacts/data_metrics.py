@@ -79,6 +79,8 @@ class ExampleNumbers(Artifact):
         with_system: Number of examples in which the system says something.
         with_reasoning: Number of examples in which the assistant thinks before an
             answer.
+        without_blank: Number of completions whose first word follows the prompt's last
+            one without a blank.
         question_bytes: Size of the questions in UTF-8, bytes.
         answer_bytes: Size of the answers in UTF-8, bytes.
     """
@@ -88,6 +90,7 @@ class ExampleNumbers(Artifact):
     with_tools: int
     with_system: int
     with_reasoning: int
+    without_blank: int = 0
     question_bytes: int
     answer_bytes: int
 

@@ -16,6 +16,8 @@ from retune.examples.example import (
     read_example,
 )
 
+# Characters that end a sentence.
+ENDS = (".", "?", "!")
 # Examples that are Python objects at one time.
 ROWS_PER_BATCH = 10_000
 
@@ -41,6 +43,8 @@ class ExampleFacts(NamedTuple):
         has_no_nul: Whether no string holds the character NUL.
         has_tools: Whether there are tools to call, or calls of them.
         has_reasoning: Whether the assistant thinks before some answer.
+        lacks_blank: Whether a completion's first word follows the prompt's last one
+            without a blank.
     """
 
     example: str | None = None
@@ -56,6 +60,7 @@ class ExampleFacts(NamedTuple):
     has_no_nul: bool | None = None
     has_tools: bool | None = None
     has_reasoning: bool | None = None
+    lacks_blank: bool | None = None
 
 
 SCHEMA: dict[str, type[pl.DataType]] = {
@@ -64,7 +69,9 @@ SCHEMA: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(
         ("has_messages", "has_trained_turn", "has_answers", "has_question"), pl.Boolean
     ),
-    **dict.fromkeys(("has_no_nul", "has_tools", "has_reasoning"), pl.Boolean),
+    **dict.fromkeys(
+        ("has_no_nul", "has_tools", "has_reasoning", "lacks_blank"), pl.Boolean
+    ),
 }
 
 
@@ -105,6 +112,7 @@ def facts_of(line: str | None) -> ExampleFacts:
             has_no_nul=has_no_nul,
             has_tools=False,
             has_reasoning=False,
+            lacks_blank=are_joined(example.prompt, example.completion),
         )
     if not example.messages:
         return ExampleFacts(line, has_messages=False, has_no_nul=has_no_nul)
@@ -132,7 +140,18 @@ def facts_of_conversation(
         has_tools=bool(example.tools)
         or any(message.get("tool_calls") for message in messages),
         has_reasoning=any(message.get("reasoning_content") for message in messages),
+        lacks_blank=False,
     )
+
+
+def are_joined(prompt: str, completion: str) -> bool:
+    """Return whether a completion's first word is joined to the prompt's last one.
+
+    In scripts without blanks between words that is as it should be.
+    """
+    before, after = prompt[-1:], completion[:1]
+    is_spaced = all(unicodedata.east_asian_width(c) not in "WF" for c in before + after)
+    return is_spaced and after.isalpha() and (before.isalnum() or before in ENDS)
 
 
 def says_something(message: Message) -> bool:

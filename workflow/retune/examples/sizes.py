@@ -46,6 +46,7 @@ def numbers_of(examples: pl.DataFrame) -> ExampleNumbers:
         with_tools=pl.col("has_tools").sum(),
         with_system=(pl.col("system") != "").sum(),
         with_reasoning=pl.col("has_reasoning").sum(),
+        without_blank=pl.col("lacks_blank").sum(),
         question_bytes=num_bytes("question"),
         answer_bytes=num_bytes("answer"),
     )

@@ -49,7 +49,7 @@ def bars_of(run: RunResults) -> list[Bar]:
     total = end = data.raw_documents
     removed = {
         "rejected": data.rejected.count,
-        "duplicates": data.duplicates_removed,
+        "duplicates": data.duplicates_removed + data.near_duplicates_removed,
         "overlap": data.overlapping_documents,
     }
     bars = [Bar("raw", 0, total, BASE, (counted(total, document), f"{total:,}"))]

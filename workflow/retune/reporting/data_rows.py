@@ -77,6 +77,7 @@ def removal_rows(run: RunResults) -> list[Row]:
                 f": {held_out:,} of train are in validation or test" if held_out else ""
             ),
         ),
+        *near_duplicate_rows(data.near_duplicates_removed),
         (
             "removed as overlap with train",
             f"{by_split(data.overlap.removed, 'from')} ({data.overlap.words} words in"
@@ -87,6 +88,11 @@ def removal_rows(run: RunResults) -> list[Row]:
         *overlap_rows(data.overlap.examples),
         *lost_rows(run),
     ]
+
+
+def near_duplicate_rows(removed: int) -> list[Row]:
+    """Return name and number of near duplicates, if any were removed."""
+    return [("removed as near duplicates", f"{removed:,}")] if removed else []
 
 
 def overlap_rows(overlap: OverlappingExamples | None) -> list[Row]:

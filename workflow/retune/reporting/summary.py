@@ -2,24 +2,44 @@
 
 from textwrap import wrap
 
-from retune.artifacts.evaluation_metrics import ComparisonWithFloors
+from retune.artifacts.evaluation_metrics import EvaluationMetrics
 from retune.quantities import counted, percent
 from retune.reporting.answer import find_answer
-from retune.reporting.evaluation_rows import HEADER, Row, evaluation_rows, floor_rows
+from retune.reporting.evaluation_rows import (
+    HEADER,
+    Row,
+    evaluation_rows,
+    exact_match_row,
+    floor_rows,
+)
 
 # Columns of the terminal, and of each column of the table.
 WIDTH = 80
 WIDTHS = (17, 12, 12, 12, 20)
 
 
-def summary_lines(test: ComparisonWithFloors) -> list[str]:
-    """Return the lines of a table of the test split, at most 80 columns wide."""
+def summary_lines(evaluation: EvaluationMetrics, has_answers: bool) -> list[str]:
+    """Return the lines of a table of the test split, at most 80 columns wide.
+
+    Args:
+        evaluation: The evaluation.
+        has_answers: Whether only answers are trained and scored.
+    """
+    test = evaluation.test
     floors = [(f"floor: {name}", value) for name, value in floor_rows(test.floors)]
+    scored = counted(test.tuned.documents, "test document")
+    if has_answers:
+        answers = "answer" if test.tuned.documents == 1 else "answers"
+        scored = f"the {answers} of {counted(test.tuned.documents, 'test example')}"
     caption = (
-        f"On {counted(test.tuned.documents, 'test document')}; the tuned model"
-        f" predicts {percent(test.win_rate)} of them better."
+        f"On {scored}; the tuned model predicts {percent(test.win_rate)} of them"
+        " better."
     )
-    rows = [HEADER, *evaluation_rows(test), *floors]
+    exact = [
+        ("exactly right", *values)
+        for _, *values in exact_match_row(evaluation.exact_match)
+    ]
+    rows = [HEADER, *evaluation_rows(test), *exact, *floors]
     return [*map(aligned, rows), caption, *wrap(find_answer(test).floors, WIDTH)]
 
 

@@ -23,6 +23,7 @@ from retune.examples.document_checks import (
 from retune.examples.document_kinds import NOUNS, SOURCE, kind_of, stored_columns
 from retune.examples.document_reader import read_documents
 from retune.examples.duplicates import count_in_other_splits, drop_duplicates
+from retune.examples.near_duplicates import drop_near_duplicates
 from retune.examples.overlap import drop_overlap
 from retune.examples.same_questions import group_same_questions
 from retune.examples.sizes import example_numbers, sizes
@@ -74,7 +75,10 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
             *(NOUNS[kind], other),
         )
     stop_at_lost_split(good, unique, in_others)
-    grouped = group_same_questions(unique)
+    distinct = drop_near_duplicates(unique, settings.near_duplicates)
+    near_duplicates = len(unique) - len(distinct)
+    log.info("removed as near duplicates: %d", near_duplicates)
+    grouped = group_same_questions(distinct)
     if SOURCE in documents.columns:
         split = carve_each_source(grouped, documents, settings, duplicates)
     else:
@@ -98,6 +102,7 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
             by_check=count_by_check(rejected),
         ),
         duplicates_removed=duplicates,
+        near_duplicates_removed=near_duplicates,
         in_other_splits={
             "train": {other: in_others.get(("train", other), 0) for other in HELD_OUT},
             "validation": {"test": in_others.get(("validation", "test"), 0)},
@@ -111,8 +116,10 @@ def run(settings: PrepareSettings, raw: Path, clean: Path, metrics: Path) -> str
         + ", ".join(f"{figures.documents[name]:,} {name}" for name in SPLITS)
         + f"; {len(rejected):,} rejected, "
         + counted(duplicates, "duplicate")
+        + (f" and {near_duplicates:,} near ones" if near_duplicates else "")
         + lost_train_remark(in_others)
         + f", {figures.overlapping_documents:,} overlapping with train"
+        + blank_remark(figures)
     )
 
 
@@ -120,6 +127,16 @@ def lost_train_remark(in_others: dict[tuple[str, str], int]) -> str:
     """Return a remark on documents of train that are held out, too; empty if none."""
     lost = sum(count for (name, _), count in in_others.items() if name == "train")
     return f" ({lost:,} of train are in validation or test)" if lost else ""
+
+
+def blank_remark(figures: DataMetrics) -> str:
+    """Return a remark on completions that are joined to their prompt; empty if none."""
+    splits = (figures.examples or {}).values()
+    count = sum(numbers.without_blank for numbers in splits)
+    if not count:
+        return ""
+    verb = "follows its" if count == 1 else "follow their"
+    return f"; {counted(count, 'completion')} {verb} prompt without a blank"
 
 
 def write_parquet(rows: pl.DataFrame, columns: tuple[str, ...], path: Path) -> None:
