@@ -40,7 +40,11 @@ def summary_lines(evaluation: EvaluationMetrics, has_answers: bool) -> list[str]
         for _, *values in exact_match_row(evaluation.exact_match)
     ]
     rows = [HEADER, *evaluation_rows(test), *exact, *floors]
-    return [*map(aligned, rows), caption, *wrap(find_answer(test).floors, WIDTH)]
+    return [
+        *map(aligned, rows),
+        *wrap(caption, WIDTH),
+        *wrap(find_answer(test).floors, WIDTH),
+    ]
 
 
 def aligned(row: Row) -> str:
