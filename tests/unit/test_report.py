@@ -381,7 +381,7 @@ def test_the_summary_of_answers_counts_those_that_are_exactly_right():
     lines = summary_lines(answered, has_answers=True)
     assert all(len(line) <= 80 for line in lines)
     [exact] = [line for line in lines if line.startswith("exactly right")]
-    assert " ".join(exact.split()) == "exactly right 10.0 % 25.0 % +15.0 points"
+    assert " ".join(exact.split()) == "exactly right 10.0 % 25.0 % +15.0 pts"
     caption = " ".join(lines)
     assert "test examples; the tuned model predicts" in caption
 

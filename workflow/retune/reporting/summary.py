@@ -36,7 +36,7 @@ def summary_lines(evaluation: EvaluationMetrics, has_answers: bool) -> list[str]
         " better."
     )
     exact = [
-        ("exactly right", *values)
+        ("exactly right", *(value.replace("points", "pts") for value in values))
         for _, *values in exact_match_row(evaluation.exact_match)
     ]
     rows = [HEADER, *evaluation_rows(test), *exact, *floors]
