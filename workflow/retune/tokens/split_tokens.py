@@ -8,6 +8,7 @@ from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retune.artifacts.model_facts import ModelFacts
@@ -137,7 +138,7 @@ def count_sources(source: Path, ends: Sequence[int]) -> list[SourceCounts]:
     if SOURCE not in pq.read_schema(source).names:
         return []
     documents: dict[str, int] = {}
-    for batch in pq.ParquetFile(source).iter_batches(columns=[SOURCE]):
+    for batch in read_batches(source, [SOURCE]):
         for name, rows in groupby(batch.column(0).to_pylist()):
             is_next = name not in documents or name == next(reversed(documents))
             assert is_next, f"{source}: documents of {name} are not all together"
@@ -174,9 +175,7 @@ def encoded_texts(
     source: Path, tokenizer: ModelTokenizer
 ) -> Iterator[tuple[list[str], list[list[int]]]]:
     """Yield the texts of a parquet file in batches, with their tokens."""
-    for batch in pq.ParquetFile(source).iter_batches(
-        DOCUMENTS_PER_BATCH, columns=["text"]
-    ):
+    for batch in read_batches(source, ["text"]):
         for texts in batches_of(batch.column(0).to_pylist()):
             yield texts, list(tokenizer.encode(texts))
 
@@ -216,12 +215,17 @@ def encoded_examples(
     source: Path, encoder: ExampleEncoder
 ) -> Iterator[tuple[list[str], list[Example], list[Outcome]]]:
     """Yield the examples of a parquet file in batches, with what became of them."""
-    for batch in pq.ParquetFile(source).iter_batches(
-        DOCUMENTS_PER_BATCH, columns=["id", COLUMN]
-    ):
+    for batch in read_batches(source, ["id", COLUMN]):
         names, lines = (batch.column(name).to_pylist() for name in ("id", COLUMN))
         examples = [read_example(line) for line in lines]
         yield names, examples, encoder.try_encode(examples)
+
+
+def read_batches(source: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield columns of a parquet file, some documents at a time."""
+    # With pre_buffer all that has been read of a file stays in memory.
+    with pq.ParquetFile(source, pre_buffer=False) as file:
+        yield from file.iter_batches(DOCUMENTS_PER_BATCH, columns=columns)
 
 
 def text_of(example: Example) -> str:
