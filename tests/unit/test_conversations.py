@@ -297,6 +297,25 @@ GOOD = {
             ]
         },
     ),
+    "reasoning dropped": (
+        {
+            "messages": [
+                ASKED | {"content": "What is <think>a</think>?"},
+                says(ANSWERED, reasoning_content="So."),
+                ASKED,
+                ANSWERED | {"content": "<think>\nSo.\n</think>\n\nHello"},
+            ]
+        },
+        {"reasoning": "drop"},
+        {
+            "messages": [
+                ASKED | {"content": "What is <think>a</think>?"},
+                ANSWERED,
+                ASKED,
+                ANSWERED,
+            ]
+        },
+    ),
     "a system message alone": (
         {"messages": [SYSTEM]},
         {"fold_system": True},

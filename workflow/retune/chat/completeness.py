@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from retune.chat.refusal import ConversationError
-from retune.examples.example import Message, as_line
+from retune.examples.example import (
+    THOUGHT_BEGINS,
+    THOUGHT_ENDS,
+    Message,
+    as_line,
+)
 
-THOUGHT_BEGINS, THOUGHT_ENDS = "<think>", "</think>"
 # How a template writes a content that is a list of parts if it takes only strings.
 DUMPED_PART = re.compile(r"""\{\s*(["'])type\1\s*:\s*\1text\1""")
 

@@ -2,7 +2,12 @@
 
 from collections.abc import Iterable
 
-from retune.examples.example import BETWEEN_TURNS, Conversation, Message
+from retune.examples.example import (
+    BETWEEN_TURNS,
+    THOUGHT_ENDS,
+    Conversation,
+    Message,
+)
 from retune.examples.messages import message_of
 from retune.examples.misfits import Misfit, list_at, parsed_json
 from retune.examples.row_fields import RowFields
@@ -79,11 +84,24 @@ def as_settings_say(
 ) -> Conversation:
     """Return a conversation with the turns trained that the settings name."""
     messages: Iterable[Message] = conversation.messages
+    if settings.reasoning == "drop":
+        messages = map(without_reasoning, messages)
     if settings.fold_system:
         messages = with_system_folded(messages)
     if settings.trained_turns == "last":
         messages = with_last_trained(messages)
     return Conversation(tuple(messages), conversation.tools)
+
+
+def without_reasoning(message: Message) -> Message:
+    """Return a message without what the assistant thinks before it answers."""
+    if message["role"] != "assistant":
+        return message
+    answer = message.copy()
+    answer.pop("reasoning_content", None)
+    if THOUGHT_ENDS in answer["content"]:
+        answer["content"] = answer["content"].rpartition(THOUGHT_ENDS)[-1].lstrip()
+    return answer
 
 
 def with_system_folded(messages: Iterable[Message]) -> list[Message]:

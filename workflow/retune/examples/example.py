@@ -12,6 +12,8 @@ from typing import Any, NotRequired, Required, TypedDict
 # Name of the column that holds examples; documents that are texts are in `text`.
 COLUMN = "example"
 BETWEEN_TURNS = "\n\n"
+# Marks of what models think before they answer, where it is part of a content.
+THOUGHT_BEGINS, THOUGHT_ENDS = "<think>", "</think>"
 
 
 class Function(TypedDict):

@@ -11,7 +11,7 @@ from typing import get_args
 from retune.errors import RetuneError
 from retune.examples.column_hints import hint_of, is_preference, preference_problem
 from retune.settings import SourceSettings, default_of
-from retune.settings.dataset import FORMATS, Format
+from retune.settings.dataset import FOR_CONVERSATIONS, FORMATS, Format
 
 # The values that each row of a format must have; the others may be missing.
 REQUIRED: dict[Format, tuple[str, ...]] = {
@@ -174,7 +174,7 @@ def check_goes_with(settings: SourceSettings, row_format: RowFormat) -> None:
             f" {row_format.name}: leave it out, or write dataset.format: text"
         )
     if row_format.name == "text":
-        for key in ("trained_turns", "fold_system"):
+        for key in FOR_CONVERSATIONS:
             if getattr(settings, key) != default_of(settings, key):
                 raise RetuneError(
                     f"dataset.{key}: goes with conversations, but the rows are texts:"

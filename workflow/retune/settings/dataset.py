@@ -26,7 +26,7 @@ FORMATS: dict[str, tuple[str, ...]] = {
 Format = Literal["text", "instruction", "completion", "messages"]
 # Keys that go with texts alone, and those that go with conversations alone.
 FOR_TEXTS = ("text_column", "txt_documents", "document_start")
-FOR_CONVERSATIONS = ("trained_turns", "fold_system")
+FOR_CONVERSATIONS = ("trained_turns", "fold_system", "reasoning")
 # Keys that say what the rows of a user's files are.
 OF_ROWS = ("format", "columns", *FOR_CONVERSATIONS)
 # What the name of a source is: documents are named `NAME/...` after it.
@@ -124,6 +124,12 @@ class SourceSettings(Settings):
         False,
         description="Put the system's message before the first user's, for models whose"
         " chat template takes none.",
+    )
+    reasoning: Literal["keep", "drop"] = Field(
+        "keep",
+        description="What the assistant thinks before it answers, in"
+        " `reasoning_content` or `<think>`: `keep` it, for models whose chat template"
+        " shows it, or `drop` it.",
     )
     group_column: str | None = Field(
         None,

@@ -34,6 +34,12 @@ log = logging.getLogger(__name__)
 
 # Number of tokens that `sequence_length: auto` means, if the model allows as many.
 LONGEST_AUTO_SEQUENCE = 2048
+# What became of sequences that are longer than a block, in words.
+OVERLONG = {
+    "dropped": "left out: too long, or nothing to learn",
+    "truncated": "cut off: too long",
+    "split": "cut into several: too long",
+}
 # Most lost characters that a message names.
 SHOWN_CHARACTERS = 8
 
@@ -137,10 +143,9 @@ def summary(metrics: TokenMetrics) -> str:
             f" ({100 * train.trained_share:.0f} % of all): {blocks},"
             f" {100 * (1 - train.padding_share):.1f} % full"
         ]
-    longer = f"longer than {metrics.sequence_length} tokens"
     for what, number in train.overlong:
         if number:
-            parts.append(f"{counted(number, 'sequence')} {longer} {what}")
+            parts.append(f"{counted(number, 'sequence')} {OVERLONG[what]}")
     if metrics.sources:
         of_sources = [f"{source.name} {source.blocks:,}" for source in metrics.sources]
         parts.append(f"blocks of each source: {', '.join(of_sources)}")
