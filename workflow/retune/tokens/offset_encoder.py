@@ -11,6 +11,7 @@ from tokenizers import Encoding, Tokenizer
 
 from retune.errors import RetuneError
 from retune.tokens.sequences import TokenSequence
+from retune.tokens.text_batches import batches_of
 
 Span = tuple[int, int]
 
@@ -55,16 +56,21 @@ class OffsetEncoder:
             RetuneError: If a text cannot be encoded, or with tokens that the model does
                 not have.
         """
+        encodings = (
+            encoding for batch in batches_of(texts) for encoding in self._encoded(batch)
+        )
+        return [
+            mark_trained(self._ids_of(encoding), encoding, each)
+            for encoding, each in zip(encodings, spans, strict=True)
+        ]
+
+    def _encoded(self, texts: list[str]) -> list[Encoding]:
         try:
-            encoded = self._encoder.encode_batch(list(texts), add_special_tokens=False)
+            return self._encoder.encode_batch(texts, add_special_tokens=False)
         except Exception as error:  # `tokenizers` raises no narrower type.
             raise RetuneError(
                 f"{self._path} cannot encode every text: {error}"
             ) from error
-        return [
-            mark_trained(self._ids_of(encoding), encoding, each)
-            for encoding, each in zip(encoded, spans, strict=True)
-        ]
 
     def _ids_of(self, encoding: Encoding) -> list[int]:
         ids = encoding.ids
