@@ -56,6 +56,10 @@ def test_a_source_is_written_like_a_dataset(written, meant):
             "dataset.sources.a: fold_system does not go with source: builtin",
         ),
         (
+            {"sources": {"a": {"source": "builtin", "formt": "messages"}}},
+            "dataset.sources.a.formt: unknown key; did you mean format?",
+        ),
+        (
             {"sources": {"a": {"files": {"trian": "a.txt"}}}},
             "dataset.sources.a.files.trian: unknown key; did you mean train?",
         ),

@@ -3,7 +3,7 @@
 import re
 from contextlib import suppress
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -137,11 +137,16 @@ def is_union_branch(part: str | int) -> bool:
 
 def suggest(path: list[str | int], model: type[BaseModel]) -> str:
     """Return `; did you mean X?` for a misspelt key, or the keys that exist there."""
-    for part in path[:-1]:
+    parts = iter(path[:-1])
+    for part in parts:
         field = model.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type):
+        annotation = field.annotation if field else None
+        if get_origin(annotation) is dict:  # its keys are names that the user chose
+            next(parts, None)
+            annotation = get_args(annotation)[1]
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return ""
-        model = field.annotation
+        model = annotation
     return suggest_among(path[-1], list(model.model_fields))
 
 
