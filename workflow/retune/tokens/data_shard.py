@@ -61,8 +61,9 @@ class DataShard:
             weights: How often an epoch reads each source, `finetune.mix`; each once
                 if there is none.
         """
-        self.mixture = Mixture.of(TokensIndex.read(tokens), weights or {})
         self.training = PackedBlocks(tokens, "train")
+        mixture = Mixture.of(TokensIndex.read(tokens), weights or {})
+        self.mixture = replace(mixture, num_blocks=len(self.training))
         self.validation = PackedBlocks(tokens, "validation")
         self._batch_size = plan.global_batch_size
         self._micro_batch_size = plan.micro_batch_size
