@@ -99,7 +99,7 @@ def test_a_held_out_example_is_judged_by_its_answer_and_its_whole_question(case,
     )
     done = case.run(overlap_words=4)
     is_removed = figure in ("by_answer", "by_question")
-    assert done.endswith(f"{int(is_removed)} overlapping with train")
+    assert f"{int(is_removed)} overlapping with train" in done
     assert case.ids("validation") == (["v0020"] if is_removed else ["b", "v0020"])
     none = {"validation": 0, "test": 0}
     counts = dict.fromkeys(("by_answer", "by_question", "similar_questions"), none)

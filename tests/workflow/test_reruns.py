@@ -36,6 +36,7 @@ RERUNS = {
     "consolidate": AFTER_FINETUNE,
     "evaluate.context_length": {"baseline", "evaluate", *AFTER_SCORES},
     "evaluate.stride": {"baseline", "evaluate", *AFTER_SCORES},
+    "evaluate.exact_match_examples": {"baseline", "evaluate", *AFTER_SCORES},
     "evaluate": {"evaluate", *AFTER_SCORES},
     "sample": {"sample", *AFTER_SCORES},
     "report": {"report"},
@@ -67,6 +68,8 @@ SOURCES: dict[str, dict[str, Any]] = {
         "model": {"source": "builtin"},
     },
 }
+# Other values of settings that the type alone does not tell.
+OTHER = {"model.chat_template": ["alpaca"]}
 LEAVES = [
     f"{section}.{key}"
     for section, field in Params.model_fields.items()
@@ -95,7 +98,7 @@ def find_change(leaf: str) -> tuple[str, dict[str, Any]] | None:
     for source in SOURCES:
         values = settings_of(source)
         before = read_params(values)
-        for value in other_values(field.annotation, field.default):
+        for value in OTHER.get(leaf) or other_values(field.annotation, field.default):
             changed = values | {section: values[section] | {key: value}}
             try:
                 if read_params(changed) != before:

@@ -21,7 +21,6 @@ class ScoringSettings(Settings):
         description="Tokens a window moves on; `auto`: the whole window, as lm-eval"
         " does. Smaller is slower and gives every token more context.",
     )
-    batch_size: int = Field(16, ge=1, description="Windows per forward pass.")
     exact_match_examples: int = Field(
         100,
         ge=0,
@@ -29,6 +28,7 @@ class ScoringSettings(Settings):
         " that both models answer, to count how often they say exactly what the data"
         " has. `0`: none. Texts have no answers.",
     )
+    batch_size: int = Field(16, ge=1, description="Windows per forward pass.")
 
     @model_validator(mode="after")
     def _check_stride(self) -> "ScoringSettings":
