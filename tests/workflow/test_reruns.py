@@ -240,7 +240,7 @@ def test_another_spelling_of_a_number_reruns_nothing(workspaces, spelling):
     [
         ("tokens/blocks", AFTER_CONFIGURE),
         ("evaluation/bootstrap", {"evaluate", *AFTER_SCORES}),
-        ("evaluation/prompts", {"sample", *AFTER_SCORES}),
+        ("steps/sample", {"sample", *AFTER_SCORES}),
         ("steps/tokenize", {"tokenize", *AFTER_TOKENIZE}),
         ("measuring/peak_flops", {"report"}),
         ("reporting/model_card", {"publish"}),
