@@ -4,6 +4,7 @@ from retune.artifacts.data_metrics import OverlappingExamples
 from retune.quantities import percent
 from retune.reporting.evaluation_rows import Row
 from retune.reporting.run_results import RunResults
+from retune.reporting.source_rows import parts_of
 from retune.reporting.titles import title_of_chat_template, title_of_dataset
 from retune.reporting.token_rows import lost_rows
 from retune.settings import SPLITS, Split
@@ -48,8 +49,12 @@ def answer_rows(run: RunResults) -> list[Row]:
     share = percent(run.tokens.splits["train"].trained_share)
     if run.terms.document == "example":
         return [("trained", f"the completions: {share} of the tokens")]
-    is_last = run.settings.dataset.trained_turns == "last"
-    turns = "the assistant's last turn" if is_last else "all turns of the assistant"
+    trained = {part.settings.trained_turns for part in parts_of(run)}
+    turns = "all turns of the assistant"
+    if trained == {"last"}:
+        turns = "the assistant's last turn"
+    elif len(trained) > 1:
+        turns += ", of some sources the last one alone"
     return [
         ("chat template", title_of_chat_template(run.settings.model)),
         ("trained", f"{turns}: {share} of the tokens"),

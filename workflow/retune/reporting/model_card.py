@@ -8,6 +8,7 @@ from retune.reporting.escaping import to_html, to_markdown
 from retune.reporting.protocol_text import protocol_text
 from retune.reporting.public_settings import settings_text
 from retune.reporting.run_results import RunResults
+from retune.reporting.source_rows import parts_of
 from retune.reporting.tables import Table, tables_of
 from retune.reporting.template_files import load_template
 from retune.reporting.titles import title_of, title_of_base, title_of_dataset
@@ -37,7 +38,8 @@ def write_card(run: RunResults, provenance: Provenance) -> str:
 
 def front_matter(run: RunResults) -> ModelCardData:
     """Return the card's metadata, which the hub reads."""
-    model, dataset = run.settings.model, run.settings.dataset
+    model = run.settings.model
+    datasets = [part.settings.name for part in parts_of(run) if part.settings.name]
     is_of_hub = model.source == "hub"
     return ModelCardData(
         library_name="transformers",
@@ -45,7 +47,7 @@ def front_matter(run: RunResults) -> ModelCardData:
         tags=["retune", "deepspeed"],
         base_model=model.name if is_of_hub else None,
         base_model_relation="finetune" if is_of_hub else None,
-        datasets=[dataset.name] if dataset.name is not None else None,
+        datasets=datasets or None,
         model_name=title_of(run),
         eval_results=eval_results(run),
     )

@@ -8,6 +8,7 @@ from retune.quantities import counted
 from retune.reporting.evaluation_rows import Row
 from retune.reporting.public_settings import public_name
 from retune.reporting.run_results import RunResults
+from retune.reporting.source_rows import parts_of
 from retune.reporting.titles import title_of_base
 
 # More of the user's files than this fill a page; the manifest lists all.
@@ -31,26 +32,29 @@ def provenance_rows(run: RunResults, provenance: Provenance) -> list[Row]:
 
 def revision_rows(run: RunResults) -> list[Row]:
     """Return name and commit of what came from the hub."""
-    dataset, model = run.settings.dataset, run.settings.model
-    revisions = {
-        "dataset": (dataset.name, dataset.revision),
-        "model": (model.name, model.revision),
-    }
+    model = run.settings.model
+    revisions = [
+        (f"dataset {part.name}".strip(), part.settings.name, part.settings.revision)
+        for part in parts_of(run)
+    ]
+    revisions.append(("model", model.name, model.revision))
     return [
         (f"revision of the {kind}", f"{name} at {revision}")
-        for kind, (name, revision) in revisions.items()
+        for kind, name, revision in revisions
         if revision
     ]
 
 
 def dataset_rows(run: RunResults) -> list[Row]:
     """Return the user's own data by name, with its checksums."""
-    if run.settings.dataset.source != "local":
-        return []
     return [
         row
-        for split, files in (run.raw.sources or {}).items()
-        for row in file_rows(files, f" ({split})", "data/raw/manifest.json")
+        for part in parts_of(run)
+        if part.settings.source == "local"
+        for split, files in (part.origin.sources or {}).items()
+        for row in file_rows(
+            files, f" ({f'{part.name} {split}'.strip()})", "data/raw/manifest.json"
+        )
     ]
 
 

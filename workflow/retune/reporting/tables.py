@@ -17,6 +17,8 @@ from retune.reporting.example_rows import HEADER as EXAMPLE_HEADER
 from retune.reporting.example_rows import example_rows
 from retune.reporting.provenance_rows import machine_rows, provenance_rows
 from retune.reporting.run_results import ReportResults, RunResults
+from retune.reporting.source_rows import HEADER as SOURCE_HEADER
+from retune.reporting.source_rows import source_rows
 from retune.reporting.terms import Terms
 from retune.reporting.token_rows import (
     BLOCK_HEADER,
@@ -75,6 +77,7 @@ def tables_of(
             "What the examples hold", example_rows(run), EXAMPLE_HEADER, True
         ),
         "blocks": Table("The blocks", block_rows(run), BLOCK_HEADER, has_numbers=True),
+        "sources": Table("The sources", source_rows(run), SOURCE_HEADER, True),
         "provenance": Table("Made from", provenance_rows(run, provenance)),
         "machine": Table("The machine", machine_rows(provenance)),
     }

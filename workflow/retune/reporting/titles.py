@@ -2,7 +2,7 @@
 
 from retune.reporting.public_settings import public_name
 from retune.reporting.run_results import RunResults
-from retune.settings import DatasetSettings, ModelSettings
+from retune.settings import DatasetSettings, ModelSettings, SourceSettings
 from retune.settings.model import CHAT_TEMPLATES
 
 
@@ -10,6 +10,11 @@ def title_of_dataset(dataset: DatasetSettings) -> str:
     """Return the dataset's name for people."""
     if dataset.sources:
         return ", ".join(dataset.sources)
+    return title_of_source(dataset)
+
+
+def title_of_source(dataset: SourceSettings) -> str:
+    """Return the name of one source for people."""
     if dataset.name is not None:
         return dataset.name + (f" ({dataset.subset})" if dataset.subset else "")
     if dataset.source == "builtin" and dataset.format == "messages":
