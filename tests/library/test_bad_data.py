@@ -394,7 +394,7 @@ AT_TOKENIZE = {
     "a call that the template leaves out": (
         talk(ASK, say("assistant", None, tool_calls=[call({"a": 1})])),
         CHATML,
-        ["train.parquet, train-0000000", "tool_calls", "add"],
+        ["train.parquet, train-0000000", "messages[1].tool_calls", "add"],
     ),
     "an answer of a tool that the template leaves out": (
         talk(ASK, REPLY, say("tool", "blue"), REPLY),

@@ -213,7 +213,63 @@ def test_what_is_trained(case):
     assert [shown(text) for text in texts_of(template, messages)] == expected
 
 
+CALLS = "{% for call in message.tool_calls or [] %}"
+ONE_CALL = CHATML.replace(
+    "{{ message.content }}",
+    "{{ message.content }}{% if message.tool_calls %}"
+    "{{ message.tool_calls[0].function.name }}"
+    "{{ message.tool_calls[0].function.arguments | tojson }}{% endif %}",
+)
+NO_ARGUMENTS = CHATML.replace(
+    "{{ message.content }}",
+    "{{ message.content }}" + CALLS + "{{ call.function.name }}(){% endfor %}",
+)
+# Leaves out what is said beside a call.
+CALL_OR_WORDS = CHATML.replace(
+    "{{ message.content }}",
+    CALLS + "{{ call.function | tojson }}{% else %}{{ message.content }}{% endfor %}",
+)
+
+
+def calling(content, *arguments):
+    calls = [
+        {"type": "function", "function": {"name": "find", "arguments": each}}
+        for each in arguments
+    ]
+    return answer(content, tool_calls=calls)
+
+
 REFUSED = {
+    "the second of two calls": (
+        ONE_CALL,
+        (user("Find a and b."), calling("", {"what": "a"}, {"what": "b"})),
+        (),
+        "the chat template leaves out messages[1].tool_calls: 'find'",
+    ),
+    "the arguments of a call": (
+        NO_ARGUMENTS,
+        (user("Find a."), calling("", {"what": "Paris"})),
+        (),
+        "the chat template leaves out an argument of messages[1].tool_calls: 'Paris'",
+    ),
+    "words beside a call that a later turn says again": (
+        CALL_OR_WORDS,
+        (
+            user("Find a."),
+            calling("Let me see.", {"what": "a"}),
+            {"role": "tool", "content": "It is here."},
+            answer("Let me see. It is here."),
+        ),
+        (),
+        "the chat template leaves out messages[1].content (assistant): 'Let me see.'",
+    ),
+    "an assistant who begins": (
+        "{% if not messages %}[system]Be kind.{% endif %}"
+        + CHATML.replace("<|im_start|>{{", "[{{"),
+        (answer("Hi."),),
+        (),
+        "it begins with the assistant, and the chat template has no prompt for that",
+    ),
     "what stands before an answer changes": (
         LOOP
         + "[{{ message.role }}]{{ message.content }}{{ '!' if loop.last }}"
@@ -261,7 +317,7 @@ REFUSED = {
             ),
         ),
         (),
-        "the chat template leaves out messages[1].tool_calls (assistant): 'add'",
+        "the chat template leaves out messages[1].tool_calls: 'add'",
     ),
     "a role that is passed over": (
         CHATML.replace(LOOP, LOOP + "{% if message.role != 'tool' %}").replace(

@@ -316,6 +316,16 @@ GOOD = {
             ]
         },
     ),
+    "an assistant who speaks before the user": (
+        {"messages": [ANSWERED, ASKED, ANSWERED]},
+        {},
+        {"messages": [SILENT, ASKED, ANSWERED]},
+    ),
+    "marks of a thought that are only spoken of": (
+        {"messages": [ASKED, ANSWERED | {"content": "Write </think> at its end."}]},
+        {"reasoning": "drop"},
+        {"messages": [ASKED, ANSWERED | {"content": "Write </think> at its end."}]},
+    ),
     "a system message alone": (
         {"messages": [SYSTEM]},
         {"fold_system": True},
@@ -469,11 +479,11 @@ BAD = {
     ),
     "pictures beside the content": (
         message(role="user", content="<image>", images=["a.png"]),
-        "messages[1].images is more than text, and only text can be trained on",
+        "messages[1].images says more than the text, and is not trained on",
     ),
     "a refusal beside the content": (
         reply(content=None, refusal="I can't."),
-        "messages[1].refusal is more than text",
+        "messages[1].refusal says more than the text",
     ),
     "arguments that are no JSON": (
         call(name="find", arguments="{a}"),
@@ -661,7 +671,7 @@ def test_keys_that_arrow_fills_in_are_no_keys(folder):
         {**TALK, "tools": [TOOL]},
         {
             "messages": [
-                CALLED | {"tool_calls": [call]},
+                CALLED | {"tool_calls": [call], "train": False},
                 FOUND | {"tool_call_id": "c1"},
                 ASKED | {"content": ""},
             ],

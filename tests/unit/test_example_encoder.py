@@ -123,10 +123,23 @@ def test_a_token_over_the_border_is_not_trained_and_counted(tmp_path):
 
 def test_a_blank_before_the_border_belongs_to_its_token(tmp_path):
     encoder = make_encoder(tmp_path, byte_level(), template=None)
+    # So a blank at the end of a prompt belongs to the completion.
     (sequence,) = encoder.encode(["it"], [Completion("The ", "quick fox")])[0]
-    assert sequence.straddling == 1
+    assert sequence.straddling == 0
     _, trained = tokens_of(encoder, Completion("The ", "quick fox"))
-    assert "".join(trained) == "Ġfox</s>"
+    assert "".join(trained) == "ĠquickĠfox</s>"
+
+
+def test_marks_of_a_thought_in_a_content_stay_special(tmp_path):
+    tokenizer = byte_level()
+    tokenizer.add_special_tokens(["<think>", "</think>"])
+    encoder = make_encoder(tmp_path, tokenizer)
+    names, trained = tokens_of(
+        encoder, chat("<|im_end|>", "<think>fox</think>word <|im_end|>")
+    )
+    assert trained[0] == "<think>"
+    assert trained.count("</think>") == 1
+    assert names.count("<|im_end|>") == 2
 
 
 def test_bos_of_the_template_stands_once(tmp_path):

@@ -152,6 +152,16 @@ def test_one_question_for_all_examples_is_an_instruction(case):
     assert done.endswith("0 overlapping with train")
 
 
+def test_a_question_that_many_ask_is_an_instruction_too(case):
+    asked_often = [
+        row(f"e{n:02}", asked(f"Write {'ABC'[n % 3]}.", f"Here is {n}."))
+        for n in range(90)
+    ]
+    case.write(train=asked_often)
+    done = case.run()
+    assert done.startswith("90 examples: 54 train, 18 validation, 18 test;")
+
+
 def test_examples_with_the_same_question_stay_in_one_split(case):
     case.write(
         train=[

@@ -198,8 +198,8 @@ SAME = asked("How are you?", "Well, thank you.")
     [
         (SAME, True),
         (asked("How are  you?\n", " Well,\tthank you."), True),
-        (Completion("How are you?", "Well, thank you."), True),
-        (conversation(*SAME.messages, tools=(TOOL,)), True),
+        (Completion("How are you?", "Well, thank you."), False),
+        (conversation(*SAME.messages, tools=(TOOL,)), False),
         (asked("How are you?", "Fine."), False),
         (asked("How are they?", "Well, thank you."), False),
         (asked("How are", "you? Well, thank you."), False),

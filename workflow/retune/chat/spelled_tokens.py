@@ -9,6 +9,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
+from retune.examples.example import THOUGHT_BEGINS, THOUGHT_ENDS
+
 # Unicode says that these are no characters.
 SIGN = "\ufdd0"
 ALIAS_BEGINS, ALIAS_ENDS = "\ufdd1", "\ufdd2"
@@ -24,8 +26,12 @@ class SpelledTokens:
     """
 
     def __init__(self, special: Collection[str]) -> None:
-        """Take the special tokens."""
-        names = sorted(special, key=len, reverse=True)
+        """Take the special tokens.
+
+        The marks of a thought stay what they are: data has them in its contents, and
+        templates look for them there.
+        """
+        names = sorted({*special} - {THOUGHT_BEGINS, THOUGHT_ENDS}, key=len)[::-1]
         self.aliases: Mapping[str, str] = {
             name: f"{ALIAS_BEGINS}{number}{ALIAS_ENDS}"
             for number, name in enumerate(names)

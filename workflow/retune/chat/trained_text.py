@@ -195,6 +195,11 @@ def turn_of(
     if not text.startswith(prompt):
         shared = len(commonprefix([prompt, text]))
         start = min(border(each, shared, added_tokens) for each in (prompt, text))
+        if len(messages) == 1:
+            raise ConversationError(
+                "it begins with the assistant, and the chat template has no prompt for"
+                " that"
+            )
         before = template.render(messages[:-1], tools, switch)
         if start <= len(commonprefix([before, prompt])):
             raise ConversationError(

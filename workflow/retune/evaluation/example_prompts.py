@@ -45,7 +45,8 @@ class PromptMaker:
             without any message.
         """
         if isinstance(example, Completion):
-            return self.of_text(example.prompt, example.completion)
+            # As in training, blanks at the end of a prompt belong to the completion.
+            return self.of_text(example.prompt.rstrip(" "), example.completion)
         place = place_of_answer(example)
         answer = BETWEEN_TURNS.join(texts_of(example.messages[place]))
         question = last_question(example.messages[:place])

@@ -11,6 +11,7 @@ from retune.errors import RetuneError
 CHATS = ("conversation", "dialogue", "dialog", "chat", "turns")
 QUESTIONS = ("instruction", "prompt", "question", "query", "problem", "input")
 CONTEXTS = ("input", "context")
+SYSTEMS = ("system", "system_prompt")
 ANSWERS = ("output", "completion", "response", "answer", "solution", "target")
 PREFERENCE = {"chosen", "rejected"}
 # Words that YAML takes for texts without quotes around them.
@@ -28,6 +29,8 @@ def hint_of(columns: Collection[str]) -> str:
         context = first_of(CONTEXTS, {*columns} - {question})
         if context:
             named["input"] = context
+        if system := first_of(SYSTEMS, columns):
+            named["system"] = system
         return f"if these are questions with answers: {columns_line(named)}"
     return (
         "name the column of texts by dataset.text_column, or by dataset.columns those"

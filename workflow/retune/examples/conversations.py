@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from retune.examples.example import (
     BETWEEN_TURNS,
-    THOUGHT_ENDS,
     Conversation,
     Message,
+    split_thought,
 )
 from retune.examples.messages import message_of
 from retune.examples.misfits import Misfit, list_at, parsed_json
@@ -83,7 +83,7 @@ def as_settings_say(
     conversation: Conversation, settings: SourceSettings
 ) -> Conversation:
     """Return a conversation with the turns trained that the settings name."""
-    messages: Iterable[Message] = conversation.messages
+    messages: Iterable[Message] = with_first_untrained(conversation.messages)
     if settings.reasoning == "drop":
         messages = map(without_reasoning, messages)
     if settings.fold_system:
@@ -93,14 +93,26 @@ def as_settings_say(
     return Conversation(tuple(messages), conversation.tools)
 
 
+def with_first_untrained(messages: Iterable[Message]) -> list[Message]:
+    """Return messages of which a first one of the assistant is not trained.
+
+    It greets the user who speaks afterwards, and answers nothing.
+    """
+    messages = list(messages)
+    roles = [message["role"] for message in messages]
+    if roles[:1] == ["assistant"] and "user" in roles:
+        messages[0] = messages[0].copy()
+        messages[0]["train"] = False
+    return messages
+
+
 def without_reasoning(message: Message) -> Message:
     """Return a message without what the assistant thinks before it answers."""
     if message["role"] != "assistant":
         return message
     answer = message.copy()
     answer.pop("reasoning_content", None)
-    if THOUGHT_ENDS in answer["content"]:
-        answer["content"] = answer["content"].rpartition(THOUGHT_ENDS)[-1].lstrip()
+    _, answer["content"] = split_thought(answer["content"])
     return answer
 
 

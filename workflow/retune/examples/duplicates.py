@@ -14,16 +14,16 @@ def same_text(columns: Collection[str]) -> pl.Expr:
     """Return the text in one Unicode form and with one form of white space.
 
     Documents for which this is the same are equal. Of an example it is what the system
-    says, the question and the answer.
+    says, the question and the answer, with the roles and the tools.
 
     Args:
         columns: Columns that the documents have.
     """
     kind = kind_of(columns)
-    system = ("system",) if kind == "example" else ()
+    more = ("system", "form") if kind == "example" else ()
     # No text holds NUL, so what is before it is never taken for what is after it.
     return pl.concat_str(
-        [normal_form(name) for name in (*system, *TEXTS[kind])], separator="\0"
+        [normal_form(name) for name in (*more, *TEXTS[kind])], separator="\0"
     ).alias("same_text")
 
 

@@ -175,6 +175,18 @@ def texts_of(message: Message) -> Iterator[str]:
         yield as_line(call["function"])
 
 
+def split_thought(content: str) -> tuple[str, str]:
+    """Return the thought that a content of the assistant begins with, and the rest.
+
+    A content that only speaks of the marks has no thought.
+    """
+    begun = content.lstrip()
+    if not begun.startswith(THOUGHT_BEGINS) or THOUGHT_ENDS not in begun:
+        return "", content
+    thought, _, answer = begun.removeprefix(THOUGHT_BEGINS).partition(THOUGHT_ENDS)
+    return thought, answer.lstrip()
+
+
 def as_line(value: object) -> str:
     """Return a value as one line of JSON."""
     return json.dumps(value, ensure_ascii=False)

@@ -43,6 +43,7 @@ class ExampleFacts(NamedTuple):
         has_no_nul: Whether no string holds the character NUL.
         has_tools: Whether there are tools to call, or calls of them.
         has_reasoning: Whether the assistant thinks before some answer.
+        form: Roles of the messages, in order, and the tools, as JSON.
         lacks_blank: Whether a completion's first word follows the prompt's last one
             without a blank.
     """
@@ -60,6 +61,7 @@ class ExampleFacts(NamedTuple):
     has_no_nul: bool | None = None
     has_tools: bool | None = None
     has_reasoning: bool | None = None
+    form: str | None = None
     lacks_blank: bool | None = None
 
 
@@ -69,9 +71,9 @@ SCHEMA: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(
         ("has_messages", "has_trained_turn", "has_answers", "has_question"), pl.Boolean
     ),
-    **dict.fromkeys(
-        ("has_no_nul", "has_tools", "has_reasoning", "lacks_blank"), pl.Boolean
-    ),
+    **dict.fromkeys(("has_no_nul", "has_tools", "has_reasoning"), pl.Boolean),
+    "form": pl.String,
+    "lacks_blank": pl.Boolean,
 }
 
 
@@ -112,6 +114,7 @@ def facts_of(line: str | None) -> ExampleFacts:
             has_no_nul=has_no_nul,
             has_tools=False,
             has_reasoning=False,
+            form="",
             lacks_blank=are_joined(example.prompt, example.completion),
         )
     if not example.messages:
@@ -140,6 +143,7 @@ def facts_of_conversation(
         has_tools=bool(example.tools)
         or any(message.get("tool_calls") for message in messages),
         has_reasoning=any(message.get("reasoning_content") for message in messages),
+        form=as_line([[message["role"] for message in messages], example.tools]),
         lacks_blank=False,
     )
 

@@ -38,6 +38,7 @@ WEIGHTS = ("weight", "loss_weight")
 # without them the text may mean something else.
 NOT_TEXT = frozenset(
     ["image", "images", "audio", "audios", "video", "videos", "refusal"]
+    + ["functions", "function_calls", "tools"]
 )
 TEXT_PARTS = ("text", "input_text", "output_text")
 REASONING_PARTS = ("reasoning", "thinking")
@@ -119,7 +120,7 @@ def refuse_more_than_text(written: Mapping[str, object], path: str) -> None:
     for key in sorted(NOT_TEXT & written.keys()):
         if written[key]:
             raise Misfit(
-                f"{path}.{key}", "is more than text, and only text can be trained on"
+                f"{path}.{key}", "says more than the text, and is not trained on"
             )
 
 
@@ -145,7 +146,12 @@ def content_of(written: Mapping[str, object], speaker: str, path: str) -> Conten
         content = content_of_parts(value, content_path)
     content.calls += calls
     for name in REASONING:
-        content.reasoning = content.reasoning or text_in(written, name, path)
+        reasoning = text_in(written, name, path)
+        if content.reasoning and reasoning not in ("", content.reasoning):
+            raise Misfit(
+                f"{path}.{name}", "is another reasoning than one before: keep one"
+            )
+        content.reasoning = content.reasoning or reasoning
     return content
 
 

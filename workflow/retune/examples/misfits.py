@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from retune.examples.json_objects import RepeatedKeys
+from retune.examples.json_objects import RepeatedKeys, object_of
 
 # What users call the types that Python's parser makes of JSON.
 JSON_TYPES = {
@@ -84,7 +84,7 @@ def object_at(value: object, path: str, right: str) -> Mapping[str, object]:
 def parsed_json(text: str, path: str, right: str) -> object:
     """Return what a text of JSON holds."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=object_of)
     except (ValueError, RecursionError) as error:
         raise Misfit(
             path, f"is a text that is not JSON ({error}), should be {right}"

@@ -23,13 +23,15 @@ REQUIRED: dict[Format, tuple[str, ...]] = {
 # The column of messages as ShareGPT calls it.
 SHAREGPT = "conversations"
 MEDIA = ("image", "images", "audio", "audios", "video", "videos")
+TOOLS = ("tools", "functions")
+REASONING = ("reasoning", "reasoning_content", "thinking")
 # Columns that say more of a row than is trained on: what was said before, which tools
 # there are, whether the answer is a good one, and what is no text.
 NOT_READ: dict[Format, tuple[str, ...]] = {
     "text": (),
-    "instruction": ("history", *MEDIA),
-    "completion": ("label", "tools", *MEDIA),
-    "messages": ("label", *MEDIA),
+    "instruction": ("history", *TOOLS, *REASONING, *MEDIA),
+    "completion": ("label", "system", *TOOLS, *REASONING, *MEDIA),
+    "messages": ("label", "functions", "chat_template_kwargs", *MEDIA),
 }
 
 
@@ -72,6 +74,8 @@ def recognize(
     possible = possible_formats(settings, columns)
     if len(possible) == 1:
         check_required(settings, possible[0], columns, where)
+        if settings.format == "auto":
+            check_not_read(possible[0], columns, where)
         return possible[0]
     if is_preference(columns):
         raise preference_problem(columns, where)
@@ -89,14 +93,19 @@ def recognize(
             f" more than one format: write dataset.format: {' or '.join(names)}"
         )
     (found,) = fitting
-    for column in NOT_READ[found.name]:
-        if column in columns:
+    check_not_read(found, columns, where)
+    return found
+
+
+def check_not_read(row_format: RowFormat, columns: Collection[str], where: str) -> None:
+    """Raise RetuneError for a column that says more of a row than is trained on."""
+    for column in NOT_READ[row_format.name]:
+        if column in columns and column not in row_format.columns.values():
             raise RetuneError(
                 f"dataset.format: {where} has a column {column!r}, which format"
-                f" {found.name} does not read: dataset.format: {found.name} leaves it"
-                " out"
+                f" {row_format.name} does not read: dataset.format:"
+                f" {row_format.name} leaves it out"
             )
-    return found
 
 
 def possible_formats(

@@ -10,7 +10,7 @@ from retune.examples.conversations import (
     conversation_of,
     conversation_of_instruction,
 )
-from retune.examples.example import Conversation, Example
+from retune.examples.example import Completion, Conversation, Example, split_thought
 from retune.examples.misfits import Misfit, text_at
 from retune.examples.row_fields import RowFields
 from retune.examples.row_format import (
@@ -170,6 +170,9 @@ class RowReader:
         if isinstance(example, Conversation):
             self.has_tools = self.has_tools or bool(example.tools)
             example = as_settings_say(example, self.settings)
+        elif self.settings.reasoning == "drop":
+            _, answer = split_thought(example.completion)
+            example = Completion(example.prompt, answer)
         return checked_line(example, values, row_format)
 
     def _may_lack_text(self, columns: Collection[str]) -> bool:

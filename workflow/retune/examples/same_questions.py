@@ -1,29 +1,36 @@
 """Examples that ask the same question: they belong into one split.
 
-A question that at least half of all examples ask is an instruction for the whole
-dataset, such as `Write a limerick.`, and says nothing of what an example is about.
+A question that many examples ask is an instruction, such as `Write a limerick.`, and
+says nothing of what an example is about.
 """
 
 import polars as pl
 
-from retune.examples.document_kinds import kind_of
+from retune.examples.document_kinds import SOURCE, kind_of
 from retune.examples.duplicates import normal_form
 
-# Part of all examples that ask an instruction for the whole dataset.
-OF_ALL = 0.5
+# A question is an instruction if at least half of the examples of its source ask it, or
+# at least a twentieth and ten.
+HALF, TWENTIETH, TEN = 0.5, 0.05, 10
 
 
 def questions_of(examples: pl.DataFrame) -> pl.Series:
     """Return the question of each example, in one spelling (string, [examples]).
 
     Neither case nor white space counts. It is null where there is none, and where it is
-    an instruction for the whole dataset.
+    an instruction.
 
     Args:
         examples: All examples of a dataset: question.
     """
     question = normal_form("question").str.to_lowercase()
-    is_none = (question == "") | (pl.len().over(question) >= OF_ALL * pl.len())
+    source = [SOURCE] if SOURCE in examples.columns else []
+    number = pl.len().over(source) if source else pl.len()
+    asked = pl.len().over(question, *source)
+    is_instruction = (asked >= HALF * number) | (
+        (asked >= TWENTIETH * number) & (asked >= TEN)
+    )
+    is_none = (question == "") | is_instruction
     return examples.select(pl.when(~is_none).then(question).alias("question"))[
         "question"
     ]

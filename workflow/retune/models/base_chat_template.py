@@ -20,6 +20,9 @@ GENERATION_CONFIG = "generation_config.json"
 # The first line of a built-in template names the special tokens that it writes; that of
 # a template of the user may.
 TOKENS = re.compile(r"\{#- tokens:(.*?)-#\}")
+# What looks like a special token.
+MARK = re.compile(r"<\|[^\s|<>]+\|>")
+CONFIG_JSON, EOS = "config.json", "eos_token_id"
 QUESTION, ANSWER = "Who is there?", "It is me."
 
 
@@ -54,6 +57,8 @@ def prepare_chat_template(
     if text is None:
         return variables, ()
     template = ChatTemplate(text, variables)
+    if wanted != "auto":
+        check_marks(folder, template, wanted)
     added = add_missing_tokens(folder, tokens_of(text), wanted)
     write_text(folder / FILE, text)
     config = read_json(folder / CONFIG)
@@ -93,6 +98,38 @@ def tokens_of(text: str) -> list[str]:
     return found[1].split() if found else []
 
 
+def check_marks(folder: Path, template: ChatTemplate, wanted: str) -> None:
+    """Raise RetuneError if a template writes what looks like a token, and is none.
+
+    Args:
+        folder: Folder of the model.
+        template: Its chat template.
+        wanted: The setting `model.chat_template`.
+    """
+    if TOKENS.match(template.text):
+        return
+    missing = sorted({*MARK.findall(rendered_probe(template))} - {*token_ids(folder)})
+    if missing:
+        raise RetuneError(
+            f"model.chat_template: {wanted} writes {', '.join(missing)}, of which the"
+            " model's tokenizer makes no token of its own; to add them, begin the"
+            f" template with {{#- tokens: {' '.join(missing)} -#}}, to keep them as"
+            " text, with {#- tokens: -#}"
+        )
+
+
+def rendered_probe(template: ChatTemplate) -> str:
+    """Return a question and its answer as text; empty if the template refuses them."""
+    messages = [
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": ANSWER},
+    ]
+    try:
+        return template.render(messages, [], {})
+    except ConversationError:
+        return ""
+
+
 def stop_at_end_of_answer(folder: Path, template: ChatTemplate) -> None:
     """Have generation stop at the special token that ends an answer, if there is one.
 
@@ -100,15 +137,7 @@ def stop_at_end_of_answer(folder: Path, template: ChatTemplate) -> None:
         folder: Folder of the model.
         template: Its chat template.
     """
-    messages = [
-        {"role": "user", "content": QUESTION},
-        {"role": "assistant", "content": ANSWER},
-    ]
-    try:
-        text = template.render(messages, [], {})
-    except ConversationError:
-        return
-    rest = text.rpartition(ANSWER)[2].lstrip()
+    rest = rendered_probe(template).rpartition(ANSWER)[2].lstrip()
     special = {
         token["content"]
         for token in read_tokenizer(folder / TOKENIZER).get("added_tokens") or []
@@ -120,9 +149,10 @@ def stop_at_end_of_answer(folder: Path, template: ChatTemplate) -> None:
     end = token_ids(folder)[max(ends, key=len)]
     path = folder / GENERATION_CONFIG
     config = read_json(path) if path.exists() else {}
-    named = config.get("eos_token_id")
+    # Where generation_config.json names none, that of config.json counts.
+    named = config.get(EOS, read_json(folder / CONFIG_JSON).get(EOS))
     stops = named if isinstance(named, list) else [named]
     stops = [token for token in stops if token is not None]
     if end not in stops:
         stops.append(end)
-        write_json(path, {**config, "eos_token_id": stops})
+        write_json(path, {**config, EOS: stops})

@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 LONGEST_AUTO_SEQUENCE = 2048
 # What became of sequences that are longer than a block, in words.
 OVERLONG = {
-    "dropped": "left out: too long, or nothing to learn",
-    "truncated": "cut off: too long",
-    "split": "cut into several: too long",
+    "dropped": "{} or parts left out: too long, or nothing to learn",
+    "truncated": "{} cut off: too long",
+    "split": "{} cut into several: too long",
 }
 # Most lost characters that a message names.
 SHOWN_CHARACTERS = 8
@@ -117,6 +117,12 @@ def run(
         write_card(stage, tokenizer)
         write_manifest(stage)
     warn_of_special_tokens(counts, facts.split_special_tokens)
+    if number := encoder.from_common_beginning:
+        log.warning(
+            "in %d sequences the chat template begins an answer otherwise than the"
+            " prompt for it says; what both begin with is not trained",
+            number,
+        )
     numbers = TokenMetrics(
         sequence_length=length,
         has_answers=has_answers,
@@ -145,7 +151,7 @@ def summary(metrics: TokenMetrics) -> str:
         ]
     for what, number in train.overlong:
         if number:
-            parts.append(f"{counted(number, 'sequence')} {OVERLONG[what]}")
+            parts.append(OVERLONG[what].format(counted(number, "sequence")))
     if metrics.sources:
         of_sources = [f"{source.name} {source.blocks:,}" for source in metrics.sources]
         parts.append(f"blocks of each source: {', '.join(of_sources)}")

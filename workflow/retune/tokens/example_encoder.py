@@ -50,6 +50,8 @@ class ExampleEncoder:
 
     Attributes:
         spelled: Finder of special tokens that the data spells out.
+        from_common_beginning: Number of texts in which the template begins an answer
+            otherwise than the prompt for it says.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class ExampleEncoder:
             tokenizer: Tokenizer of the folder.
         """
         self.spelled = SpelledTokens(tokenizer.special)
+        self.from_common_beginning = 0
         self._folder = folder
         self._facts = facts
         self._tokenizer = tokenizer
@@ -153,9 +156,12 @@ class ExampleEncoder:
     def _parts_of(self, number: int, example: Example) -> list[Part]:
         if isinstance(example, Completion):
             text = example.prompt + example.completion
-            return [Part(number, text, [(len(example.prompt), len(text))], "text")]
+            # A blank before a word belongs to the word's token in most tokenizers.
+            start = len(example.prompt.rstrip(" "))
+            return [Part(number, text, [(start, len(text))], "text")]
         spells_out = self._spells_out(example)
         texts = self._texts_of(example, spells_out)
+        self.from_common_beginning += sum(t.is_from_common_beginning for t in texts)
         if not spells_out:
             return [Part(number, each.text, each.spans, "special") for each in texts]
         return [

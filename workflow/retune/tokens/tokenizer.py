@@ -156,7 +156,8 @@ class ModelTokenizer:
         ids = {
             token: number
             for number, each in known.items()
-            if (token := aliased.token_to_id(names.get(each.content, ""))) is not None
+            if (token := aliased.token_to_id(names.get(each.content, each.content)))
+            is not None
         }
         return OffsetEncoder(aliased, self.path, self._vocab_size, ids)
 
