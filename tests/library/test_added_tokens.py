@@ -210,6 +210,30 @@ def test_a_word_of_the_vocabulary_becomes_special_and_keeps_its_row(tmp_path):
     assert tokenizer.encode(START) == [KNOWN]
 
 
+def test_what_looks_like_a_token_and_is_none_is_told(tmp_path):
+    template = tmp_path / "mine.jinja"
+    text = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|turn|>{% endfor %}"
+    template.write_text(text)
+    source = build(tmp_path / "source", "gpt2", 300)
+    with pytest.raises(
+        RetuneError,
+        match=r"mine.jinja writes <\|assistant\|>, <\|turn\|>, <\|user\|>, of which"
+        r" .*\{#- tokens: <\|assistant\|> <\|turn\|> <\|user\|> -#\}, to keep",
+    ):
+        fetched(source, tmp_path / "base", str(template))
+    template.write_text("{#- tokens: -#}\n" + text)
+    assert " added for " not in fetched(source, tmp_path / "base", str(template))
+
+
+def test_generation_goes_on_to_stop_where_config_json_says(tmp_path):
+    source = build(tmp_path / "source", "gpt2", 300)
+    (source / "generation_config.json").unlink()
+    fetched(source, tmp_path / "base")
+    stops = read_json(tmp_path / "base/generation_config.json")["eos_token_id"]
+    assert len(stops) == 2
+    assert stops[0] == read_json(source / "config.json")["eos_token_id"]
+
+
 def test_a_file_names_the_tokens_that_it_needs(tmp_path):
     template = tmp_path / "mine.jinja"
     template.write_text("{#- tokens: <|turn|> -#}\n{{ messages[0].content }}<|turn|>")
