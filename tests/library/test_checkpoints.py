@@ -306,10 +306,10 @@ def test_after_too_many_skipped_steps_it_ends(jobs, run, ranks, tmp_path):
     settings = {**SIX_STEPS, "max_skipped_steps": 1}
     job = Job(jobs[0].plan, tmp_path / "state", settings, fault)
     output = refused(ranks, run, job)
-    assert "skipped step 2 (documents " in output
+    assert "skipped step 2 (rows " in output
     told = (
         "RetuneError: loss or gradients were not finite in 2 steps"
-        " (finetune.max_skipped_steps: 1), lately in step 5 (documents "
+        " (finetune.max_skipped_steps: 1), lately in step 5 (rows "
     )
     assert told in output
     # Skipped steps are counted over all tries.

@@ -14,6 +14,7 @@ from transformers import (
 
 from compat_contract import contract
 from retune.compat.transformers_attention import attention_kernels, is_flash_attention
+from retune.compat.transformers_chat_templates import CompiledTemplate
 from retune.compat.transformers_decoder import decoder_of
 from retune.compat.transformers_empty_model import without_initial_weights
 from retune.compat.transformers_ignored_tensors import is_ignored
@@ -139,3 +140,28 @@ def test_what_transformers_writes_is_made_readable_by_both(folder):
         assert values["tokenizer_class"] == PLAIN_CLASS
         assert values["additional_special_tokens"] == ["<unk>"]
         assert "extra_special_tokens" not in values
+
+
+def test_a_chat_template_renders_as_apply_chat_template_does(tmp_path):
+    text = (
+        "{{ strftime_now('%Y') }}{% for m in messages %}[{{ m.role }}]"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.reasoning_content }}"
+        "{{ m.content }}{% endgeneration %}{% else %}{{ m.content | tojson }}"
+        "{% endif %}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    messages = [
+        {"role": "user", "content": "Hi <b>"},
+        {"role": "assistant", "content": "Yes.", "reasoning": "Hm. "},
+    ]
+    byte_level().save(str(tmp_path / "tokenizer.json"))
+    auto = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    auto.chat_template = text
+    with contract("transformers_chat_templates"):
+        template = CompiledTemplate(text, lambda pattern: "1984")
+        rendered = template.render(messages, None, True, {})
+        marked, spans = template.render_with_marks(messages, None, {})
+        assert rendered == '1984[user]"Hi <b>"[assistant]Hm. Yes.[assistant]'
+        assert [marked[start:end] for start, end in spans] == ["Hm. Yes."]
+        assert rendered == auto.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )

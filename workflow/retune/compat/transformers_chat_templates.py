@@ -1,7 +1,9 @@
 """Chat templates as Transformers compiles them: the sandbox, the filters, the marks.
 
-`apply_chat_template` renders with these, so what is trained is what it gives. Its own
-functions copy each message at each call, and let no caller decide the date.
+Uses `_compile_jinja_template`, `_render_with_assistant_indices` and
+`_alias_reasoning_fields`, with which `apply_chat_template` renders. Without them, other
+text could be trained than it gives, marks of what is trained could not be read, and a
+template that writes today's date would give other tokens on each day.
 """
 
 from collections.abc import Callable, Mapping, Sequence
