@@ -115,7 +115,7 @@ def write_tokens(
     with written_split(folder, "train", dtype, has_answers) as stream:
         for size in sizes.tolist():
             ids = random.integers(0, VOCABULARY, size)
-            stream.append(ids, np.arange(size) > size // 2)
+            stream.append(ids, [size], np.arange(size) > size // 2)
     (packed,) = pack_split(folder, "train", dtype, LENGTH, packing, "drop", has_answers)
     train = SplitSize(
         documents=len(sizes),

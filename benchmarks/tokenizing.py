@@ -7,16 +7,17 @@ memory of the step for one size and for ten times as much. Packing: how full blo
 with examples of given files, beside TRL's `pack_dataset`.
 
     pip install --no-deps --target TRL trl==1.16.0
-    python benchmarks/tokenizing.py [text] [chat] [memory] [fill] [--model FOLDER]
-        [--trl TRL] [--data FILE ...] [--text-mb 20] [--rows 5000] [--repeat 5]
-        [--memory-mb 200 2000]
+    HF_HUB_OFFLINE=1 python benchmarks/tokenizing.py [text] [chat] [memory] [fill]
+        [--model FOLDER] [--trl TRL] [--data FILE ...] [--text-mb 20] [--rows 5000]
+        [--repeat 5] [--memory-mb 200 2000]
 
 Prints Markdown. Needs three times the largest text in the temporary folder; no network.
-The model may be any folder with a chat template in ChatML; without one the built-in
-model is taken.
+The model may be any folder of one with ChatML's tokens; without it the built-in model
+is taken.
 """
 
 import argparse
+import gc
 import itertools
 import re
 import statistics
@@ -327,6 +328,8 @@ def take_turns(
 ) -> dict[str, list[Cost]]:
     """Return what each way costs in each round; one round before is not counted."""
     costs: dict[str, list[Cost]] = {name: [] for name in ways}
+    # As in a process of `retune`, the search for garbage leaves alone what is there.
+    gc.freeze()
     for number in range(rounds + 1):
         for name, run in ways.items():
             before = now()

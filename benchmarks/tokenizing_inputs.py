@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from retune.artifacts.publishing import write_manifest
 from retune.examples.document_writer import write_documents
@@ -28,16 +28,12 @@ LENGTH = 2048
 
 
 def write_base(folder: Path, model: Path | None) -> None:
-    """Write the base model: that of a folder, or the built-in one.
-
-    The built-in model gets the chat template that is called chatml.
-    """
+    """Write the base model with ChatML: that of a folder, or the built-in one."""
     if model:
-        settings = ModelSettings(source="local", folder=str(model))
+        source: dict[str, Any] = {"source": "local", "folder": str(model)}
     else:
-        settings = ModelSettings(
-            source="builtin", n_positions=LENGTH, chat_template="chatml"
-        )
+        source = {"source": "builtin", "n_positions": LENGTH}
+    settings = ModelSettings.model_validate({**source, "chat_template": "chatml"})
     fetch.run(settings, folder)
 
 

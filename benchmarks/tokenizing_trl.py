@@ -1,6 +1,7 @@
 """From rows of messages to tokens and blocks as TRL does it, for another benchmark."""
 
 import logging
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -76,6 +77,9 @@ class Preparation:
         self.prepared = self._trainer._prepare_dataset(
             self._rows, self._tokenizer, self._trainer.args, False, None, "train"
         )
+        # With several processes `datasets` tells `tokenizers` to use one thread, and
+        # leaves that behind in the environment of C, which `os.environ` does not show.
+        os.unsetenv("TOKENIZERS_PARALLELISM")
 
 
 def packed_blocks(sizes: np.ndarray, length: int) -> int:

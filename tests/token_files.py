@@ -93,7 +93,7 @@ def write_packed(
     has_answers = masks is not None
     with written_split(folder, split, DTYPE, has_answers) as stream:
         for number, ids in enumerate(sequences):
-            stream.append(ids, masks[number] if has_answers else None)
+            stream.append(ids, [len(ids)], masks[number] if has_answers else None)
     packed = Packed.total(
         pack_split(folder, split, DTYPE, length, packing, overlong, has_answers)
     )

@@ -41,7 +41,7 @@ def tiny(tmp_path_factory) -> LanguageModel:
 
 
 def sequences_of(tiny: LanguageModel, texts) -> list[list[TokenSequence]]:
-    encoded = tiny.tokenizer.encode_arrays(texts)
+    encoded = tiny.tokenizer.encode_texts(texts).split()
     return [[scored_text(ids, tiny.facts)] for ids in encoded]
 
 
@@ -112,7 +112,7 @@ def test_windows_of_a_whole_context_are_disjoint_but_for_the_last():
 def test_scores_are_those_of_one_token_at_a_time(tiny, lengths):
     naive = [
         score_one_token_at_a_time(tiny, tokens, *lengths)
-        for tokens in tiny.tokenizer.encode_arrays(TEXTS)
+        for tokens in tiny.tokenizer.encode_texts(TEXTS).split()
     ]
     assert score(tiny, *lengths) == pytest.approx(naive, rel=1e-6)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from retune.artifacts.tokens_index import Overlong as OverlongNumbers
 from retune.errors import RetuneError
 from retune.settings.tokenize import Overlong, Packing
+from retune.tokens import packing as packing_module
 from retune.tokens.blocks import IGNORE_INDEX, PackedBlocks
 from retune.tokens.filling import best_fit
 from retune.tokens.packing import pack_split
@@ -62,12 +63,15 @@ def pack(tmp_path_factory):
 
     def pack(case, packing="wrap", overlong="drop"):
         folder = tmp_path_factory.mktemp("tokens")
-        packed = write_packed(
-            *(folder, "train", case.sequences, case.masks),
-            length=case.length,
-            packing=packing,
-            overlong=overlong,
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            # Some blocks at a time, as with many tokens.
+            patch.setattr(packing_module, "TOKENS_AT_ONCE", 40)
+            packed = write_packed(
+                *(folder, "train", case.sequences, case.masks),
+                length=case.length,
+                packing=packing,
+                overlong=overlong,
+            )
         return packed, PackedBlocks(folder, "train")
 
     return pack
@@ -249,7 +253,7 @@ def test_memory_depends_on_the_sequences_and_not_on_the_tokens(tmp_path, packing
         ids, trained = np.arange(size), np.arange(size) % 3 > 0
         with written_split(tmp_path, "train", DTYPE, True) as stream:
             for _ in range(20_000):
-                stream.append(ids, trained)
+                stream.append(ids, [size], trained)
         # As many segments and blocks.
         length = size * 4
         tracemalloc.start()
@@ -259,11 +263,24 @@ def test_memory_depends_on_the_sequences_and_not_on_the_tokens(tmp_path, packing
     assert used[1] < 1.5 * used[0] + 2_000_000
 
 
+def test_memory_of_wrapping_depends_on_neither(tmp_path):
+    used = []
+    for count in (300_000, 1_200_000):
+        with written_split(tmp_path, "train", DTYPE, True) as stream:
+            ids = np.zeros(8 * count, DTYPE)
+            stream.append(ids, [8] * count, ids == 0)
+        tracemalloc.start()
+        pack_split(tmp_path, "train", DTYPE, 64, "wrap", "drop", True)
+        used.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert used[1] < 1.1 * used[0]
+
+
 def test_memory_of_training_depends_on_the_batch_only(tmp_path):
     ids = np.arange(8)
     with written_split(tmp_path, "train", DTYPE, False) as stream:
         for _ in range(200_000):
-            stream.append(ids)
+            stream.append(ids, [8])
     pack_split(tmp_path, "train", DTYPE, 64, "wrap", "drop", False)
     write_index(tmp_path, stream.tokens, sequence_length=64)
     tracemalloc.start()

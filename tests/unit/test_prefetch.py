@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from retune.tokens.prefetch import Prefetcher
+from retune.tokens.prefetch import Prefetcher, with_results
 
 
 def threads():
@@ -89,3 +89,44 @@ def test_an_abandoned_one_ends_too():
     while threads() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not threads()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("number", [0, 1, 2, 20])
+def test_items_come_with_their_results_in_order(threads, number):
+    pairs = with_results(lambda item: item * item, range(number), threads)
+    assert list(pairs) == [(item, item * item) for item in range(number)]
+
+
+def test_results_are_computed_while_an_item_is_used():
+    both = threading.Barrier(2, timeout=10)
+    made = []
+
+    def compute(item):
+        if item < 2:
+            both.wait()
+        made.append(item)
+        return item
+
+    def items():
+        for item in range(9):
+            assert item <= len(taken) + 2, "no more than two ahead of the one in use"
+            yield item
+
+    taken = []
+    for item, _ in with_results(compute, items(), threads=2):
+        taken.append(item)
+    assert taken == sorted(made) == list(range(9))
+
+
+def test_an_error_of_a_result_is_raised_in_its_place():
+    def compute(item):
+        if item == 2:
+            raise KeyError("row 7")
+        return item
+
+    pairs = with_results(compute, range(9))
+    assert [next(pairs), next(pairs)] == [(0, 0), (1, 1)]
+    with pytest.raises(KeyError, match="row 7"):
+        next(pairs)
+    assert not [t for t in threading.enumerate() if t.name.startswith("with-results")]

@@ -1,5 +1,7 @@
 """The folder of tokens gives back what was written, with its masks."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,9 +58,10 @@ def test_bits_are_read_and_counted_wherever_they_lie(folder, sizes, data, piece)
     total = sum(sizes)
     bits = np.array(data.draw(st.lists(st.booleans(), min_size=total, max_size=total)))
     masks = np.split(bits.astype(bool), np.cumsum(sizes))[:-1]
+    places = np.array(sorted(data.draw(st.lists(st.integers(0, total), min_size=1))))
     with written_split(folder, "train", DTYPE, True) as stream:
         for mask in masks:
-            stream.append(np.zeros(len(mask), int), mask)
+            stream.append(np.zeros(len(mask), int), [len(mask)], mask)
     assert (stream.tokens, stream.sequences) == (total, len(sizes))
     write_index(folder, total, has_answers=True)
     assert trained_file(folder, "train").stat().st_size == -(-total // 8)
@@ -66,5 +69,6 @@ def test_bits_are_read_and_counted_wherever_they_lie(folder, sizes, data, piece)
     assert reader.at(np.arange(total)).tolist() == bits.tolist()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trained_bits, "PIECE", piece)
-        counts = reader.count_before(np.arange(total + 1))
-    assert counts.tolist() == [0, *np.cumsum(bits)]
+        counts = reader.count_between(places[:-1], places[1:])
+    parts = [bits[start:end] for start, end in pairwise(places)]
+    assert counts.tolist() == [sum(part) for part in parts]

@@ -29,7 +29,7 @@ def edit(folder, change):
 
 
 def lost_of(tokenizer, *texts):
-    return tokenizer.lost_characters.count(texts, list(tokenizer.encode(texts)))
+    return tokenizer.lost_characters.count(texts, tokenizer.encode_texts(texts))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -121,8 +121,13 @@ class SplitNumbers(Artifact):
         blocks: Number of blocks.
         padding_share: Part of the blocks that holds no document.
         overlong: What became of the sequences that are longer than a block.
+        left_out_blocks: Number of blocks that `wrap` left out, because nothing in them
+            is predicted.
         straddling_tokens: Number of tokens that begin before an answer and end in it;
             they are not trained.
+        other_beginnings: Number of sequences in which the chat template begins an
+            answer otherwise than the prompt for it says; what both begin with is not
+            trained.
         bytes_per_token: Bytes of the text, in UTF-8, per token.
         special_tokens_spelled_out: Number of special tokens that the text spells out.
         lost_characters: Number of characters that the tokenizer cannot represent.
@@ -136,7 +141,9 @@ class SplitNumbers(Artifact):
     blocks: int
     padding_share: float
     overlong: Overlong = Overlong()
+    left_out_blocks: int = 0
     straddling_tokens: int = 0
+    other_beginnings: int = 0
     bytes_per_token: float
     special_tokens_spelled_out: int
     lost_characters: int

@@ -54,7 +54,7 @@ def encode_texts(
 ) -> list[list[TokenSequence]]:
     """Return the sequence of each text, as `encode_documents` does."""
     texts = documents["text"].to_pylist()
-    encoded = tokenizer.encode_arrays(texts)
+    encoded = tokenizer.encode_texts(texts).split()
     auto = load_auto_tokenizer_of(tokenizer)
     found = find_other_encoding(auto, tokenizer, names_of(documents), texts, encoded)
     if found:

@@ -78,4 +78,11 @@ def lost_rows(run: RunResults) -> list[Row]:
         rows.append(
             ("not trained, since they begin before an answer", f"{straddling:,} tokens")
         )
+    if other := sum(split.other_beginnings for split in splits):
+        rows.append(
+            (
+                "answers that the template begins otherwise than their prompt",
+                f"in {other:,} sequences; what both begin with is not trained",
+            )
+        )
     return rows

@@ -12,7 +12,7 @@ from retune.showing.row import Row
 from retune.showing.rows import Rows
 from retune.showing.scripts import shares_of_scripts
 from retune.showing.shown_rows import shown_row
-from retune.tokens.store import open_starts
+from retune.tokens.store import open_starts, sequence_sizes
 from retune.tokens.tokenizer import ModelTokenizer
 
 # Rows of train that the card shows, and most that are tried for each of them.
@@ -26,7 +26,7 @@ TOKENS_OF_LETTERS = 2000
 def write_card(folder: Path, tokenizer: ModelTokenizer) -> None:
     """Write the card of a folder in which `tokenize` has written all but the manifest.
 
-    Memory grows with the number of sequences, and not with that of tokens.
+    Memory grows by 4 bytes for each sequence, and not with the number of tokens.
 
     Args:
         folder: The folder of tokens.
@@ -34,7 +34,7 @@ def write_card(folder: Path, tokenizer: ModelTokenizer) -> None:
     """
     index = TokensIndex.read(folder)
     sizes = {
-        split: np.diff(open_starts(folder, split), append=index.splits[split].tokens)
+        split: ascending_sizes(folder, split, index)
         for split in SPLITS
         if index.splits[split].sequences
     }
@@ -54,6 +54,13 @@ def write_card(folder: Path, tokenizer: ModelTokenizer) -> None:
             for number in spread(len(rows), SHOWN_ROWS)
         ),
     ).write(folder)
+
+
+def ascending_sizes(folder: Path, split: Split, index: TokensIndex) -> np.ndarray:
+    """Return the number of tokens of each sequence, ascending, int32 [sequences]."""
+    sizes = sequence_sizes(open_starts(folder, split), index.splits[split].tokens)
+    sizes.sort()
+    return sizes
 
 
 def spread(count: int, most: int) -> list[int]:
@@ -82,11 +89,12 @@ def bins_of(sizes: Mapping[Split, np.ndarray], sequence_length: int) -> np.ndarr
     is longer than a block is in bins of its own.
 
     Args:
-        sizes: Number of tokens of each sequence, int64 [sequences], by split.
+        sizes: Number of tokens of each sequence, ascending, int32 [sequences], of each
+            split.
         sequence_length: Tokens per block.
     """
-    shortest = max(1, min(int(each.min()) for each in sizes.values()))
-    longest = max(int(each.max()) for each in sizes.values())
+    shortest = max(1, min(int(each[0]) for each in sizes.values()))
+    longest = max(int(each[-1]) for each in sizes.values())
     first, last = (
         2 * np.log2(length / sequence_length) for length in (shortest, longest)
     )
@@ -99,13 +107,15 @@ def lengths_of(sizes: np.ndarray, bins: np.ndarray) -> Lengths:
     """Return how long the sequences of a split are.
 
     Args:
-        sizes: Number of tokens of each sequence, int64 [sequences].
+        sizes: Number of tokens of each sequence, ascending, int32 [sequences].
         bins: Largest length of each bin, int64 [bins].
     """
-    places = np.searchsorted(bins, sizes)
+    middle = sizes[[(len(sizes) - 1) // 2, len(sizes) // 2]]
+    # With another dtype NumPy would copy the sizes.
+    up_to = np.searchsorted(sizes, bins.astype(sizes.dtype), side="right")
     return Lengths(
-        shortest=int(sizes.min()),
-        median=float(np.median(sizes)),
-        longest=int(sizes.max()),
-        counts=tuple(np.bincount(places, minlength=len(bins)).tolist()),
+        shortest=int(sizes[0]),
+        median=float(middle.mean()),
+        longest=int(sizes[-1]),
+        counts=tuple(np.diff(up_to, prepend=0).tolist()),
     )

@@ -21,9 +21,8 @@ from retune.showing.tokens_card import write_card
 from retune.tokens.example_encoder import ExampleEncoder
 from retune.tokens.lengths import resolve_length
 from retune.tokens.packing import Packed, pack_split
+from retune.tokens.split_counts import SourceCounts, SplitCounts
 from retune.tokens.split_tokens import (
-    SourceCounts,
-    SplitCounts,
     holds_examples,
     write_split,
 )
@@ -117,12 +116,7 @@ def run(
         write_card(stage, tokenizer)
         write_manifest(stage)
     warn_of_special_tokens(counts, facts.split_special_tokens)
-    if number := encoder.from_common_beginning:
-        log.warning(
-            "in %d sequences the chat template begins an answer otherwise than the"
-            " prompt for it says; what both begin with is not trained",
-            number,
-        )
+    warn_of_other_beginnings(counts)
     numbers = TokenMetrics(
         sequence_length=length,
         has_answers=has_answers,
@@ -152,6 +146,9 @@ def summary(metrics: TokenMetrics) -> str:
     for what, number in train.overlong:
         if number:
             parts.append(OVERLONG[what].format(counted(number, "sequence")))
+    if train.left_out_blocks:
+        blocks = counted(train.left_out_blocks, "block")
+        parts.append(f"{blocks} left out: nothing to learn")
     if metrics.sources:
         of_sources = [f"{source.name} {source.blocks:,}" for source in metrics.sources]
         parts.append(f"blocks of each source: {', '.join(of_sources)}")
@@ -183,7 +180,9 @@ def numbers_of(count: SplitCounts, packed: Packed) -> SplitNumbers:
         blocks=packed.blocks,
         padding_share=round(packed.padding / max(in_blocks, 1), 4),
         overlong=packed.overlong,
+        left_out_blocks=packed.left_out_blocks,
         straddling_tokens=count.straddling,
+        other_beginnings=count.other_beginnings,
         bytes_per_token=round(count.bytes / max(count.tokens, 1), 3),
         special_tokens_spelled_out=count.special_tokens,
         lost_characters=count.lost.total(),
@@ -239,6 +238,16 @@ def warn_of_special_tokens(counts: Mapping[Split, SplitCounts], are_text: bool) 
     )
 
 
+def warn_of_other_beginnings(counts: Mapping[Split, SplitCounts]) -> None:
+    """Log in how many sequences an answer begins otherwise than its prompt says."""
+    if number := sum(count.other_beginnings for count in counts.values()):
+        log.warning(
+            "in %d sequences the chat template begins an answer otherwise than the"
+            " prompt for it says; what both begin with is not trained",
+            number,
+        )
+
+
 def check_lost(counts: Mapping[Split, SplitCounts], most: float) -> None:
     """Log which characters are lost; raise RetuneError if a split loses too many.
 
@@ -288,6 +297,12 @@ def check_sizes(
                 f"tokenize.sequence_length: {length}, but all {dropped:,} sequences of"
                 f" {split} are longer, or have nothing to learn once they are cut:"
                 " raise it, or write tokenize.overlong: split"
+            )
+        if left_out := packed[split].left_out_blocks:
+            raise RetuneError(
+                f"tokenize.sequence_length: {length}, but nothing is trained in"
+                f" {split}'s {counted(left_out, 'whole block')}: write"
+                " tokenize.packing: best_fit, or another length"
             )
         raise RetuneError(
             f"{split} has {counts[split].tokens} tokens, less than one block of"

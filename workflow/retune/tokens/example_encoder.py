@@ -16,7 +16,7 @@ from retune.chat.trained_text import TrainedText, trained_texts
 from retune.chat.turn_ends import TurnEnds
 from retune.errors import RetuneError
 from retune.examples.example import Completion, Conversation, Example
-from retune.tokens.offset_encoder import OffsetEncoder, Span
+from retune.tokens.offset_encoder import OffsetEncoder
 from retune.tokens.sequences import TokenSequence
 from retune.tokens.tokenizer import ModelTokenizer
 
@@ -33,16 +33,32 @@ class Part:
 
     Attributes:
         example: Place of its example.
-        text: The text.
-        spans: Its trained parts.
+        trained: The text, and what is trained of it.
         special: What special tokens in it are: text, special tokens, or special tokens
             under their aliases, so that those that the data spells out are text.
     """
 
     example: int
-    text: str
-    spans: Sequence[Span]
+    trained: TrainedText
     special: Literal["text", "special", "aliased"]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Examples as texts to encode.
+
+    Attributes:
+        refusals: Why an example cannot be trained, or None, for each.
+        parts: The texts of the others, in their order.
+    """
+
+    refusals: list[ConversationError | None]
+    parts: list[Part]
+
+    @property
+    def other_beginnings(self) -> int:
+        """Number of texts in which an answer begins otherwise than its prompt says."""
+        return sum(part.trained.is_from_common_beginning for part in self.parts)
 
 
 class ExampleEncoder:
@@ -50,8 +66,6 @@ class ExampleEncoder:
 
     Attributes:
         spelled: Finder of special tokens that the data spells out.
-        from_common_beginning: Number of texts in which the template begins an answer
-            otherwise than the prompt for it says.
     """
 
     def __init__(
@@ -65,7 +79,6 @@ class ExampleEncoder:
             tokenizer: Tokenizer of the folder.
         """
         self.spelled = SpelledTokens(tokenizer.special)
-        self.from_common_beginning = 0
         self._folder = folder
         self._facts = facts
         self._tokenizer = tokenizer
@@ -110,15 +123,35 @@ class ExampleEncoder:
             RetuneError: If the model has no chat template, or its tokenizer cannot
                 encode a text.
         """
-        outcomes: list[Outcome] = []
-        parts: list[Part] = []
+        return self.outcomes_of(self.render(examples))
+
+    def render(self, examples: Sequence[Example]) -> Rendered:
+        """Return the texts that examples are trained on; in one thread at a time.
+
+        Raises:
+            RetuneError: If the model has no chat template.
+        """
+        rendered = Rendered([], [])
         for number, example in enumerate(examples):
+            refusal = None
             try:
-                parts += self._parts_of(number, example)
-                outcomes.append([])
+                rendered.parts.extend(self._parts_of(number, example))
             except ConversationError as error:
-                outcomes.append(error)
-        for part, sequence in zip(parts, self._encoded(parts), strict=True):
+                refusal = error
+            rendered.refusals.append(refusal)
+        return rendered
+
+    def outcomes_of(self, rendered: Rendered) -> list[Outcome]:
+        """Return the token sequences of rendered examples, or why there are none.
+
+        Several threads may do so at a time: `tokenizers` lets go of Python's lock.
+
+        Raises:
+            RetuneError: If the tokenizer cannot encode a text.
+        """
+        outcomes: list[Outcome] = [refusal or [] for refusal in rendered.refusals]
+        encoded = self._encoded(rendered.parts)
+        for part, sequence in zip(rendered.parts, encoded, strict=True):
             sequences = outcomes[part.example]
             assert not isinstance(sequences, ConversationError)
             sequences.append(sequence)
@@ -158,16 +191,16 @@ class ExampleEncoder:
             text = example.prompt + example.completion
             # A blank before a word belongs to the word's token in most tokenizers.
             start = len(example.prompt.rstrip(" "))
-            return [Part(number, text, [(start, len(text))], "text")]
+            return [Part(number, TrainedText(text, ((start, len(text)),)), "text")]
         spells_out = self._spells_out(example)
         texts = self._texts_of(example, spells_out)
-        self.from_common_beginning += sum(t.is_from_common_beginning for t in texts)
         if not spells_out:
-            return [Part(number, each.text, each.spans, "special") for each in texts]
-        return [
-            Part(number, *self.spelled.with_aliases(each.text, each.spans), "aliased")
-            for each in texts
-        ]
+            return [Part(number, each, "special") for each in texts]
+        return [Part(number, self._with_aliases(each), "aliased") for each in texts]
+
+    def _with_aliases(self, trained: TrainedText) -> TrainedText:
+        text, spans = self.spelled.with_aliases(trained.text, trained.spans)
+        return replace(trained, text=text, spans=tuple(spans))
 
     def _texts_of(
         self, conversation: Conversation, spells_out: bool
@@ -183,7 +216,8 @@ class ExampleEncoder:
             if places:
                 encoder: OffsetEncoder = getattr(self, f"_{special}")
                 sequences = encoder.encode(
-                    [parts[n].text for n in places], [parts[n].spans for n in places]
+                    [parts[n].trained.text for n in places],
+                    [parts[n].trained.spans for n in places],
                 )
                 if special == "text":
                     sequences = [self._with_bos_eos(each) for each in sequences]

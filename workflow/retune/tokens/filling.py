@@ -47,19 +47,17 @@ def best_fit(sizes: np.ndarray, capacity: int) -> np.ndarray:
     return blocks
 
 
-def wrap(starts: np.ndarray, tokens: int, length: int) -> np.ndarray:
+def wrap(starts: np.ndarray, first: int, end: int, length: int) -> np.ndarray:
     """Return where segments start if the tokens are cut after every `length`.
 
-    The tokens after the last whole block are in none.
-
     Args:
-        starts: Positions at which sequences start, int64 [sequences].
-        tokens: Number of tokens.
+        starts: Positions at which sequences start, ascending, int64 [sequences].
+        first: Position of the first token.
+        end: Position after the last token; there is a whole number of blocks before it.
         length: Tokens per block.
 
     Returns:
         Positions at which a sequence or a block starts, ascending, int64 [segments].
     """
-    used = tokens // length * length
-    cuts = np.arange(0, used, length)
-    return np.union1d(cuts, starts[starts < used])
+    inside = slice(*np.searchsorted(starts, [first, end]))
+    return np.union1d(np.arange(first, end, length), starts[inside])

@@ -9,6 +9,8 @@ from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
+from retune.tokens.encoded_texts import EncodedTexts
+
 # Characters with every byte that UTF-8 has, of many scripts. A tokenizer of bytes, or
 # with bytes to fall back on, represents all of them, and no tokenizer of characters
 # does.
@@ -56,23 +58,20 @@ class LostCharacters:
         # Finds a character that may be lost: one that is not known to be kept.
         self._suspect = re.compile("")
 
-    def count(
-        self, texts: Sequence[str], encoded: Sequence[Sequence[int]]
-    ) -> Counter[str]:
+    def count(self, texts: Sequence[str], encoded: EncodedTexts) -> Counter[str]:
         """Return how often each lost character occurs in texts.
 
         Args:
             texts: The texts.
-            encoded: Tokens of each text.
+            encoded: Their tokens.
         """
         if self._drops and not self._goes_by_place:
             return self._lost_of(self._texts_that_drop(texts))
         if not self._can_lose:
             return Counter()
-        if self._drops:
+        if self._unknown is None:
             return self._lost_of(texts)
-        pairs = zip(texts, encoded, strict=True)
-        return self._lost_of([text for text, ids in pairs if self._unknown in ids])
+        return self._lost_of([texts[n] for n in encoded.texts_with(self._unknown)])
 
     @cached_property
     def _seeing(self) -> tuple[Tokenizer, int | None]:
@@ -86,10 +85,20 @@ class LostCharacters:
         may_lose = self._drops or self._unknown is not None
         return may_lose and bool(self._lost_of([PROBE]))
 
+    @cached_property
+    def _keeps_ascii(self) -> bool:
+        """Whether no character of ASCII is lost; most texts have no others."""
+        return not self._lost_of(list(map(chr, range(128))))
+
     def _texts_that_drop(self, texts: Sequence[str]) -> list[str]:
         """Return the texts with a character that is dropped where it is alone."""
         number = len(self._is_lost)
-        found = [text for text in texts if self._may_drop(taken(self._tokenizer, text))]
+        found = [
+            text
+            for text in texts
+            if not (text.isascii() and self._keeps_ascii)
+            and self._may_drop(taken(self._tokenizer, text))
+        ]
         if len(self._is_lost) > number:
             kept = [each for each, is_lost in self._is_lost.items() if not is_lost]
             self._suspect = re.compile(f"[^{re.escape(''.join(kept))}]" if kept else "")

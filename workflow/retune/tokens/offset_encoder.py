@@ -10,6 +10,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from retune.errors import RetuneError
+from retune.tokens.encoded_texts import EncodedTexts, check_known
 from retune.tokens.sequences import TokenSequence
 from retune.tokens.text_batches import batches_of
 
@@ -56,13 +57,16 @@ class OffsetEncoder:
             RetuneError: If a text cannot be encoded, or with tokens that the model does
                 not have.
         """
-        encodings = (
-            encoding for batch in batches_of(texts) for encoding in self._encoded(batch)
-        )
-        return [
-            mark_trained(self._ids_of(encoding), encoding, each)
-            for encoding, each in zip(encodings, spans, strict=True)
-        ]
+        sequences: list[TokenSequence] = []
+        of_texts = iter(spans)
+        for batch in batches_of(texts):
+            encodings = self._encoded(batch)
+            encoded = EncodedTexts.of(encodings)
+            if self._ids:
+                encoded = encoded.replaced(self._ids)
+            check_known(encoded.ids, self._vocab_size, self._encoder, self._path)
+            sequences += map(mark_trained, encoded.split(), encodings, of_texts)
+        return sequences
 
     def _encoded(self, texts: list[str]) -> list[Encoding]:
         try:
@@ -71,17 +75,6 @@ class OffsetEncoder:
             raise RetuneError(
                 f"{self._path} cannot encode every text: {error}"
             ) from error
-
-    def _ids_of(self, encoding: Encoding) -> list[int]:
-        ids = encoding.ids
-        if self._ids:
-            ids = [self._ids.get(token, token) for token in ids]
-        if ids and max(ids) >= self._vocab_size:
-            raise RetuneError(
-                f"{self._path} has id {max(ids)}, but the model's vocab_size is"
-                f" {self._vocab_size}: they do not belong together"
-            )
-        return ids
 
 
 def with_aliases(content: dict[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
@@ -94,14 +87,14 @@ def with_aliases(content: dict[str, Any], aliases: Mapping[str, str]) -> dict[st
 
 
 def mark_trained(
-    ids: Sequence[int], encoding: Encoding, spans: Collection[Span]
+    ids: np.ndarray, encoding: Encoding, spans: Collection[Span]
 ) -> TokenSequence:
     """Return the tokens of a text, of which those within some spans are trained.
 
     A token that lies over the border of a span is not trained, and counted.
 
     Args:
-        ids: The tokens.
+        ids: The tokens, int32 [tokens].
         encoding: What knows the characters of each token. These ascend, so that they
             are looked up at the borders alone.
         spans: First character and the one after the last of each trained part.
@@ -123,7 +116,7 @@ def mark_trained(
         inside = range(max(first, touching.start), min(after, touching.stop))
         straddling += len(touching) - len(inside)
     trained[:1] = False
-    return TokenSequence(np.array(ids, np.int32), trained, straddling)
+    return TokenSequence(ids, trained, straddling)
 
 
 def border_of(encoding: Encoding, which: int, token: int) -> int:

@@ -1,8 +1,8 @@
 """Packs a split's sequences into blocks, once the split is written.
 
 The sequences of each source are packed by themselves, so that a block holds nothing of
-another source. Memory grows with the number of sequences and blocks, and not with that
-of tokens.
+another source. Memory grows with the number of sequences unless they are wrapped, and
+never with that of tokens.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,12 +23,14 @@ from retune.tokens.segments import Segments
 from retune.tokens.store import (
     COUNT,
     PLACE,
+    TOKENS_AT_ONCE,
     blocks_file,
     labels_file,
     open_array,
     open_starts,
     open_trained,
     segments_file,
+    sequence_sizes,
     tokens_file,
 )
 from retune.tokens.trained_bits import TrainedBits
@@ -123,37 +125,51 @@ def pack_split(
     num_tokens = len(open_array(tokens_file(folder, split), dtype))
     starts = open_starts(folder, split)
     trained = open_trained(folder, split, has_answers)
-    sequences = Segments(starts, np.diff(starts, append=num_tokens))
     # Nothing is trained on the test split, whose sequences are scored whole.
     if overlong == "error" and packing != "wrap" and split != "test":
-        refuse_overlong(sequences.sizes, length, split)
+        refuse_overlong(sequence_sizes(starts, num_tokens), length, split)
     packed = []
     with written_blocks(folder, split, length) as writer:
-        for first, end in pairwise([0, *accumulate(sources or [len(sequences)])]):
-            part = sequences.part(first, end)
-            numbers = OverlongNumbers()
+        for first, after in pairwise([0, *accumulate(sources or [len(starts)])]):
+            end = num_tokens if after == len(starts) else int(starts[after])
+            part = starts[first:after]
             if packing == "wrap":
-                filling = wrap_all(part, length, trained)
-            else:
-                filling, numbers = pack_whole(part, length, packing, overlong, trained)
-            packed.append(writer.append(filling, numbers))
+                fillings = wrap_all(part, end, length, trained)
+                parts = [writer.append(each, OverlongNumbers()) for each in fillings]
+                packed.append(Packed.total(parts))
+                continue
+            sequences = Segments(part, sequence_sizes(part, end))
+            packed.append(
+                writer.append(
+                    *pack_whole(sequences, length, packing, overlong, trained)
+                )
+            )
     return packed
 
 
-def wrap_all(sequences: Segments, length: int, trained: TrainedBits | None) -> Filling:
-    """Return blocks of the tokens one after another.
+def wrap_all(
+    starts: np.ndarray, end: int, length: int, trained: TrainedBits | None
+) -> Iterator[Filling]:
+    """Yield blocks of the tokens one after another, some blocks at a time.
+
+    The tokens after the last whole block are in none.
 
     Args:
-        sequences: The whole sequences, one after another.
+        starts: Positions at which sequences start, one after another, int64
+            [sequences].
+        end: Position after the last sequence.
         length: Tokens per block.
         trained: Which tokens are trained; None if all are.
     """
-    num_tokens = int(sequences.sizes.sum())
-    first = sequences.starts[0] if num_tokens else 0
-    bounds = wrap(sequences.starts - first, num_tokens, length)
-    used = num_tokens // length * length
-    segments = Segments(first + bounds, np.diff(bounds, append=used))
-    return Filling(segments, bounds // length, segments.count_predicted(trained))
+    first = int(starts[0]) if len(starts) else end
+    used = first + (end - first) // length * length
+    step = max(TOKENS_AT_ONCE // length, 1) * length
+    for start in range(first, used, step):
+        stop = min(start + step, used)
+        bounds = wrap(starts, start, stop, length)
+        segments = Segments(bounds, np.diff(bounds, append=stop))
+        blocks = (bounds - first) // length
+        yield Filling(segments, blocks, segments.count_predicted(trained))
 
 
 def pack_whole(

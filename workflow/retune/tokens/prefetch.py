@@ -1,13 +1,14 @@
-"""Prepares the data of the next steps while the current one computes."""
+"""Prepares what comes next while the current step or batch is used."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Prefetcher(Generic[Item]):
@@ -78,10 +79,26 @@ class Prefetcher(Generic[Item]):
             self._coming.append(self._thread.submit(self._make, number))
 
 
-def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield items, of which the next one is made in a thread meanwhile."""
-    with ThreadPoolExecutor(1, thread_name_prefix="one-ahead") as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
+def with_results(
+    compute: Callable[[Item], Result], items: Iterable[Item], threads: int = 2
+) -> Iterator[tuple[Item, Result]]:
+    """Yield each item with what compute() makes of it, in their order.
+
+    While an item is used, compute() works on the next ones, in as many threads. The
+    items themselves are made in the thread that uses them.
+
+    Args:
+        compute: What runs in the threads. It is worth it if it lets go of Python's
+            lock, as `tokenizers` does.
+        items: The items.
+        threads: Number of items that are worked on at a time.
+    """
+    with ThreadPoolExecutor(threads, thread_name_prefix="with-results") as pool:
+        coming: deque[tuple[Item, Future[Result]]] = deque()
+        for item in items:
+            coming.append((item, pool.submit(compute, item)))
+            if len(coming) > threads:
+                first, future = coming.popleft()
+                yield first, future.result()
+        for first, future in coming:
+            yield first, future.result()

@@ -13,7 +13,7 @@ class Segments:
 
     Attributes:
         starts: Position of each part's first token in the split, int64 [segments].
-        sizes: Number of tokens of each part, int64 [segments].
+        sizes: Number of tokens of each part, int32 or int64 [segments].
     """
 
     starts: np.ndarray
@@ -32,10 +32,6 @@ class Segments:
         """
         return Segments(self.starts[chosen], self.sizes[chosen])
 
-    def part(self, first: int, end: int) -> "Segments":
-        """Return the segments from number `first` on, up to the one before `end`."""
-        return Segments(self.starts[first:end], self.sizes[first:end])
-
     def count_predicted(self, trained: TrainedBits | None) -> np.ndarray:
         """Return how many tokens of each segment are predicted, int64 [segments].
 
@@ -48,5 +44,4 @@ class Segments:
         if trained is None:
             return np.maximum(self.sizes - 1, 0)
         ends = self.starts + self.sizes
-        after_first = np.minimum(self.starts + 1, ends)
-        return trained.count_before(ends) - trained.count_before(after_first)
+        return trained.count_between(np.minimum(self.starts + 1, ends), ends)

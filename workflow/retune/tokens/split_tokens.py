@@ -1,14 +1,12 @@
 """Writes the tokens of a split: of its texts, or of its examples."""
 
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate, groupby, pairwise
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retune.artifacts.model_facts import ModelFacts
@@ -18,71 +16,42 @@ from retune.examples.document_kinds import SOURCE
 from retune.examples.example import COLUMN, Example, read_example
 from retune.settings import Split
 from retune.terminal.progress import progress_bar
-from retune.tokens.example_encoder import ExampleEncoder, Outcome, untrainable
-from retune.tokens.prefetch import one_ahead
+from retune.tokens.encoded_texts import EncodedTexts
+from retune.tokens.example_encoder import (
+    ExampleEncoder,
+    Outcome,
+    Rendered,
+    untrainable,
+)
+from retune.tokens.prefetch import with_results
+from retune.tokens.sequences import TokenSequence
+from retune.tokens.split_counts import SplitCounts
 from retune.tokens.store import SplitWriter, token_dtype, written_split
-from retune.tokens.text_batches import batches_of
 from retune.tokens.tokenizer import ModelTokenizer
 
 log = logging.getLogger(__name__)
 
-# Documents that are read from a parquet file at a time.
-DOCUMENTS_PER_BATCH = 1000
+# Documents that are read from a parquet file, and encoded, at a time.
+DOCUMENTS_PER_BATCH = 250
+
+
+# Some documents of a split: the values of each column.
+Documents = dict[str, list[str]]
 
 
 @dataclass(frozen=True)
-class SourceCounts:
-    """What a split holds of one source.
+class RenderedDocuments:
+    """Some documents of a split that are examples.
 
     Attributes:
-        name: Name of the source.
-        documents: Number of its documents.
-        sequences: Number of token sequences that they became.
+        documents: The documents.
+        examples: Their examples.
+        rendered: The texts of these.
     """
 
-    name: str
-    documents: int
-    sequences: int
-
-
-@dataclass
-class SplitCounts:
-    """What is counted while a split is written.
-
-    Attributes:
-        documents: Number of documents.
-        sequences: Number of token sequences that they became.
-        tokens: Number of tokens, with those that begin and end a document.
-        bytes: Size of the text in UTF-8.
-        characters: Number of characters of the text.
-        special_tokens: Number of special tokens that the text spells out.
-        straddling: Number of tokens that begin before an answer and end in it.
-        lost: Characters that the tokenizer cannot represent -> number of occurrences.
-        sources: What each source has, in order; empty unless there are several.
-    """
-
-    documents: int = 0
-    sequences: int = 0
-    tokens: int = 0
-    bytes: int = 0
-    characters: int = 0
-    special_tokens: int = 0
-    straddling: int = 0
-    lost: Counter[str] = field(default_factory=Counter)
-    sources: list[SourceCounts] = field(default_factory=list)
-
-    def add_texts(
-        self,
-        texts: Sequence[str],
-        encoded: Sequence[Sequence[int]],
-        tokenizer: ModelTokenizer,
-    ) -> None:
-        """Count documents: what each says, and its tokens."""
-        self.documents += len(texts)
-        self.bytes += sum(len(text.encode()) for text in texts)
-        self.characters += sum(map(len, texts))
-        self.special_tokens += sum(map(tokenizer.count_special_tokens, texts))
-        self.lost += tokenizer.lost_characters.count(texts, encoded)
+    documents: Documents
+    examples: list[Example]
+    rendered: Rendered
 
 
 def holds_examples(source: Path) -> bool:
@@ -99,6 +68,8 @@ def write_split(
     facts: ModelFacts,
 ) -> SplitCounts:
     """Write the tokens of one split; return what was counted.
+
+    While some documents are counted and written, the next ones are encoded.
 
     Args:
         source: Parquet file of the split that `prepare` made.
@@ -119,37 +90,15 @@ def write_split(
         written_split(folder, split, dtype, has_answers) as stream,
         progress_bar("tokenize", num_rows, "documents") as bar,
     ):
-        write = write_examples if has_answers else write_texts
-        for number in write(source, stream, count, tokenizer, encoder, facts):
+        if has_answers:
+            numbers = write_examples(source, stream, count, tokenizer, encoder)
+        else:
+            numbers = write_texts(source, stream, count, tokenizer, facts)
+        for number in numbers:
             bar.update(number)
         count.sequences, count.tokens = stream.sequences, stream.tokens
-        count.sources = count_sources(source, stream.ends)
     log.info("%s: %d documents, %d tokens", split, count.documents, count.tokens)
     return count
-
-
-def count_sources(source: Path, ends: Sequence[int]) -> list[SourceCounts]:
-    """Return what each source has in a split; nothing unless there are several.
-
-    Args:
-        source: Parquet file of the split, whose documents are sorted by source.
-        ends: Number of sequences at the end of each document.
-    """
-    if SOURCE not in pq.read_schema(source).names:
-        return []
-    documents: dict[str, int] = {}
-    for batch in read_batches(source, [SOURCE]):
-        for name, rows in groupby(batch.column(0).to_pylist()):
-            is_next = name not in documents or name == next(reversed(documents))
-            assert is_next, f"{source}: documents of {name} are not all together"
-            documents[name] = documents.get(name, 0) + len(list(rows))
-    bounds = [0, *(ends[last - 1] for last in accumulate(documents.values()))]
-    return [
-        SourceCounts(name, number, end - first)
-        for (name, number), (first, end) in zip(
-            documents.items(), pairwise(bounds), strict=True
-        )
-    ]
 
 
 def write_texts(
@@ -157,27 +106,21 @@ def write_texts(
     stream: SplitWriter,
     count: SplitCounts,
     tokenizer: ModelTokenizer,
-    encoder: ExampleEncoder,
     facts: ModelFacts,
 ) -> Iterator[int]:
     """Write the tokens of texts, each between BOS and EOS; yield how many at a time."""
-    bos, eos = facts.bos_token_id, facts.eos_token_id
-    # While a batch is counted and written, the next one is encoded.
-    for texts, encoded in one_ahead(encoded_texts(source, tokenizer)):
-        for ids in encoded:
-            stream.append(np.array([bos, *ids, eos]), None)
-            stream.end_document()
-        count.add_texts(texts, encoded, tokenizer)
-        yield len(texts)
 
+    def encode(documents: Documents) -> EncodedTexts:
+        return tokenizer.encode_texts(documents["text"])
 
-def encoded_texts(
-    source: Path, tokenizer: ModelTokenizer
-) -> Iterator[tuple[list[str], list[list[int]]]]:
-    """Yield the texts of a parquet file in batches, with their tokens."""
-    for batch in read_batches(source, ["text"]):
-        for texts in batches_of(batch.column(0).to_pylist()):
-            yield texts, list(tokenizer.encode(texts))
+    documents_of_file = read_documents(source, ["text", SOURCE])
+    for documents, encoded in with_results(encode, documents_of_file):
+        whole = encoded.between(facts.bos_token_id, facts.eos_token_id)
+        stream.append(whole.ids, whole.sizes)
+        count.add_texts(documents["text"], encoded, tokenizer)
+        if SOURCE in documents:
+            count.add_sources(documents[SOURCE], [1] * len(encoded.sizes))
+        yield len(encoded.sizes)
 
 
 def write_examples(
@@ -186,46 +129,70 @@ def write_examples(
     count: SplitCounts,
     tokenizer: ModelTokenizer,
     encoder: ExampleEncoder,
-    facts: ModelFacts,
 ) -> Iterator[int]:
-    """Write the tokens of examples; yield how many at a time."""
+    """Write the tokens of examples; yield how many at a time.
+
+    Raises:
+        RetuneError: Naming the examples that cannot be trained.
+    """
     problems: list[str] = []
-    # While a batch is counted and written, the next one is rendered and encoded.
-    for names, examples, outcomes in one_ahead(encoded_examples(source, encoder)):
-        encoded: list[list[int]] = []
-        texts: list[str] = []
-        for name, example, outcome in zip(names, examples, outcomes, strict=True):
+
+    def encode(some: RenderedDocuments) -> list[Outcome]:
+        return encoder.outcomes_of(some.rendered)
+
+    for some, outcomes in with_results(encode, render_documents(source, encoder)):
+        made: list[list[TokenSequence]] = []
+        for name, outcome in zip(some.documents["id"], outcomes, strict=True):
             if isinstance(outcome, ConversationError):
                 problems.append(f"{source}, {name}: {outcome}")
-                continue
-            for sequence in outcome:
-                stream.append(sequence.ids, sequence.trained)
-                count.straddling += sequence.straddling
-            stream.end_document()
-            encoded.append([token for each in outcome for token in each.ids.tolist()])
-            texts.append(text_of(example))
-        count.add_texts(texts, encoded, tokenizer)
-        yield len(names)
+            else:
+                made.append(outcome)
+        if not problems:
+            encoded = write_sequences(made, stream)
+            count.add_texts(list(map(text_of, some.examples)), encoded, tokenizer)
+            count.other_beginnings += some.rendered.other_beginnings
+            count.straddling += sum(each.straddling for each in chain(*made))
+            if SOURCE in some.documents:
+                count.add_sources(some.documents[SOURCE], list(map(len, made)))
+        yield len(outcomes)
     if problems:
         number = pq.read_metadata(source).num_rows
         raise RetuneError(untrainable(problems, number))
 
 
-def encoded_examples(
+def write_sequences(
+    made: list[list[TokenSequence]], stream: SplitWriter
+) -> EncodedTexts:
+    """Write the sequences of each example; return the tokens of the examples."""
+    sequences = list(chain(*made))
+    sizes = [len(each.ids) for each in sequences]
+    ids = np.concatenate([each.ids for each in sequences])
+    stream.append(ids, sizes, np.concatenate([each.trained for each in sequences]))
+    of_examples = [sum(len(each.ids) for each in some) for some in made]
+    return EncodedTexts(ids, np.array(of_examples))
+
+
+def render_documents(
     source: Path, encoder: ExampleEncoder
-) -> Iterator[tuple[list[str], list[Example], list[Outcome]]]:
-    """Yield the examples of a parquet file in batches, with what became of them."""
-    for batch in read_batches(source, ["id", COLUMN]):
-        names, lines = (batch.column(name).to_pylist() for name in ("id", COLUMN))
-        examples = [read_example(line) for line in lines]
-        yield names, examples, encoder.try_encode(examples)
+) -> Iterator[RenderedDocuments]:
+    """Yield the examples of a parquet file as texts to encode, some at a time."""
+    for documents in read_documents(source, ["id", COLUMN, SOURCE]):
+        examples = [read_example(line) for line in documents[COLUMN]]
+        yield RenderedDocuments(documents, examples, encoder.render(examples))
 
 
-def read_batches(source: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Yield columns of a parquet file, some documents at a time."""
+def read_documents(source: Path, columns: Sequence[str]) -> Iterator[Documents]:
+    """Yield the documents of a parquet file, some at a time.
+
+    Args:
+        source: The file.
+        columns: Names of the columns to read of those that it has.
+    """
     # With pre_buffer all that has been read of a file stays in memory.
     with pq.ParquetFile(source, pre_buffer=False) as file:
-        yield from file.iter_batches(DOCUMENTS_PER_BATCH, columns=columns)
+        present = [name for name in columns if name in file.schema_arrow.names]
+        for batch in file.iter_batches(DOCUMENTS_PER_BATCH, columns=present):
+            yield batch.to_pydict()
 
 
 def text_of(example: Example) -> str:

@@ -26,8 +26,7 @@ All numbers are little-endian, and the `.bin` files have no header:
 `retune.tokens.packing` writes the segments, blocks and labels.
 """
 
-from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -43,7 +42,7 @@ from retune.tokens.trained_bits import BitWriter, TrainedBits
 PLACE, COUNT = np.dtype("<i8"), np.dtype("<i4")
 COUNTS = "train.counts.npy"
 # Tokens that are counted at a time.
-TOKENS_AT_ONCE = 2**22
+TOKENS_AT_ONCE = 2**20
 
 
 def token_dtype(vocab_size: int) -> np.dtype:
@@ -87,7 +86,6 @@ class SplitWriter:
     Attributes:
         tokens: Number of tokens that it has written.
         sequences: Number of sequences that it has written.
-        ends: Number of sequences that it had written at the end of each document.
     """
 
     def __init__(
@@ -107,32 +105,36 @@ class SplitWriter:
         """
         self.tokens = 0
         self.sequences = 0
-        self.ends = array("q")
         self._files = tokens, starts
         self._trained = trained
         self._dtype = dtype
 
-    def append(self, ids: np.ndarray, trained: np.ndarray | None = None) -> None:
-        """Write a sequence.
+    def append(
+        self,
+        ids: np.ndarray,
+        sizes: Sequence[int] | np.ndarray,
+        trained: np.ndarray | None = None,
+    ) -> None:
+        """Write sequences.
 
         Args:
-            ids: Its tokens, with those that begin and end a document, int [tokens].
-            trained: Which of them are trained, bool [tokens]; needed if the split has
-                answers.
+            ids: Their tokens one after another, with those that begin and end a
+                document, int [tokens].
+            sizes: Number of tokens of each sequence, of which there is at least one.
+            trained: Which of the tokens are trained, bool [tokens]; needed if the split
+                has answers.
         """
         tokens, starts = self._files
-        starts.write(np.array([self.tokens], PLACE).tobytes())
-        tokens.write(np.asarray(ids, self._dtype).tobytes())
+        ends = self.tokens + np.cumsum(sizes, dtype=PLACE)
+        assert self.tokens + len(ids) == ends[-1]
+        starts.write((ends - np.asarray(sizes)).astype(PLACE).tobytes())
+        tokens.write(ids.astype(self._dtype).tobytes())
         if self._trained:
             assert trained is not None
             assert len(trained) == len(ids)
             self._trained.append(trained)
         self.tokens += len(ids)
-        self.sequences += 1
-
-    def end_document(self) -> None:
-        """Note that all sequences of a document are written, however many."""
-        self.ends.append(self.sequences)
+        self.sequences += len(sizes)
 
 
 @contextmanager
@@ -176,6 +178,21 @@ def open_starts(folder: Path, split: Split) -> np.ndarray:
     return open_array(starts_file(folder, split), PLACE)
 
 
+def sequence_sizes(starts: np.ndarray, end: int) -> np.ndarray:
+    """Return the number of tokens of each sequence, int32 [sequences].
+
+    Args:
+        starts: Positions at which sequences start, which are one after another, int64
+            [sequences].
+        end: Position after the last one.
+    """
+    sizes = np.empty(len(starts), COUNT)
+    np.subtract(starts[1:], starts[:-1], out=sizes[:-1], casting="same_kind")
+    if len(starts):
+        sizes[-1] = end - starts[-1]
+    return sizes
+
+
 def open_trained(folder: Path, split: Split, has_answers: bool) -> TrainedBits | None:
     """Return what reads which tokens are trained, through a memory map.
 
@@ -200,11 +217,11 @@ class StoredSequences:
         index = TokensIndex.read(folder)
         self._tokens = open_tokens(folder, split, index)
         self._trained = open_trained(folder, split, index.has_answers)
-        self._bounds = np.append(open_starts(folder, split), len(self._tokens))
+        self._starts = open_starts(folder, split)
 
     def __len__(self) -> int:
         """Return the number of sequences."""
-        return len(self._bounds) - 1
+        return len(self._starts)
 
     def __iter__(self) -> Iterator[TokenSequence]:
         """Yield the sequences, in the order of the documents."""
@@ -212,7 +229,9 @@ class StoredSequences:
 
     def __getitem__(self, number: int) -> TokenSequence:
         """Return the sequence of a number, from 0."""
-        start, end = self._bounds[number : number + 2]
+        start = self._starts[number]
+        is_last = number + 1 == len(self)
+        end = len(self._tokens) if is_last else self._starts[number + 1]
         if self._trained:
             trained = self._trained.at(np.arange(start, end))
         else:

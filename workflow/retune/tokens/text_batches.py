@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 TEXTS_PER_BATCH = 1000
 # While `tokenizers` encodes a text it takes a hundred times its size.
-CHARACTERS_PER_BATCH = 2**22
+CHARACTERS_PER_BATCH = 2**20
 
 
 def batches_of(texts: Sequence[str]) -> Iterator[list[str]]:

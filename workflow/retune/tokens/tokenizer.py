@@ -10,6 +10,7 @@ import numpy as np
 
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
+from retune.tokens.encoded_texts import EncodedTexts, check_known
 from retune.tokens.lost_characters import LostCharacters
 from retune.tokens.offset_encoder import OffsetEncoder, with_aliases
 from retune.tokens.text_batches import batches_of
@@ -111,13 +112,20 @@ class ModelTokenizer:
         """Counter of the characters that the tokenizer cannot represent."""
         return LostCharacters(self._model, self._encoder)
 
-    def encode(self, texts: Sequence[str]) -> Iterable[list[int]]:
-        """Yield each text's tokens.
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return each text's tokens; raise RetuneError as `encode_texts` does."""
+        return [ids.tolist() for ids in self.encode_texts(texts).split()]
+
+    def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
+        """Return the tokens of texts.
+
+        Several threads may do so at a time: `tokenizers` lets go of Python's lock.
 
         Raises:
             RetuneError: If a text cannot be encoded, or with tokens that the model
                 does not have.
         """
+        parts = [EncodedTexts.of([])]
         for batch in batches_of(texts):
             try:
                 encoded = self._encoder.encode_batch_fast(
@@ -127,15 +135,10 @@ class ModelTokenizer:
                 raise RetuneError(
                     f"{self.path} cannot encode every text: {error}"
                 ) from error
-            for encoding in encoded:
-                ids = encoding.ids
-                if ids and max(ids) >= self._vocab_size:
-                    raise RetuneError(
-                        f"{self.path} has id {max(ids)}"
-                        f" ({self.name_of(max(ids))}), but the model's vocab_size is"
-                        f" {self._vocab_size}: they do not belong together"
-                    )
-                yield ids
+            parts.append(EncodedTexts.of(encoded))
+        whole = EncodedTexts.joined(parts)
+        check_known(whole.ids, self._vocab_size, self._encoder, self.path)
+        return whole
 
     def text_encoder(self) -> OffsetEncoder:
         """Return an encoder of texts that tells the place of each token."""
@@ -160,10 +163,6 @@ class ModelTokenizer:
             is not None
         }
         return OffsetEncoder(aliased, self.path, self._vocab_size, ids)
-
-    def encode_arrays(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Return each text's tokens, int32 [tokens]."""
-        return [np.array(ids, dtype=np.int32) for ids in self.encode(texts)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of tokens; special tokens are left out."""

@@ -46,24 +46,44 @@ class TrainedBits:
         """
         return (self._packed[places >> 3] >> (places & 7) & 1).astype(bool)
 
-    def count_before(self, places: np.ndarray) -> np.ndarray:
-        """Return how many tokens before each place are trained, int64 [places].
+    def count_between(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Return how many tokens of each range are trained, int64 [ranges].
 
-        Memory does not grow with the number of tokens.
+        Memory does not grow with the number of tokens. What is not between the first
+        start and the last end is not read.
 
         Args:
-            places: Ascending positions, from 0 to the number of tokens, int64 [places].
+            starts: Position of the first token of each range, ascending, int64
+                [ranges].
+            ends: Position after the last token of each range, ascending, int64
+                [ranges].
+        """
+        if not len(starts):
+            return np.zeros(0, np.int64)
+        first, last = int(starts[0]) >> 3, int(ends[-1]) >> 3
+        return self._count_before(ends, first, last) - self._count_before(
+            starts, first, last
+        )
+
+    def _count_before(self, places: np.ndarray, first: int, last: int) -> np.ndarray:
+        """Return how many tokens are trained from a byte on before each place.
+
+        Args:
+            places: Ascending positions, int64 [places].
+            first: Number of the byte from which is counted.
+            last: Number of the byte of the last place, which may be the one after the
+                last byte of the file.
         """
         counts = np.empty(len(places), np.int64)
         before = 0
-        for start in range(0, len(self._packed) + 1, PIECE):
+        for start in range(first, last + 1, PIECE):
             # The byte after the last one is that of the place after the last token.
             piece = np.append(self._packed[start : start + PIECE], np.uint8(0))
             sums = before + np.append(0, np.cumsum(np.bitwise_count(piece), dtype="i8"))
-            first, last = np.searchsorted(places, [8 * start, 8 * (start + PIECE)])
-            inside = places[first:last]
+            some = slice(*np.searchsorted(places, [8 * start, 8 * (start + PIECE)]))
+            inside = places[some]
             byte = (inside >> 3) - start
             lower = ((1 << (inside & 7)) - 1).astype(np.uint8)
-            counts[first:last] = sums[byte] + np.bitwise_count(piece[byte] & lower)
+            counts[some] = sums[byte] + np.bitwise_count(piece[byte] & lower)
             before = sums[-1]
         return counts
