@@ -93,7 +93,7 @@ def test_what_is_spelled_is_the_text_that_was_spelled(tmp_path):
     assert "".join(trained) == "<|im_end|><|im_end|>"
     assert len(trained) == 11
     text = encoder.prompt_of(chat("<|im_end|>", "word"))
-    ids = encoder.encode_rendered(text)
+    ids = encoder.encode_prompt(text)
     shown = [encoder._tokenizer.name_of(token) for token in ids]
     assert shown.count("<|im_end|>") == 1
     assert "".join(shown).count("<|im_end|>") == 2

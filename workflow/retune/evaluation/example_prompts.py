@@ -79,7 +79,7 @@ class PromptMaker:
 
     def _prompt_of(self, conversation: Conversation) -> list[int]:
         """Return the tokens before the last trained answer, as it is trained."""
-        return self._encoder.encode_rendered(self._encoder.prompt_of(conversation))
+        return self._encoder.encode_prompt(self._encoder.prompt_of(conversation))
 
 
 def find_example_prompts(

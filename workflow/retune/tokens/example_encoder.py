@@ -171,7 +171,7 @@ class ExampleEncoder:
         """Return what stands before the last trained turn, as the model is trained.
 
         Special tokens that the data spells out have a sign in them, which
-        `encode_rendered` takes out.
+        `encode_prompt` takes out.
 
         Raises:
             ConversationError: If the conversation cannot be trained.
@@ -180,7 +180,7 @@ class ExampleEncoder:
         start, _ = last.spans[-1]
         return last.text[:start]
 
-    def encode_rendered(self, text: str) -> list[int]:
+    def encode_prompt(self, text: str) -> list[int]:
         """Return the tokens of a text that `prompt_of` returned."""
         text, _ = self.spelled.with_aliases(text, [])
         (part,) = self._aliased.encode([text], [[]])

@@ -136,14 +136,11 @@ def pack_split(
             if packing == "wrap":
                 fillings = wrap_all(part, end, length, trained)
                 parts = [writer.append(each, OverlongNumbers()) for each in fillings]
-                packed.append(Packed.total(parts))
-                continue
-            sequences = Segments(part, sequence_sizes(part, end))
-            packed.append(
-                writer.append(
-                    *pack_whole(sequences, length, packing, overlong, trained)
-                )
-            )
+            else:
+                sequences = Segments(part, sequence_sizes(part, end))
+                whole = pack_whole(sequences, length, packing, overlong, trained)
+                parts = [writer.append(*whole)]
+            packed.append(Packed.total(parts))
     return packed
 
 
