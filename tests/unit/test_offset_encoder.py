@@ -33,7 +33,7 @@ def test_tokens_within_a_span_are_trained_and_those_over_its_border_counted(
     tokenizer.post_processor = None
     if normalizer:
         tokenizer.normalizer = normalizer
-    encoder = OffsetEncoder(tokenizer, Path("tokenizer.json"), 10_000)
+    encoder = OffsetEncoder(tokenizer, Path("tokenizer.json"), 10_000, str)
     numbers = random.Random(0)
     for _ in range(50):
         text = " ".join(numbers.choices(WORDS, k=12))

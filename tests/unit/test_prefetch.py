@@ -99,14 +99,16 @@ def test_items_come_with_their_results_in_order(threads, number):
 
 
 def test_results_are_computed_while_an_item_is_used():
-    both = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=10)
+    in_use = threading.Event()
     made = []
 
     def compute(item):
         if item < 2:
-            both.wait()
+            together.wait()
+        elif item == 2:
+            assert in_use.wait(timeout=10)
         made.append(item)
-        return item
 
     def items():
         for item in range(9):
@@ -116,6 +118,7 @@ def test_results_are_computed_while_an_item_is_used():
     taken = []
     for item, _ in with_results(compute, items(), threads=2):
         taken.append(item)
+        in_use.set()
     assert taken == sorted(made) == list(range(9))
 
 

@@ -11,6 +11,7 @@ from retune.errors import RetuneError
 from retune.examples.example import Completion, Conversation
 from retune.settings import TokenizeSettings
 from retune.steps.tokenize import run
+from retune.tokens import split_tokens
 from tiny_facts import tiny_facts
 
 # Asks for a thought that the answers of the data do not have.
@@ -36,8 +37,9 @@ def base(tmp_path):
 
 
 @pytest.fixture
-def tokenize(tmp_path, base):
+def tokenize(tmp_path, base, monkeypatch):
     """Return a function that tokenizes the same examples for every split."""
+    monkeypatch.setattr(split_tokens, "DOCUMENTS_PER_BATCH", 2)
 
     def of(examples, **settings):
         clean = tmp_path / "clean"

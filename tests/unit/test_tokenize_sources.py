@@ -12,6 +12,7 @@ from retune.artifacts.tokens_index import TokenMetrics, TokensIndex
 from retune.examples.example import Completion
 from retune.settings import TokenizeSettings
 from retune.steps.tokenize import run
+from retune.tokens import split_tokens
 from retune.tokens.blocks import PackedBlocks
 from retune.tokens.store import StoredSequences
 from tiny_facts import tiny_facts
@@ -56,8 +57,9 @@ def write_clean(folder, kind):
 
 
 @pytest.fixture
-def tokenize(tmp_path, base):
+def tokenize(tmp_path, base, monkeypatch):
     """Return a function that tokenizes documents of a kind by some settings."""
+    monkeypatch.setattr(split_tokens, "DOCUMENTS_PER_BATCH", 5)
 
     def of(kind, **settings):
         clean = tmp_path / "clean"

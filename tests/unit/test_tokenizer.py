@@ -4,7 +4,8 @@ import json
 from collections import Counter
 
 import pytest
-from tokenizers import AddedToken, normalizers, processors
+from tokenizers import AddedToken, Tokenizer, normalizers, processors
+from tokenizers.models import BPE
 
 from retune.errors import RetuneError
 from retune.tokens import text_batches
@@ -83,6 +84,19 @@ def test_what_is_changed_on_purpose_is_not_lost(kind, normalizer, text, lost, tm
     raw = KINDS[kind]()
     raw.normalizer = normalizer
     assert lost_of(save(raw, tmp_path), text) == Counter(lost)
+
+
+def test_characters_of_ascii_may_be_lost(tmp_path):
+    tokenizer = save(bpe_without_unknown(), tmp_path)
+    assert lost_of(tokenizer, "the #dog#") == Counter("##")
+
+
+def test_what_becomes_of_ascii_may_be_lost(tmp_path):
+    raw = Tokenizer(BPE({chr(number): number for number in range(128)}, []))
+    raw.normalizer = normalizers.Replace("...", "\u2026")
+    tokenizer = save(raw, tmp_path)
+    assert lost_of(tokenizer, "the dog") == {}
+    assert lost_of(tokenizer, "the dog...") == Counter(".")
 
 
 def test_white_space_that_separates_words_is_not_lost(tmp_path):

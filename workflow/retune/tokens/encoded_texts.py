@@ -1,12 +1,12 @@
 """The tokens of some texts."""
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding
 
 from retune.errors import RetuneError
 
@@ -69,19 +69,19 @@ class EncodedTexts:
 
 
 def check_known(
-    ids: np.ndarray, vocab_size: int, tokenizer: Tokenizer, path: Path
+    ids: np.ndarray, vocab_size: int, name_of: Callable[[int], str], path: Path
 ) -> None:
     """Raise RetuneError if there is a token that the model does not have.
 
     Args:
         ids: The tokens, int32 [tokens].
         vocab_size: Number of tokens that the model has.
-        tokenizer: The tokenizer that encoded them.
-        path: Its file, for the message.
+        name_of: Returns the string that a token has in the vocabulary.
+        path: File of the tokenizer, for the message.
     """
     largest = int(ids.max(initial=-1))
     if largest >= vocab_size:
         raise RetuneError(
-            f"{path} has id {largest} ({tokenizer.id_to_token(largest)}), but the"
-            f" model's vocab_size is {vocab_size}: they do not belong together"
+            f"{path} has id {largest} ({name_of(largest)}), but the model's vocab_size"
+            f" is {vocab_size}: they do not belong together"
         )

@@ -14,7 +14,8 @@ def best_fit(sizes: np.ndarray, capacity: int) -> np.ndarray:
     size go in their order, so the result depends on the arguments alone.
 
     Args:
-        sizes: Number of tokens of each part, from 1 to `capacity`, int64 [parts].
+        sizes: Number of tokens of each part, from 1 to `capacity`, int32 or
+            int64 [parts].
         capacity: Tokens that a block holds.
     """
     with_room: list[list[int]] = [[] for _ in range(capacity + 1)]

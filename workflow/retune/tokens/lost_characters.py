@@ -87,24 +87,21 @@ class LostCharacters:
 
     @cached_property
     def _keeps_ascii(self) -> bool:
-        """Whether no character of ASCII is lost; most texts have no others."""
+        """Whether no character of ASCII is lost alone; most texts have no others."""
         return not self._lost_of(list(map(chr, range(128))))
 
     def _texts_that_drop(self, texts: Sequence[str]) -> list[str]:
         """Return the texts with a character that is dropped where it is alone."""
         number = len(self._is_lost)
-        found = [
-            text
-            for text in texts
-            if not (text.isascii() and self._keeps_ascii)
-            and self._may_drop(taken(self._tokenizer, text))
-        ]
+        found = [text for text in texts if self._may_drop(taken(self._tokenizer, text))]
         if len(self._is_lost) > number:
             kept = [each for each, is_lost in self._is_lost.items() if not is_lost]
             self._suspect = re.compile(f"[^{re.escape(''.join(kept))}]" if kept else "")
         return found
 
     def _may_drop(self, text: str) -> bool:
+        if text.isascii() and self._keeps_ascii:
+            return False
         if not self._suspect.search(text):
             return False
         characters = set(text)

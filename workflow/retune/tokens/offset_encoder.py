@@ -1,7 +1,7 @@
 """Encodes texts with the place of each token, in which some parts are trained."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ class OffsetEncoder:
         tokenizer: Tokenizer,
         path: Path,
         vocab_size: int,
+        name_of: Callable[[int], str],
         ids: Mapping[int, int] | None = None,
     ) -> None:
         """Take a tokenizer.
@@ -36,11 +37,13 @@ class OffsetEncoder:
                 with it.
             path: Its file, for messages.
             vocab_size: Number of tokens that the model has.
+            name_of: Returns the string that a token has in the vocabulary.
             ids: Ids of the tokenizer that stand for another id.
         """
         self._encoder = tokenizer
         self._path = path
         self._vocab_size = vocab_size
+        self._name_of = name_of
         self._ids = dict(ids or {})
 
     def encode(
@@ -64,7 +67,7 @@ class OffsetEncoder:
             encoded = EncodedTexts.of(encodings)
             if self._ids:
                 encoded = encoded.replaced(self._ids)
-            check_known(encoded.ids, self._vocab_size, self._encoder, self._path)
+            check_known(encoded.ids, self._vocab_size, self._name_of, self._path)
             sequences += map(mark_trained, encoded.split(), encodings, of_texts)
         return sequences
 

@@ -47,7 +47,7 @@ def refuse_overlong(sizes: np.ndarray, length: int, split: Split) -> None:
     """Raise RetuneError if a sequence is longer than a block.
 
     Args:
-        sizes: Number of tokens of each sequence of a split, int64 [sequences].
+        sizes: Number of tokens of each sequence of a split, int32 [sequences].
         length: Tokens per block.
         split: The split.
     """

@@ -1,8 +1,8 @@
 """Packs a split's sequences into blocks, once the split is written.
 
 The sequences of each source are packed by themselves, so that a block holds nothing of
-another source. Memory grows with the number of sequences unless they are wrapped, and
-never with that of tokens.
+another source. Memory does not grow where sequences are wrapped; otherwise it grows
+with the number of parts that fill blocks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -82,7 +82,8 @@ class Filling:
     Attributes:
         segments: The segments, block after block.
         blocks: Number of the block of each segment, ascending, int64 [segments].
-        predicted: Number of predicted tokens of each segment, int64 [segments].
+        predicted: Number of predicted tokens of each segment, int32 or int64
+            [segments].
     """
 
     segments: Segments

@@ -84,17 +84,19 @@ def with_results(
 ) -> Iterator[tuple[Item, Result]]:
     """Yield each item with what compute() makes of it, in their order.
 
-    While an item is used, compute() works on the next ones, in as many threads. The
-    items themselves are made in the thread that uses them.
+    While an item is used, compute() works on the next ones, each in a thread. The items
+    themselves are made in the thread that uses them, before they are wanted: what
+    making one raises comes in the place of an earlier one.
 
     Args:
         compute: What runs in the threads. It is worth it if it lets go of Python's
             lock, as `tokenizers` does.
         items: The items.
-        threads: Number of items that are worked on at a time.
+        threads: Number of threads.
     """
-    with ThreadPoolExecutor(threads, thread_name_prefix="with-results") as pool:
-        coming: deque[tuple[Item, Future[Result]]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="with-results")
+    coming: deque[tuple[Item, Future[Result]]] = deque()
+    try:
         for item in items:
             coming.append((item, pool.submit(compute, item)))
             if len(coming) > threads:
@@ -102,3 +104,5 @@ def with_results(
                 yield first, future.result()
         for first, future in coming:
             yield first, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -33,7 +33,7 @@ class Segments:
         return Segments(self.starts[chosen], self.sizes[chosen])
 
     def count_predicted(self, trained: TrainedBits | None) -> np.ndarray:
-        """Return how many tokens of each segment are predicted, int64 [segments].
+        """Return how many tokens of each segment are predicted, integers [segments].
 
         These are the trained ones but the first, which nothing comes before. The
         segments must be in the order of the tokens.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 TEXTS_PER_BATCH = 1000
-# While `tokenizers` encodes a text it takes a hundred times its size.
+# While `tokenizers` encodes a text it takes a hundred times its size, in each thread.
 CHARACTERS_PER_BATCH = 2**20
 
 

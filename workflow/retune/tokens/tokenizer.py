@@ -137,12 +137,12 @@ class ModelTokenizer:
                 ) from error
             parts.append(EncodedTexts.of(encoded))
         whole = EncodedTexts.joined(parts)
-        check_known(whole.ids, self._vocab_size, self._encoder, self.path)
+        check_known(whole.ids, self._vocab_size, self.name_of, self.path)
         return whole
 
     def text_encoder(self) -> OffsetEncoder:
         """Return an encoder of texts that tells the place of each token."""
-        return OffsetEncoder(self._encoder, self.path, self._vocab_size)
+        return OffsetEncoder(self._encoder, self.path, self._vocab_size, self.name_of)
 
     def control_encoder(self, names: Mapping[str, str] | None = None) -> OffsetEncoder:
         """Return an encoder to which special tokens in a text are special tokens.
@@ -151,7 +151,9 @@ class ModelTokenizer:
             names: Other names by which a text names some of the special tokens.
         """
         if not names:
-            return OffsetEncoder(self._decoder, self.path, self._vocab_size)
+            return OffsetEncoder(
+                self._decoder, self.path, self._vocab_size, self.name_of
+            )
         special = set(self.special)
         known = self._decoder.get_added_tokens_decoder()
         hidden = without_special_tokens(self._content, special)
@@ -162,7 +164,7 @@ class ModelTokenizer:
             if (token := aliased.token_to_id(names.get(each.content, each.content)))
             is not None
         }
-        return OffsetEncoder(aliased, self.path, self._vocab_size, ids)
+        return OffsetEncoder(aliased, self.path, self._vocab_size, self.name_of, ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of tokens; special tokens are left out."""

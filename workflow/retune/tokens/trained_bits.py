@@ -78,7 +78,8 @@ class TrainedBits:
         before = 0
         for start in range(first, last + 1, PIECE):
             # The byte after the last one is that of the place after the last token.
-            piece = np.append(self._packed[start : start + PIECE], np.uint8(0))
+            end = min(start + PIECE, last + 1)
+            piece = np.append(self._packed[start:end], np.uint8(0))
             sums = before + np.append(0, np.cumsum(np.bitwise_count(piece), dtype="i8"))
             some = slice(*np.searchsorted(places, [8 * start, 8 * (start + PIECE)]))
             inside = places[some]
