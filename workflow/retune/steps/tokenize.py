@@ -22,10 +22,7 @@ from retune.tokens.example_encoder import ExampleEncoder
 from retune.tokens.lengths import resolve_length
 from retune.tokens.packing import Packed, pack_split
 from retune.tokens.split_counts import SourceCounts, SplitCounts
-from retune.tokens.split_tokens import (
-    holds_examples,
-    write_split,
-)
+from retune.tokens.split_tokens import holds_examples, write_split
 from retune.tokens.store import token_dtype, write_counts
 from retune.tokens.tokenizer import ModelTokenizer
 
