@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 # Set where a skipped test would hide that something is missing.
@@ -142,7 +143,7 @@ class Cluster:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """End all jobs, then the daemons, by their pids."""
+        """End all jobs, then the daemons, by their pids, then what jobs left behind."""
         with suppress(subprocess.CalledProcessError):
             self.call("scancel", "--user=root", "--signal=KILL", "--full")
             self.call("scancel", "--user=root")
@@ -164,6 +165,19 @@ class Cluster:
                 time.sleep(0.1)
             if is_running(pid):
                 os.kill(pid, signal.SIGKILL)
+        self._kill_left_behind()
+
+    def _kill_left_behind(self) -> None:
+        """Kill the processes that outlived their job.
+
+        A Snakemake in a job does if a signal comes while it holds its lock, for which
+        it waits then, and SLURM ends the shell that has started it.
+        """
+        conf = str(self.folder / "slurm.conf")
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("SLURM_CONF") == conf:
+                    process.kill()
 
     def call(self, *command: str) -> str:
         """Return what a SLURM command prints."""
