@@ -111,6 +111,7 @@ class TinyRun:
             "history": self.folder / name / "history.csv",
             "validation": self.folder / name / "validation.csv",
             "provenance": self.folder / name / "provenance.json",
+            "operations": self.folder / name / "operations.json",
             "metrics": self.folder / name / "metrics.json",
         }
 
