@@ -146,7 +146,7 @@ def run_trainer(
     model = AutoModelForCausalLM.from_pretrained(
         folder / "base",
         dtype=torch.float32,
-        attn_implementation=plan.attn_implementation,
+        attn_implementation="sdpa",
     )
     if lora:
         from peft import LoraConfig, get_peft_model

@@ -100,7 +100,7 @@ LONG = "llama-1b-64k"
 # of retune does not have is passed over.
 LEVERS: dict[str, list[Any]] = {
     "chunked_cross_entropy": [True, False],
-    "attn_implementation": ["varlen", "sdpa"],
+    "attn_implementation": ["varlen", "sdpa", "flex_attention"],
     "torch_compile": [True, False],
     "use_liger_kernel": [True, False],
     "activation_checkpointing": [True, "selective"],

@@ -56,6 +56,7 @@ class Cell:
 FP32, BF16, FP16 = ({"precision": name} for name in ("fp32", "bf16", "fp16"))
 ZERO = {stage: {"zero_stage": stage} for stage in range(4)}
 SMALL = {"micro_batch_size": 4}
+SDPA, VARLEN = ({"attn_implementation": name} for name in ("sdpa", "varlen"))
 CELLS = {
     "ZeRO-0": Cell(FP32 | ZERO[0]),
     "ZeRO-1": Cell(FP32 | ZERO[1]),
@@ -74,10 +75,11 @@ CELLS = {
     "bf16 ZeRO-3": Cell(BF16 | ZERO[3]),
     "bf16 LoRA": Cell(BF16 | ZERO[2], "LoRA"),
     "bf16 accumulation": Cell(BF16 | ZERO[2] | SMALL),
-    "bf16 sdpa": Cell(BF16 | ZERO[1] | {"attn_implementation": "sdpa"}),
-    "bf16 varlen": Cell(
-        BF16 | ZERO[1] | {"attn_implementation": "varlen"}, only_on="cuda"
-    ),
+    "bf16 sdpa": Cell(BF16 | ZERO[1] | SDPA),
+    "bf16 sdpa accumulation": Cell(BF16 | ZERO[1] | SDPA | SMALL),
+    "varlen": Cell(FP32 | ZERO[1] | VARLEN),
+    "bf16 varlen": Cell(BF16 | ZERO[1] | VARLEN),
+    "bf16 varlen accumulation": Cell(BF16 | ZERO[1] | VARLEN | SMALL),
     "bf16 Liger": Cell(BF16 | ZERO[1] | {"use_liger_kernel": True}, only_on="cuda"),
     "bf16 compiled": Cell(BF16 | ZERO[1] | {"torch_compile": True}, only_on="cuda"),
     "fp16": Cell(FP16 | ZERO[2], only_on="cuda"),

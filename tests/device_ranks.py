@@ -11,9 +11,11 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -66,7 +68,11 @@ def counting_waits(train_batch: Callable[..., Any]) -> Callable[..., Any]:
         if not torch.cuda.is_available():
             waits.append(0)
             return train_batch(*arguments)
-        with warnings.catch_warnings(record=True) as caught:
+        with (
+            warnings.catch_warnings(record=True) as caught,
+            counted_calls(torch.cuda, "synchronize") as of_device,
+            counted_calls(torch.cuda.Stream, "synchronize") as of_streams,
+        ):
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
             try:
@@ -74,9 +80,23 @@ def counting_waits(train_batch: Callable[..., Any]) -> Callable[..., Any]:
             finally:
                 torch.cuda.set_sync_debug_mode("default")
                 said = [str(warning.message) for warning in caught]
-                waits.append(sum("synchronizing CUDA" in line for line in said))
+                implicit = sum("synchronizing CUDA" in line for line in said)
+                waits.append(implicit + len(of_device) + len(of_streams))
 
     return counted
+
+
+@contextmanager
+def counted_calls(owner: Any, name: str) -> Iterator[list[None]]:
+    """Yield a list that gets an item at each call of a function."""
+    original, calls = getattr(owner, name), []
+
+    def call(*arguments: Any, **values: Any) -> Any:
+        calls.append(None)
+        return original(*arguments, **values)
+
+    with patch.object(owner, name, call):
+        yield calls
 
 
 if __name__ == "__main__":

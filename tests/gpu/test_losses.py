@@ -44,8 +44,16 @@ def test_the_published_model_has_the_loss(run, trained, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("one", "four"), [("ZeRO-2", "accumulation"), ("bf16", "bf16 accumulation")]
+    ("one", "four", "most"),
+    [
+        ("bf16 varlen", "bf16 varlen accumulation", 0),
+        # Transformers looks whether there is more than one document.
+        ("bf16 sdpa", "bf16 sdpa accumulation", 1),
+    ],
 )
-def test_the_host_does_not_wait_for_micro_batches(trained, one, four):
+def test_the_host_does_not_wait_for_micro_batches(trained, run, one, four, most):
+    if one not in trained:
+        pytest.skip(f"not possible on {run.device} in this version")
     # The first steps allocate.
-    assert trained[one].waits[2:] == trained[four].waits[2:]
+    more = zip(trained[one].waits[2:], trained[four].waits[2:], strict=True)
+    assert all(of_four - of_one <= 3 * most for of_one, of_four in more)
