@@ -17,6 +17,7 @@ from retune.compat.transformers_empty_model import without_initial_weights
 from retune.errors import RetuneError
 from retune.models.base_weights import BaseWeights
 from retune.models.skeleton import build_skeleton
+from retune.models.varlen_attention import register_varlen
 from retune.models.weight_names import named_weights
 
 log = logging.getLogger("retune")
@@ -36,6 +37,7 @@ def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedMode
     Raises:
         RetuneError: If Transformers cannot load it with the plan's attention kernels.
     """
+    register_varlen()
     kernels = plan.attn_implementation
     load = (
         partial(load_sharded, base, config)
