@@ -4,6 +4,7 @@ import json
 import os
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ class Run:
         self.peak_memory_gb = peak_memory_gb()
 
 
-def run_retune(folder: Path, work: Path, steps: int) -> Run:
-    """Train with our loop."""
+def run_retune(folder: Path, work: Path, steps: int, **of_plan: Any) -> Run:
+    """Train with our loop; `of_plan` are values of the plan that are changed."""
     from retune.artifacts.run_spec import RunSpec
     from retune.measuring.history import read_history, steps_in
     from retune.settings import FinetuneSettings
@@ -74,6 +75,8 @@ def run_retune(folder: Path, work: Path, steps: int) -> Run:
     )
     inputs = (folder / name for name in ("base", "tokens", "plan"))
     training = RunSpec.make(settings, *inputs)
+    plan = training.plan.model_copy(update=of_plan)
+    training = training.model_copy(update={"plan": plan})
     train(training, work, StopRequest(), Clock(work, rank))
     rows = steps_in(read_history(work))
     # Its counts are those of all ranks.
@@ -134,7 +137,8 @@ def run_trainer(folder: Path, work: Path, steps: int) -> Run:
         data_collator=default_data_collator,
         callbacks=[Clock()],
     ).train()
-    share = plan["global_batch_size"] // plan["world_size"]
+    ranks = plan["nodes"] * plan["ranks_per_node"]
+    share = plan["global_batch_size"] // ranks
     run.tokens = [share * blocks.sequence_length] * steps
     # It also predicts each document's first token from the one before.
     labels = blocks.num_labels(np.arange(len(blocks))) / len(blocks)
@@ -204,7 +208,16 @@ def run_tutorial(folder: Path, work: Path, steps: int) -> Run:
     return run
 
 
-WAYS = {"retune": run_retune, "Trainer": run_trainer, "tutorial": run_tutorial}
+SDPA = {"attn_implementation": "sdpa"}
+WHOLE_LOGITS = {"chunked_cross_entropy": False}
+WAYS = {
+    "retune": run_retune,
+    "sdpa": partial(run_retune, **SDPA),
+    "whole-logits": partial(run_retune, **WHOLE_LOGITS),
+    "both": partial(run_retune, **SDPA, **WHOLE_LOGITS),
+    "Trainer": run_trainer,
+    "tutorial": run_tutorial,
+}
 
 
 def be_rank(way: str, folder: Path, work: Path, steps: int) -> None:

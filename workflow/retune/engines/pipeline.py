@@ -24,6 +24,7 @@ from retune.engines.loss import MeanLoss, backward_scale, count_labels
 from retune.engines.pipeline_layers import FAMILIES, StagedModel, weight_names
 from retune.errors import RetuneError
 from retune.models.base_weights import BaseWeights
+from retune.models.fused_activations import fuse_activations
 from retune.models.skeleton import build_skeleton
 from retune.models.varlen_attention import register_varlen
 from retune.tokens.blocks import Batch
@@ -65,6 +66,7 @@ def load_pipeline(base: Path, plan: Plan) -> StagedModel:
     skeleton = build_skeleton(
         base, dtype=torch.float32, attn_implementation=plan.attn_implementation
     )
+    fuse_activations(skeleton)
     if plan.activation_checkpointing:
         skeleton.gradient_checkpointing_enable({"use_reentrant": False})
     stored = BaseWeights(base)
