@@ -5,6 +5,7 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,13 @@ class MeasuredError(Exception):
 
 
 def run_retune(
-    folder: Path, work: Path, steps: int, lora: dict[str, Any] | None = None
+    folder: Path,
+    work: Path,
+    steps: int,
+    lora: dict[str, Any] | None = None,
+    **of_plan: Any,
 ) -> Run:
-    """Train with our loop."""
+    """Train with our loop; `of_plan` are values of the plan that are changed."""
     from retune.artifacts.run_spec import RunSpec
     from retune.measuring.history import read_history, steps_in
     from retune.settings import FinetuneSettings
@@ -84,6 +89,8 @@ def run_retune(
     )
     inputs = (folder / name for name in ("base", "tokens", "plan"))
     training = RunSpec.make(settings, *inputs)
+    plan = training.plan.model_copy(update=of_plan)
+    training = training.model_copy(update={"plan": plan})
     with suppress(MeasuredError):
         train(training, work, StopRequest(), Clock(work, rank))
     rows = steps_in(read_history(work))
@@ -255,7 +262,16 @@ def figures_of(runs: list[Run], dropped: int) -> dict[str, float]:
     }
 
 
-WAYS = {"retune": run_retune, "Trainer": run_trainer, "tutorial": run_tutorial}
+SDPA = {"attn_implementation": "sdpa"}
+WHOLE_LOGITS = {"chunked_cross_entropy": False}
+WAYS = {
+    "retune": run_retune,
+    "sdpa": partial(run_retune, **SDPA),
+    "whole-logits": partial(run_retune, **WHOLE_LOGITS),
+    "both": partial(run_retune, **SDPA, **WHOLE_LOGITS),
+    "Trainer": run_trainer,
+    "tutorial": run_tutorial,
+}
 
 
 def be_rank(way: str, folder: Path, work: Path, steps: int) -> None:

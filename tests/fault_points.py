@@ -23,6 +23,7 @@ from retune.artifacts.checkpoint_weights import CheckpointWeights
 from retune.checkpoints import checkpoint_writer as checkpoints
 from retune.checkpoints.checkpoint_writer import Checkpoints
 from retune.engines import data_parallel, pipeline
+from retune.engines.pipeline_layers import StagedModel
 from retune.measuring.history import History
 from retune.training import loop, saver
 
@@ -218,11 +219,11 @@ def nan_loss(at: Place) -> None:
         "loss_sum",
         lambda self, batch: spoiled(own(self, batch)),
     )
-    staged = pipeline.scaled_loss
+    staged = StagedModel.loss
     at.replace(
-        pipeline,
-        "scaled_loss",
-        lambda logits, target: spoiled(staged(logits, target)),
+        StagedModel,
+        "loss",
+        lambda self, hidden, target: spoiled(staged(self, hidden, target)),
     )
 
 

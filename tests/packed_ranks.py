@@ -6,6 +6,7 @@ MASTER_PORT set; rank 0 writes FOLDER/results.json.
 
 import os
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.publishing import write_json
 from retune.artifacts.run_spec import RunSpec
 from retune.compat.peft_names import published_name
-from retune.engines import trainers
+from retune.engines import chunked_loss, trainers
 from retune.measuring.stopwatch import Stopwatch
 from retune.models.adapters import add_adapters
 from retune.planning.deepspeed_config import deepspeed_config
@@ -40,8 +41,13 @@ STRATEGIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "LoRA": ({"zero_stage": 2}, {"lora": {"r": 4, "lora_alpha": 8}}),
     "pipeline": ({"zero_stage": 1, "pipeline_stages": 2}, {}),
 }
+# How attention and loss are computed.
+KERNELS: dict[str, dict[str, Any]] = {
+    "whole": {"attn_implementation": "sdpa", "chunked_cross_entropy": False},
+    "fast": {"attn_implementation": "varlen", "chunked_cross_entropy": True},
+}
 FAMILIES = ["gpt2", "llama"]
-CASES = [(family, strategy) for strategy in STRATEGIES for family in FAMILIES]
+CASES = list(product(STRATEGIES, FAMILIES, KERNELS))
 
 Rows = list[tuple[np.ndarray, np.ndarray]]
 Gradients = dict[str, torch.Tensor]
@@ -51,6 +57,8 @@ def main() -> None:
     """Run all cases."""
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
+    # So that each micro-batch has several chunks.
+    chunked_loss.CHUNK_TOKENS["cpu"] = 16
     trainers.add_adapters = with_random_adapters
     trainers.start_process_group(make_plan(), 600)
     if dist.get_rank() == 0:
@@ -60,11 +68,11 @@ def main() -> None:
             write_rows(folder / "tokens", split)
     dist.barrier()
     results = {}
-    for family, strategy in CASES:
-        packed = train_packed(folder, family, strategy)
+    for strategy, family, kernels in CASES:
+        packed = train_packed(folder, family, strategy, kernels)
         if dist.get_rank() == 0:
             whole = train_rows(folder / family, settings_of(strategy))
-            results[f"{family} {strategy}"] = compare(packed, whole)
+            results[f"{family} {strategy} {kernels}"] = compare(packed, whole)
         dist.barrier()
     if dist.get_rank() == 0:
         write_json(folder / "results.json", results)
@@ -115,7 +123,9 @@ def settings_of(strategy: str) -> FinetuneSettings:
     return FinetuneSettings(learning_rate=0.01, **STRATEGIES[strategy][1])
 
 
-def train_packed(folder: Path, family: str, strategy: str) -> dict[str, Any]:
+def train_packed(
+    folder: Path, family: str, strategy: str, kernels: str
+) -> dict[str, Any]:
     """Take a step on the packed blocks, as training does; return what came out."""
     values, _ = STRATEGIES[strategy]
     data_ranks = RANKS // values.get("pipeline_stages", 1)
@@ -126,6 +136,7 @@ def train_packed(folder: Path, family: str, strategy: str) -> dict[str, Any]:
         ranks_per_node=RANKS,
         sequence_length=LENGTH,
         **values,
+        **KERNELS[kernels],
     )
     run = RunSpec(
         settings=settings_of(strategy),

@@ -21,6 +21,7 @@ from plans import make_plan
 from retune.artifacts.publishing import read_json, write_json
 from retune.engines.pipeline import Pipeline, load_pipeline
 from retune.engines.pipeline_layers import layer_files
+from retune.models.fused_activations import fuse_activations
 from retune.models.skeleton import build_skeleton
 from retune.models.weight_matching import match_weights
 from retune.tokens.blocks import IGNORE_INDEX, Batch
@@ -167,6 +168,8 @@ def initialize(model: torch.nn.Module, precision: str, data_ranks: int) -> Any:
 def train_whole(base: Path, precision: str, checkpointing: bool) -> Any:
     """Train without a pipeline; return losses and norms, and the weights."""
     model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    # In bf16 its rounding would show.
+    fuse_activations(model)
     engine = initialize(model.train(), precision, dist.get_world_size())
 
     def loss_of(batch: Batch) -> torch.Tensor:

@@ -18,6 +18,7 @@ def make_plan(**changes: Any) -> Plan:
         "pipeline_stages": 1,
         "activation_checkpointing": False,
         "attn_implementation": "sdpa",
+        "chunked_cross_entropy": False,
         "gradient_clipping": 1.0,
         "accelerator": "cpu",
         "nodes": 1,

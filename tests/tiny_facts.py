@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from retune.artifacts.model_facts import ModelFacts
+from retune.artifacts.model_facts import ModelFacts, OutputHead
 
 
 def tiny_facts(**changed: Any) -> ModelFacts:
@@ -20,5 +20,7 @@ def tiny_facts(**changed: Any) -> ModelFacts:
         "eos_token_id": 0,
         "end_token_ids": [0],
         "weights": [],
+        "output_head": OutputHead(),
+        "has_varlen": True,
     }
     return ModelFacts(**{**facts, **changed})

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch.nn.functional import cross_entropy
 
 from compat_contract import contract
 
@@ -41,6 +43,21 @@ def seen(tmp_path):
 def test_nothing_is_compiled_for_collectives_on_a_cpu(seen):
     with contract("deepspeed_operators"):
         assert seen("operators") == {"known": True, "compiled": []}
+
+
+def test_the_loss_needs_no_copy_of_the_logits():
+    from retune.compat.deepspeed_loss import cross_entropy_sum
+
+    with contract("deepspeed_loss"):
+        torch.manual_seed(0)
+        logits = torch.randn(5, 7, requires_grad=True)
+        labels = torch.randint(0, 7, (5,))
+        loss = cross_entropy_sum(logits, labels)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        expected = cross_entropy(logits, labels, reduction="sum")
+        (wanted,) = torch.autograd.grad(expected, logits)
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(gradient, wanted)
 
 
 def test_a_sharded_parameter_is_known_with_its_whole_shape(seen):

@@ -14,6 +14,11 @@ from transformers import (
 
 from compat_contract import contract
 from retune.compat.transformers_attention import attention_kernels, is_flash_attention
+from retune.compat.transformers_causal_lm import (
+    last_hidden_states,
+    replace_forward,
+    scale_and_softcap,
+)
 from retune.compat.transformers_chat_templates import CompiledTemplate
 from retune.compat.transformers_decoder import decoder_of
 from retune.compat.transformers_empty_model import without_initial_weights
@@ -57,6 +62,41 @@ def test_flash_attention_is_known_from_the_others():
     with contract("transformers_attention"):
         config = LlamaConfig(attn_implementation="flash_attention_2")
         assert is_flash_attention(config)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        ("gpt2", {}, (1, None)),
+        ("llama", {}, (1, None)),
+        ("gemma2", {"final_logit_softcapping": 30.0}, (1, 30)),
+        ("cohere", {"logit_scale": 0.0625}, (0.0625, None)),
+        ("granite", {"logits_scaling": 16.0}, (0.0625, None)),
+    ],
+)
+def test_what_is_done_to_the_products_of_the_head_is_found(kind, values, expected):
+    with contract("transformers_causal_lm"):
+        model = build(kind, (GPT2 if kind == "gpt2" else LLAMA) | values)
+        modules = dict(model.named_modules())
+        assert scale_and_softcap(model) == expected
+        assert dict(model.named_modules()) == modules
+
+
+def test_a_head_that_is_no_linear_layer_is_not_known():
+    with contract("transformers_causal_lm"):
+        model = build("llama", LLAMA)
+        model.lm_head = torch.nn.Sequential(model.lm_head)
+        assert scale_and_softcap(model) is None
+
+
+def test_the_last_hidden_states_are_what_the_head_is_given():
+    with contract("transformers_causal_lm"):
+        model = AutoModelForCausalLM.from_config(LlamaConfig(**LLAMA))
+        inputs = {"input_ids": torch.arange(8).view(1, 8), "use_cache": False}
+        hidden = last_hidden_states(model, inputs)
+        assert torch.equal(model.lm_head(hidden), model(**inputs).logits)
+        replace_forward(model, lambda **_: "replaced")
+        assert model(**inputs) == "replaced"
 
 
 def test_a_model_is_built_without_random_numbers():

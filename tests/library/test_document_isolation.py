@@ -11,7 +11,7 @@ from transformers import (
 )
 
 from retune.errors import RetuneError
-from retune.models.packed_logits import check_isolation
+from retune.models.isolation import check_isolation
 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
@@ -35,7 +35,7 @@ OPT = OPTConfig(
 class Engine(torch.nn.Module):
     """What the check needs of DeepSpeed's engine, around a real model."""
 
-    device = "cpu"
+    device = torch.device("cpu")
 
     def __init__(self, module):
         super().__init__()

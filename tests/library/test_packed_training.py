@@ -44,8 +44,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_losses_and_gradients_are_those_of_the_rows(results, family, strategy):
-    result = results[f"{family} {strategy}"]
+@pytest.mark.parametrize("kernels", ["whole", "fast"])
+def test_losses_and_gradients_are_those_of_the_rows(results, family, strategy, kernels):
+    result = results[f"{family} {strategy} {kernels}"]
     assert result["packed"] == pytest.approx(result["rows"], rel=1e-6)
     assert result["same_names"]
     # Rounding: in fp32 the gradients of the rows are as far from those in fp64.

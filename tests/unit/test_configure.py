@@ -29,7 +29,8 @@ GPUS = Hardware("cuda", 1, 8, 80.0, None)
 
 
 def plan_of(settings, hardware=CPU, num_parameters=10**6, sequence_length=256):
-    plan, decisions = make_plan(settings, hardware, num_parameters, sequence_length)
+    facts = tiny_facts(num_parameters=num_parameters)
+    plan, decisions = make_plan(settings, hardware, facts, sequence_length)
     # Every value that is told is the plan's.
     for decision in decisions:
         assert getattr(plan, decision.setting) == decision.value

@@ -14,6 +14,7 @@ from retune_workflow.job_requests import (
     sample_request,
     step_seconds,
 )
+from tiny_facts import tiny_facts
 from token_files import write_index
 
 SETTINGS = FinetuneSettings(learning_rate=1e-5)
@@ -26,7 +27,8 @@ def plan_of(num_parameters, nodes=1, ranks=8, accelerator="cuda", **strategy):
     """Return the plan of a large model."""
     hardware = Hardware(accelerator, nodes, ranks, 80, None)
     settings = ConfigureSettings(**STRATEGY | strategy)
-    return make_plan(settings, hardware, num_parameters, LENGTH)[0]
+    facts = tiny_facts(num_parameters=num_parameters)
+    return make_plan(settings, hardware, facts, LENGTH)[0]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from retune.planning.hardware import Hardware
 from retune.planning.strategy import make_plan
 from retune.settings import ConfigureSettings
 from retune.step_code import STEPS
+from tiny_facts import tiny_facts
 from token_files import write_index
 
 PROFILE = "profiles/slurm"
@@ -159,8 +160,8 @@ def leave_a_plan(cluster: Cluster) -> None:
     settings = ConfigureSettings(
         global_batch_size=64, micro_batch_size=1, zero_stage=3, precision="bf16"
     )
-    size, length = 7 * 10**9, 2048
-    plan, _ = make_plan(settings, hardware, size, length)
+    facts, length = tiny_facts(num_parameters=7 * 10**9), 2048
+    plan, _ = make_plan(settings, hardware, facts, length)
     plan.write(cluster.folder / "plan/plan.json")
     write_json(cluster.folder / "plan/deepspeed.json", {})
     tokens = cluster.folder / "data/tokens"

@@ -26,6 +26,20 @@ class StoredWeights(Artifact):
     is_converted: bool = False
 
 
+class OutputHead(Artifact):
+    """What a model does with the products of its linear output head: its logits.
+
+    Attributes:
+        scale: Factor of the products.
+        softcap: Largest logit c, which x approaches as c * tanh(x / c); None: no limit.
+    """
+
+    STEP: ClassVar = "fetch"
+
+    scale: float = 1.0
+    softcap: float | None = None
+
+
 class ModelFacts(Artifact):
     """The facts of a base model.
 
@@ -53,6 +67,10 @@ class ModelFacts(Artifact):
         split_special_tokens: Whether special tokens spelled out in a text are text.
         chat_variables: Special tokens by the names that chat templates give them, such
             as `eos_token`.
+        output_head: What the model does with the products of its output head; None if
+            that is no linear layer, or if it is not known.
+        has_varlen: Whether `varlen` attention computes what the model's own attention
+            does.
         added_tokens: Ids of the tokens that `fetch` added because the chat template
             needs them, ascending; before the training they mean nothing.
     """
@@ -76,6 +94,8 @@ class ModelFacts(Artifact):
     split_special_tokens: bool = True
     chat_variables: dict[str, str] = {}
     added_tokens: tuple[int, ...] = ()
+    output_head: OutputHead | None = None
+    has_varlen: bool = False
 
     @classmethod
     def read(cls, base: Path) -> Self:

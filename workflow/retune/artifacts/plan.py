@@ -29,6 +29,8 @@ class Plan(SealedArtifact):
         pipeline_stages: Number of stages that the model is cut into; 1: no pipeline.
         activation_checkpointing: Whether activations are computed twice to save memory.
         attn_implementation: Name of the attention kernels in Transformers.
+        chunked_cross_entropy: Whether logits and loss are computed some tokens at a
+            time.
         gradient_clipping: Largest norm of the gradient; 0 does not clip.
         accelerator: Kind of device that the ranks compute on.
         nodes: Number of machines.
@@ -50,6 +52,7 @@ class Plan(SealedArtifact):
     pipeline_stages: int
     activation_checkpointing: bool
     attn_implementation: str
+    chunked_cross_entropy: bool
     gradient_clipping: float
     accelerator: Accelerator
     nodes: int

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 
 import deepspeed
 import deepspeed.comm as dist
-import numpy as np
 import torch
 
 from retune.compat.peft_names import published_name
@@ -13,9 +12,11 @@ from retune.engines.loss import (
     backward_scale,
     count_labels,
     token_loss_sum,
+    trained_labels,
 )
+from retune.engines.loss_in_forward import computes_loss
 from retune.measuring.stopwatch import Stopwatch
-from retune.models.packed_logits import logits_of
+from retune.models.packed_inputs import packed_inputs, to_device
 from retune.models.weight_names import named_weights
 from retune.tokens.blocks import Batch
 
@@ -39,6 +40,7 @@ class DataParallel:
         """
         self.engine = engine
         self.stopwatch = stopwatch
+        self._computes_loss = computes_loss(engine.module)
         self.data_rank = dist.get_rank()
         self.data_world_size = dist.get_world_size()
 
@@ -89,13 +91,21 @@ class DataParallel:
 
     def loss_sum(self, batch: Batch) -> torch.Tensor:
         """Return the sum of the losses of a batch's predicted tokens, nats, scalar."""
-        device = self.engine.device
-        logits = logits_of(
-            self.engine,
-            to_device(batch.input_ids, device),
-            to_device(batch.position_ids, device),
+        engine = self.engine
+        device = engine.device
+        inputs = packed_inputs(
+            engine.module.config, batch.input_ids, batch.position_ids, device
         )
-        return token_loss_sum(logits, to_device(batch.labels, device))
+        if not self._computes_loss:
+            logits = engine(**inputs).logits.flatten(0, 1)
+            return token_loss_sum(logits, to_device(batch.labels.reshape(-1), device))
+        places, labels = trained_labels(batch.labels)
+        loss: torch.Tensor = engine(
+            **inputs,
+            labels=to_device(labels, device),
+            label_places=to_device(places, device),
+        )
+        return loss
 
     def named_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the live weights under their names in Transformers, tied ones once.
@@ -105,11 +115,3 @@ class DataParallel:
         """
         for name, weight in named_weights(self.engine.module):
             yield published_name(name), weight
-
-
-def to_device(values: np.ndarray | torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Return values as a tensor on the device.
-
-    The host does not wait for the copy of a tensor in pinned memory.
-    """
-    return torch.as_tensor(values).to(device, non_blocking=True)

@@ -4,29 +4,43 @@ Another loss, another mask of the labels or another objective goes here.
 """
 
 import deepspeed.comm as dist
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from retune.tokens.blocks import IGNORE_INDEX, Batch
+from retune.tokens.blocks import IGNORE_INDEX, Array, Batch
 
 
 def token_loss_sum(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the sum of the losses of all predicted tokens.
 
     Args:
-        logits: Output of the model's head, float [sequences, length, vocabulary].
-        labels: Token to predict at each position, already shifted, int64
-            [sequences, length]; IGNORE_INDEX where none is predicted.
+        logits: Output of the model's head, float [tokens, vocabulary].
+        labels: Token to predict at each position, already shifted, int64 [tokens];
+            IGNORE_INDEX where none is predicted.
 
     Returns:
         Nats, a scalar in fp32.
     """
     return cross_entropy(
-        logits.float().flatten(0, 1),
-        labels.flatten(),
-        ignore_index=IGNORE_INDEX,
-        reduction="sum",
+        logits.float(), labels, ignore_index=IGNORE_INDEX, reduction="sum"
     )
+
+
+def trained_labels(labels: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return which tokens of a micro-batch are trained, and what is predicted there.
+
+    Args:
+        labels: Token to predict at each position, int64 [sequences, length], in main
+            memory; IGNORE_INDEX where none is predicted.
+
+    Returns:
+        Number of each trained token among all tokens, and its label, both int64
+        [trained].
+    """
+    flat = np.asarray(labels).reshape(-1)
+    places = np.flatnonzero(flat != IGNORE_INDEX)
+    return places, flat[places]
 
 
 def count_labels(batch: Batch) -> int:

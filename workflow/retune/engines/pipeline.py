@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.plan import Plan
 from retune.compat.deepspeed_pipeline_engine import (
     accumulation_steps,
@@ -19,16 +20,13 @@ from retune.compat.deepspeed_pipeline_engine import (
 )
 from retune.compat.deepspeed_pipeline_module import TIED_MODULES
 from retune.compat.transformers_attention import is_flash_attention
-from retune.engines.loss import (
-    MeanLoss,
-    backward_scale,
-    count_labels,
-    token_loss_sum,
-)
+from retune.engines.loss import MeanLoss, backward_scale, count_labels
 from retune.engines.pipeline_layers import FAMILIES, StagedModel, weight_names
 from retune.errors import RetuneError
 from retune.models.base_weights import BaseWeights
+from retune.models.fused_activations import fuse_activations
 from retune.models.skeleton import build_skeleton
+from retune.models.varlen_attention import register_varlen
 from retune.tokens.blocks import Batch
 
 # What DeepSpeed takes from its data iterator for one micro-batch: the first stage gets
@@ -64,9 +62,11 @@ def load_pipeline(base: Path, plan: Plan) -> StagedModel:
             f"{setting}, but the model has {config.num_hidden_layers} decoder layers;"
             " write at most that"
         )
+    register_varlen()
     skeleton = build_skeleton(
         base, dtype=torch.float32, attn_implementation=plan.attn_implementation
     )
+    fuse_activations(skeleton)
     if plan.activation_checkpointing:
         skeleton.gradient_checkpointing_enable({"use_reentrant": False})
     stored = BaseWeights(base)
@@ -74,7 +74,10 @@ def load_pipeline(base: Path, plan: Plan) -> StagedModel:
     def read(name: str) -> torch.Tensor:
         return stored.read(name).float()
 
-    return StagedModel(skeleton, read, stages, scaled_loss).train()
+    output_head = (
+        ModelFacts.read(base).output_head if plan.chunked_cross_entropy else None
+    )
+    return StagedModel(skeleton, read, stages, output_head).train()
 
 
 class Pipeline:
@@ -172,16 +175,3 @@ class Pipeline:
                 tensor.reshape(1, -1) for tensor in (input_ids, position_ids, labels)
             )
         return (input_ids, position_ids), (labels, torch.tensor(scale))
-
-
-def scaled_loss(
-    logits: torch.Tensor, target: tuple[torch.Tensor, torch.Tensor]
-) -> torch.Tensor:
-    """Return the sum of the losses of all predicted tokens, times a scale.
-
-    Args:
-        logits: Output of the last stage, float [sequences, length, vocabulary].
-        target: Labels, int64 [sequences, length], and the scale, a scalar.
-    """
-    labels, scale = target
-    return token_loss_sum(logits, labels) * scale

@@ -11,14 +11,23 @@ from torch import nn
 from torch.nn.functional import linear
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from retune.artifacts.model_facts import OutputHead
 from retune.compat.deepspeed_pipeline_module import (
     TIED_MODULES,
     StageModule,
     balanced_bounds,
 )
+from retune.compat.transformers_attention import attention_kernels
 from retune.compat.transformers_decoder import decoder_of
 from retune.compat.transformers_masks import packed_masks
+from retune.engines.chunked_loss import chunked_loss_sum
+from retune.engines.loss import token_loss_sum
+from retune.models.packed_documents import PackedDocuments
+from retune.models.varlen_attention import VARLEN
+from retune.tokens.blocks import IGNORE_INDEX
 
+# Key of the embedding that is the output head as well.
+TIED_EMBEDDING = "embedding"
 # Model types that can be cut into stages.
 FAMILIES = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 
@@ -58,7 +67,7 @@ class StagedModel(StageModule):
 
     Stages pass on hidden states, float [sequences, length, hidden], and position_ids,
     int64 [sequences, length]. The first stage takes input_ids and position_ids, the
-    last one returns the logits, float [sequences, length, vocabulary].
+    last one returns the last hidden states, of which `loss` makes logits.
 
     Attributes:
         config: The model's configuration.
@@ -70,7 +79,7 @@ class StagedModel(StageModule):
         skeleton: PreTrainedModel,
         read: Callable[[str], torch.Tensor],
         num_stages: int,
-        loss_fn: Callable[..., torch.Tensor],
+        output_head: OutputHead | None,
     ) -> None:
         """Cut a model and read the weights of this rank's stage.
 
@@ -78,18 +87,19 @@ class StagedModel(StageModule):
             skeleton: The whole model on the meta device.
             read: Function that returns a weight by its name in Transformers.
             num_stages: Number of stages, at most that of decoder layers.
-            loss_fn: Function of the logits and of what the data iterator yields beside
-                the inputs; it returns a scalar.
+            output_head: What the model does with its head's products, to compute the
+                loss some tokens at a time; None to compute it of all tokens at once.
         """
         # These are set first because DeepSpeed's constructor, called last, calls
         # `stage_bounds` and `fill_stage`.
         self.config = skeleton.config
         self.pipeline = cut(skeleton)
         self._read = read
+        self._output_head = output_head
         decoder = decoder_of(skeleton)
         self._rotary_class = None if decoder.rotary is None else type(decoder.rotary)
         layers = [layer.module for layer in self.pipeline]
-        super().__init__(layers=layers, num_stages=num_stages, loss_fn=loss_fn)
+        super().__init__(layers=layers, num_stages=num_stages, loss_fn=self.loss)
 
     def stage_bounds(self, sizes: list[int]) -> list[int]:
         """Balance the parameters, with at least one decoder layer to a stage.
@@ -130,11 +140,14 @@ class StagedModel(StageModule):
             inputs: Output of the stage before, or (input_ids, position_ids).
 
         Returns:
-            Hidden states and position_ids, or on the last stage the logits.
+            Hidden states and position_ids, or on the last stage hidden states alone.
         """
         hidden, position_ids = inputs
         shared: DecoderInputs | None = None
-        for index, layer in zip(self.places, self.stage_layers, strict=True):
+        is_last = self.places.stop == len(self.pipeline)
+        # The head is called by `loss`.
+        layers = self.stage_layers[:-1] if is_last else self.stage_layers
+        for index, layer in zip(self.places, layers, strict=False):
             mask = self.pipeline[index].mask
             if mask:
                 shared = shared or self._decoder_inputs(hidden, position_ids)
@@ -145,8 +158,30 @@ class StagedModel(StageModule):
                 hidden = layer(hidden, position_ids)
             else:
                 hidden = layer(hidden)
-        is_last = self.places.stop == len(self.pipeline)
         return hidden if is_last else (hidden, position_ids)
+
+    def loss(
+        self, hidden: torch.Tensor, target: tuple[torch.Tensor, torch.Tensor]
+    ) -> torch.Tensor:
+        """Return the sum of the losses of the trained tokens, times a scale.
+
+        Args:
+            hidden: Output of the last stage, float [sequences, length, hidden].
+            target: Labels, int64 [sequences, length], and the scale, a scalar.
+        """
+        labels, scale = target[0].flatten(), target[1]
+        rows = hidden.flatten(0, 1)
+        head = self.stage_layers[-1]
+        if self._output_head is None:
+            return token_loss_sum(head(rows), labels) * scale
+        if isinstance(head, nn.Linear):
+            weight, bias = head.weight, head.bias
+        else:
+            weight, bias = self.tied_modules[TIED_EMBEDDING].weight, None
+        trained = (labels != IGNORE_INDEX).nonzero().squeeze(1)
+        rows, labels = (part.index_select(0, trained) for part in (rows, labels))
+        total = chunked_loss_sum(rows, weight, bias, labels, self._output_head)
+        return total * scale
 
     def _decoder_inputs(
         self, hidden: torch.Tensor, position_ids: torch.Tensor
@@ -156,6 +191,9 @@ class StagedModel(StageModule):
         kinds = {layer.mask for layer in layers if layer.mask}
         masks = packed_masks(kinds, self.config, hidden, position_ids)
         options: dict[str, Any] = {"position_ids": position_ids}
+        if attention_kernels(self.config) == VARLEN:
+            documents = PackedDocuments.of(position_ids.cpu(), hidden.device)
+            options["packed_documents"] = documents
         if self.rotary:
             options["position_embeddings"] = self.rotary(hidden, position_ids)
         return DecoderInputs(masks, options)
@@ -195,7 +233,7 @@ def cut(model: PreTrainedModel) -> list[Layer]:
         # parameters of the last stage's copy out of the gradient norm.
         tied = partial(
             TiedLayerSpec,
-            "embedding",
+            TIED_EMBEDDING,
             nn.Embedding,
             embedding.num_embeddings,
             embedding.embedding_dim,

@@ -18,13 +18,14 @@ from retune.artifacts.run_spec import RunSpec
 from retune.compat.deepspeed_operators import forgo_shared_memory_collectives
 from retune.compat.deepspeed_parameters import whole_numel
 from retune.engines.data_parallel import DataParallel
+from retune.engines.loss_in_forward import compute_loss_in_forward
 from retune.engines.optimizers import build_optimizer
 from retune.engines.pipeline import Pipeline, load_pipeline
 from retune.measuring.model_flops import model_flops_per_token, multiplying_weights
 from retune.measuring.stopwatch import Stopwatch
 from retune.models.adapters import add_adapters
+from retune.models.isolation import check_isolation
 from retune.models.loading import load_model
-from retune.models.packed_logits import check_isolation
 from retune.models.skeleton import build_skeleton
 
 Trainer = DataParallel | Pipeline
@@ -59,12 +60,15 @@ def build_trainer(
     settings, plan = run.settings, run.plan
     if plan.pipeline_stages > 1:
         return Pipeline(build_engine(load_pipeline(run.base, plan), run, config))
+    facts = ModelFacts.read(run.base)
     base = load_model(run.base, plan, config)
     model: nn.Module = base
     if settings.lora:
         # The adapters must start the same on all ranks and at every ZeRO stage.
         torch.manual_seed(settings.seed)
-        model = add_adapters(base, ModelFacts.read(run.base), settings.lora)
+        model = add_adapters(base, facts, settings.lora)
+    if plan.chunked_cross_entropy and facts.output_head:
+        compute_loss_in_forward(base, facts.output_head)
     engine = build_engine(model, run, config)
     check_isolation(engine)
     return DataParallel(engine, stopwatch)

@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from retune.artifacts.model_facts import ModelFacts
+from retune.artifacts.model_facts import ModelFacts, OutputHead
 from retune.artifacts.publishing import read_json
+from retune.compat.transformers_causal_lm import scale_and_softcap
 from retune.errors import RetuneError
 from retune.models.base_chat_template import prepare_chat_template
+from retune.models.packing_check import varlen_is_exact
 from retune.models.skeleton import build_skeleton
 from retune.models.stored_tensors import StoredTensor, list_stored_tensors
 from retune.models.weight_matching import match_weights
@@ -59,9 +61,17 @@ def find_model_facts(
         split_special_tokens=split_special_tokens,
         chat_variables=chat_variables,
         added_tokens=added_tokens,
+        output_head=output_head_of(model),
+        has_varlen=varlen_is_exact(model.config),
         weights=matched.groups,
         ignored=matched.ignored,
     )
+
+
+def output_head_of(model: PreTrainedModel) -> OutputHead | None:
+    """Return what a model does with the products of its output head, if known."""
+    found = scale_and_softcap(model)
+    return found and OutputHead(scale=found[0], softcap=found[1])
 
 
 def batch_invariant_length(config: PreTrainedConfig) -> int | None:

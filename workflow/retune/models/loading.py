@@ -16,7 +16,9 @@ from retune.compat.deepspeed_parameters import is_sharded
 from retune.compat.transformers_empty_model import without_initial_weights
 from retune.errors import RetuneError
 from retune.models.base_weights import BaseWeights
+from retune.models.fused_activations import fuse_activations
 from retune.models.skeleton import build_skeleton
+from retune.models.varlen_attention import register_varlen
 from retune.models.weight_names import named_weights
 
 log = logging.getLogger("retune")
@@ -36,6 +38,7 @@ def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedMode
     Raises:
         RetuneError: If Transformers cannot load it with the plan's attention kernels.
     """
+    register_varlen()
     kernels = plan.attn_implementation
     load = (
         partial(load_sharded, base, config)
@@ -56,6 +59,7 @@ def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedMode
             ) from error
         log.warning("this model has no sdpa attention: using eager, which is slower")
         model = load("eager")
+    fuse_activations(model)
     if plan.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model.train()

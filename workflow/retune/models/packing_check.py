@@ -11,6 +11,9 @@ from collections.abc import Callable
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from retune.models.packed_inputs import packed_inputs
+from retune.models.varlen_attention import VARLEN, register_varlen
+
 log = logging.getLogger("retune")
 
 # A larger difference, relative to the largest logit, is no rounding error.
@@ -23,6 +26,11 @@ FEW_WORDS = 64
 # check, because it mixes no tokens.
 WIDTHS = ("intermediate_size", "moe_intermediate_size", "ffn_dim", "n_inner")
 NARROW = 64
+# Names in configs of the number of tokens that a token sees.
+WINDOWS = ("sliding_window", "attention_chunk_size")
+SHORT_WINDOW = 3
+# Standard deviation of the weights with which caps of the scores show.
+STRONG_WEIGHTS = 1.0
 
 # Takes input_ids and position_ids, int64 [sequences, length]; returns the logits,
 # [sequences, length, vocabulary].
@@ -94,6 +102,44 @@ def problems_of_packing(config: PreTrainedConfig) -> list[str]:
     except Exception as error:
         log.info("packing is not looked at yet: %s", error)
     return []
+
+
+@torch.no_grad()
+def varlen_is_exact(config: PreTrainedConfig) -> bool:
+    """Return whether `varlen` attention computes a family as its own attention does.
+
+    Looked at on a small model of random weights, in which a window of attention is
+    shorter than a document, because a family may tell its layers about the window only
+    by the mask that `varlen` does without.
+
+    Returns:
+        False also if the family cannot be made small, or if the small model cannot
+        compute the check.
+    """
+    narrow = copy.deepcopy(config)
+    text = narrow.get_text_config()
+    for name in WINDOWS:
+        if isinstance(getattr(text, name, None), int):
+            setattr(text, name, SHORT_WINDOW)
+    if hasattr(text, "initializer_range"):
+        text.initializer_range = STRONG_WEIGHTS
+    register_varlen()
+    tokens = torch.arange(10, 34).view(2, 12)
+    positions = torch.cat([torch.arange(7), torch.arange(5)]).expand(2, -1)
+    logits = []
+    try:
+        for kernels in ("eager", VARLEN):
+            narrow._attn_implementation = kernels
+            model = build_small(narrow)
+            if model is None:
+                return False
+            device = torch.device("cpu")
+            inputs = packed_inputs(model.config, tokens, positions, device)
+            logits.append(model(**inputs).logits)
+    except Exception as error:
+        log.info("varlen attention cannot be used: %s", error)
+        return False
+    return not differ(torch.cat([part.flatten(0, 1)[None] for part in logits]))
 
 
 def build_small(config: PreTrainedConfig) -> PreTrainedModel | None:

@@ -5,6 +5,7 @@
 
 from importlib.util import find_spec
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.plan import Decision, Plan, PlanValue
 from retune.errors import RetuneError
 from retune.planning.hardware import Hardware
@@ -30,7 +31,7 @@ UNKNOWN_MEMORY = "; whether that fits is not known without hardware.gpu_memory_g
 def make_plan(
     settings: ConfigureSettings,
     hardware: Hardware,
-    num_parameters: int,
+    facts: ModelFacts,
     sequence_length: int,
 ) -> tuple[Plan, list[Decision[PlanValue]]]:
     """Return the plan, and each value of the strategy with the reason for it.
@@ -38,7 +39,7 @@ def make_plan(
     Args:
         settings: The `configure` section.
         hardware: The machines.
-        num_parameters: Number of parameters of the model.
+        facts: Facts of the model.
         sequence_length: Tokens per training sequence.
 
     Raises:
@@ -56,7 +57,8 @@ def make_plan(
         f"{settings.global_batch_size} sequences = {micro.value} per rank x"
         f" {data_parallel_size} {'ranks' if stages == 1 else 'pipelines'} x this",
     )
-    attention = choose_attention(settings, hardware, precision.value)
+    attention = choose_attention(settings, hardware, precision.value, facts)
+    chunked = choose_chunked_cross_entropy(settings, facts)
     draft = Plan(
         precision=precision.value,
         zero_stage=2,
@@ -68,12 +70,13 @@ def make_plan(
         pipeline_stages=stages,
         activation_checkpointing=settings.activation_checkpointing,
         attn_implementation=attention.value,
+        chunked_cross_entropy=chunked.value,
         gradient_clipping=settings.gradient_clipping,
         accelerator=hardware.accelerator,
         nodes=hardware.nodes,
         ranks_per_node=hardware.ranks_per_node,
         sequence_length=sequence_length,
-        num_parameters=num_parameters,
+        num_parameters=facts.num_parameters,
     )
     refuse(
         split_problems(draft, draft.world_size)
@@ -93,6 +96,7 @@ def make_plan(
         from_settings(settings, "pipeline_stages"),
         from_settings(settings, "activation_checkpointing"),
         attention,
+        chunked,
         from_settings(settings, "gradient_clipping"),
     ]
 
@@ -127,19 +131,61 @@ def choose_precision(
 
 
 def choose_attention(
-    settings: ConfigureSettings, hardware: Hardware, precision: Precision
+    settings: ConfigureSettings,
+    hardware: Hardware,
+    precision: Precision,
+    facts: ModelFacts,
 ) -> Decision[str]:
-    """Return the attention kernels: flash where it is installed and can be used."""
+    """Return the attention kernels: those that compute each document by itself.
+
+    Raises:
+        RetuneError: If these are set and do not compute the model's family.
+    """
     key = "attn_implementation"
+    if settings.attn_implementation == "varlen" and not facts.has_varlen:
+        raise RetuneError(
+            f"configure.{key}: varlen was not seen to compute {facts.model_type} models"
+            " as transformers does; write auto"
+        )
     if settings.attn_implementation != "auto":
         return Decision(key, settings.attn_implementation, SET)
+    if facts.has_varlen:
+        is_flash = hardware.accelerator == "cuda" and precision != "fp32"
+        kernels = "flash attention" if is_flash else "PyTorch's kernels"
+        return Decision(key, "varlen", f"{kernels}, each packed document by itself")
+    other = f"varlen does not compute {facts.model_type} models"
     if hardware.accelerator == "cpu":
-        return Decision(key, "sdpa", "PyTorch's own kernels")
+        return Decision(key, "sdpa", f"PyTorch's own kernels; {other}")
     if precision == "fp32":
-        return Decision(key, "sdpa", "flash attention computes in bf16 and fp16 only")
+        why = "flash attention computes in bf16 and fp16 only"
+        return Decision(key, "sdpa", f"{why}; {other}")
     if find_spec("flash_attn") is None:
-        return Decision(key, "sdpa", "flash-attn is not installed here")
-    return Decision(key, "flash_attention_2", "flash-attn is installed")
+        return Decision(key, "sdpa", f"flash-attn is not installed here; {other}")
+    return Decision(key, "flash_attention_2", f"flash-attn is installed; {other}")
+
+
+def choose_chunked_cross_entropy(
+    settings: ConfigureSettings, facts: ModelFacts
+) -> Decision[bool]:
+    """Return whether logits and loss are computed some tokens at a time.
+
+    Raises:
+        RetuneError: If that is set and the model's output head does not allow it.
+    """
+    key = "chunked_cross_entropy"
+    is_possible = facts.output_head is not None
+    if settings.chunked_cross_entropy is True and not is_possible:
+        raise RetuneError(
+            f"configure.{key}: true, but how {facts.model_type} models make logits is"
+            " not known; write auto"
+        )
+    if settings.chunked_cross_entropy != "auto":
+        return Decision(key, settings.chunked_cross_entropy, SET)
+    if is_possible:
+        why = "the logits of a whole micro-batch are never in memory"
+        return Decision(key, True, why)
+    why = f"how {facts.model_type} models make logits is not known"
+    return Decision(key, False, why)
 
 
 def choose_micro_batch_size(

@@ -45,10 +45,20 @@ class ConfigureSettings(Settings):
     activation_checkpointing: bool = Field(
         False, description="Recompute activations: less memory, slower."
     )
-    attn_implementation: Literal["auto", "sdpa", "flash_attention_2", "eager"] = Field(
+    attn_implementation: Literal[
+        "auto", "varlen", "sdpa", "flash_attention_2", "flex_attention", "eager"
+    ] = Field(
         "auto",
-        description="Attention kernels, as transformers names them; `auto`:"
-        " flash_attention_2 on GPUs where it is installed, else sdpa.",
+        description="Attention kernels, as transformers names them; `varlen` computes"
+        " each packed document by itself, with PyTorch's flash attention on GPUs."
+        " `auto`: `varlen` for the families that it computes exactly; for others"
+        " `flash_attention_2` on GPUs where it is installed, else `sdpa`.",
+    )
+    chunked_cross_entropy: bool | Auto = Field(
+        "auto",
+        description="Compute logits and loss some tokens at a time, so that the logits"
+        " of a whole micro-batch are never in memory; `auto`: for all models whose"
+        " output head allows it.",
     )
     gradient_clipping: float = Field(
         1.0, ge=0, description="Largest norm of the gradient; 0 does not clip."

@@ -55,10 +55,8 @@ def run(
     tokens = TokenMetrics.read_verified(token_metrics)
     blocks = tokens.splits["train"].blocks
     machines = resolve_hardware(hardware)
-    num_parameters = ModelFacts.read(base).num_parameters
-    made, decisions = make_plan(
-        settings, machines, num_parameters, tokens.sequence_length
-    )
+    facts = ModelFacts.read(base)
+    made, decisions = make_plan(settings, machines, facts, tokens.sequence_length)
     check_cpu_memory(made, machines)
     warnings = batch_warnings(made.global_batch_size, blocks)
     for warning in warnings:

@@ -36,6 +36,7 @@ OF_PLAN = frozenset(
         "precision",
         "pipeline_stages",
         "attn_implementation",
+        "chunked_cross_entropy",
     }
 )
 # What of the DeepSpeed config is no part of the identity: how a batch is divided.

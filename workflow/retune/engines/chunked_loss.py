@@ -1,0 +1,157 @@
+"""The training objective without the logits of all tokens.
+
+The output head and the cross-entropy are computed some tokens at a time, and so are
+their gradients, at once: only the logits of one chunk are ever in memory. Tokens that
+are not trained get none. The result is that of `retune.engines.loss.token_loss_sum`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import linear
+
+from retune.artifacts.model_facts import OutputHead
+from retune.compat.deepspeed_loss import cross_entropy_sum
+
+# Tokens of a chunk. On a GPU matrix products of fewer rows would not keep it busy.
+CHUNK_TOKENS = {"cpu": 256, "cuda": 2048}
+
+
+class LossHead(nn.Linear):
+    """An output head that computes the loss as well.
+
+    The loss is computed within its `forward`, because there ZeRO-3 has gathered the
+    weight.
+    """
+
+    def __init__(self, head: nn.Linear, output_head: OutputHead) -> None:
+        """Take the place of a head, with its parameters.
+
+        Args:
+            head: The head of the model.
+            output_head: What the model does with the head's products.
+        """
+        has_bias = head.bias is not None
+        super().__init__(
+            head.in_features, head.out_features, bias=has_bias, device="meta"
+        )
+        self.weight = head.weight
+        self.bias = head.bias
+        self.output_head = output_head
+
+    def forward(
+        self,
+        hidden: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        places: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the loss of the trained tokens, nats, a scalar in fp32.
+
+        Without labels it returns the head's product, as any head does.
+
+        Args:
+            hidden: Last hidden states, [sequences, length, hidden size].
+            labels: Token to predict at each trained place, int64 [trained].
+            places: Number of each trained token among all tokens, int64 [trained].
+        """
+        if labels is None or places is None:
+            return super().forward(hidden)
+        rows = hidden.flatten(0, -2).index_select(0, places)
+        return chunked_loss_sum(rows, self.weight, self.bias, labels, self.output_head)
+
+
+def chunked_loss_sum(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    labels: torch.Tensor,
+    output_head: OutputHead,
+) -> torch.Tensor:
+    """Return the sum of the losses of tokens, nats, a scalar in fp32.
+
+    Args:
+        hidden: Last hidden state of each token, [tokens, hidden size].
+        weight: Weight of the head, [vocabulary, hidden size].
+        bias: Bias of the head, [vocabulary], or None.
+        labels: Token to predict, int64 [tokens].
+        output_head: What the model does with the head's products.
+    """
+    if torch.is_grad_enabled():
+        return ChunkedLoss.apply(hidden, weight, bias, labels, output_head)
+    total = torch.zeros((), device=hidden.device)
+    for rows, wanted in chunks(hidden, labels):
+        logits = logits_of(linear(rows, weight, bias), output_head)
+        total += cross_entropy_sum(logits, wanted)
+    return total
+
+
+class ChunkedLoss(torch.autograd.Function):
+    """The sum of the losses, whose gradients are computed with it.
+
+    The gradients of the sum are kept until the backward pass multiplies them by what
+    the sum itself is multiplied by.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        labels: torch.Tensor,
+        output_head: OutputHead,
+    ) -> torch.Tensor:
+        """Return the sum; the arguments are those of `chunked_loss_sum`."""
+        needed = ctx.needs_input_grad[:3]
+        gradients = [
+            torch.zeros_like(tensor) if is_needed and tensor is not None else None
+            for tensor, is_needed in zip((hidden, weight, bias), needed, strict=True)
+        ]
+        of_hidden, of_weight, of_bias = gradients
+        total = torch.zeros((), device=hidden.device)
+        done = 0
+        for rows, wanted in chunks(hidden, labels):
+            with torch.enable_grad():
+                products = linear(rows, weight, bias).detach().requires_grad_()
+                loss = cross_entropy_sum(logits_of(products, output_head), wanted)
+                (of_products,) = torch.autograd.grad(loss, products)
+            total += loss.detach()
+            if of_hidden is not None:
+                torch.mm(of_products, weight, out=of_hidden[done : done + len(rows)])
+            if of_weight is not None:
+                of_weight.addmm_(of_products.t(), rows)
+            if of_bias is not None:
+                of_bias += of_products.sum(dim=0)
+            done += len(rows)
+        ctx.save_for_backward(*gradients)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *factors: torch.Tensor) -> Any:
+        """Return the gradients, times what the sum is multiplied by."""
+        (factor,) = factors
+        return (
+            *(None if g is None else g.mul_(factor) for g in ctx.saved_tensors),
+            None,
+            None,
+        )
+
+
+def chunks(
+    hidden: torch.Tensor, labels: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield hidden states and labels of so many tokens at a time."""
+    size = CHUNK_TOKENS[hidden.device.type]
+    yield from zip(hidden.split(size), labels.split(size), strict=True)
+
+
+def logits_of(products: torch.Tensor, output_head: OutputHead) -> torch.Tensor:
+    """Return the logits of a model from its head's products, [tokens, vocabulary]."""
+    logits = products
+    if output_head.scale != 1:
+        logits = logits * output_head.scale
+    if output_head.softcap is not None:
+        logits = output_head.softcap * torch.tanh(logits / output_head.softcap)
+    return logits
