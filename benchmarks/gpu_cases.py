@@ -107,6 +107,12 @@ LEVERS: dict[str, list[Any]] = {
     "micro_batch_size": [8, 16],
     "zero_stage": [2, 3],
 }
+# What no CPU can, or would compile for longer than it trains.
+NEEDS_GPU = [
+    {"attn_implementation": "flex_attention"},
+    {"torch_compile": True},
+    {"use_liger_kernel": True},
+]
 # Settings that all trainings have, unless a lever says otherwise.
 COMMON = {"zero_stage": 1}
 # The Trainer's kernels, and ours where both are to have the same.
@@ -180,6 +186,8 @@ def lever_cases(shape: str, toy: bool) -> Iterator[Case]:
     for key, values in LEVERS.items():
         for value in values:
             settings = usual | {key: value}
+            if toy and {key: value} in NEEDS_GPU:
+                continue
             if settings != usual and is_possible(settings):
                 yield Case(shape, configure={key: value})
 
