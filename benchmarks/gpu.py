@@ -167,7 +167,7 @@ def run_speed(
     """Measure the trainings of a part, which writes each figure itself."""
     command = [sys.executable, str(ROOT / "benchmarks/gpu_speed.py"), part]
     command += ["--out", str(out), "--seconds", f"{limit:.0f}", *(["--toy"] * toy)]
-    log = out / f"{part.split()[0]}.log"
+    log = out / f"{part.replace(' ', '-')}.log"
     # It keeps its time itself, unless something hangs.
     code = run_part(command, environment, limit + MARGIN_SECONDS / 2, log)
     if code is None:

@@ -18,7 +18,6 @@ from forked import ForkedError, answer_with, run_forked
 from gpu_cases import (
     DROPPED,
     Case,
-    Shape,
     long_cases,
     settings_of,
     shape_of,
@@ -46,7 +45,7 @@ def main() -> None:
     parser.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.task:
-        answer_with(partial(measure, **options.task), options.out)
+        answer_with(partial(do_task, **options.task), options.out)
     deadline = time.monotonic() + options.seconds
     import_everything()
     with tempfile.TemporaryDirectory(dir=scratch(), prefix="gpu-") as folder:
@@ -96,19 +95,19 @@ def measure_forked(
     Raises:
         ForkedError: If it fails, or takes too long.
     """
-    shape = shape_of(case, toy)
     answer, inputs = folder / "answer.json", folder / case.shape
+    task = {"case": vars(case), "folder": str(inputs), "toy": toy}
     if not inputs.exists():
         left = min(INPUTS_SECONDS, deadline - time.monotonic())
-        run_forked(partial(make_inputs, shape, inputs), answer, left)
-    start = time.monotonic()
-    seconds = min(shape.seconds, deadline - start)
-    task = {"case": vars(case), "folder": str(inputs), "began": time.time(), "toy": toy}
-    return run_forked(partial(in_clean_process, task, answer), answer, seconds)
+        making = {"do": "make_inputs", **task}
+        run_forked(partial(in_clean_process, making, answer), answer, left)
+    left = min(shape_of(case, toy).seconds, deadline - time.monotonic())
+    measuring = {"do": "measure", "began": time.time(), **task}
+    return run_forked(partial(in_clean_process, measuring, answer), answer, left)
 
 
 def in_clean_process(task: dict[str, Any], answer: Path) -> dict[str, Any]:
-    """Call `measure`; in a new process if a library used the GPU before the fork."""
+    """Do a task; in a new process if a library used the GPU before the fork."""
     import torch
 
     if not task["toy"]:
@@ -118,20 +117,26 @@ def in_clean_process(task: dict[str, Any], answer: Path) -> dict[str, Any]:
             print(f"a new process, because after the fork: {error}", file=sys.stderr)
             command = [sys.executable, __file__, "--task", json.dumps(task)]
             os.execv(sys.executable, [*command, "--out", str(answer)])
-    return measure(**task)
+    return do_task(**task)
 
 
-def make_inputs(shape: Shape, folder: Path) -> dict[str, Any]:
-    """Write model and tokens of a shape."""
+def do_task(do: str, **arguments: Any) -> dict[str, Any]:
+    """Make inputs, or measure."""
+    return {"make_inputs": make_inputs, "measure": measure}[do](**arguments)
+
+
+def make_inputs(case: dict[str, Any], folder: str, toy: bool) -> dict[str, Any]:
+    """Write model and tokens of a case."""
     from random_inputs import write_model, write_tokens
 
-    part = folder.with_suffix(".part")
+    shape, inputs = shape_of(Case(**case), toy), Path(folder)
+    part = inputs.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     write_model(part / "base", shape.setup)
     blocks = shape.setup.batch["global_batch_size"] * shape.steps
     write_tokens(part / "tokens", shape.setup, blocks, shape.whole_blocks)
-    part.rename(folder)
+    part.rename(inputs)
     return {}
 
 

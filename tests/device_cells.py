@@ -31,7 +31,7 @@ class Cell:
         configure: Settings of `configure`.
         trained: Key of FINETUNE.
         only_on: The one device that can do it; None: any.
-        needs_compiler: Whether DeepSpeed compiles an operator for it.
+        needs_compiler: Whether something is compiled for it, for a minute.
     """
 
     configure: dict[str, Any]
@@ -81,7 +81,9 @@ CELLS = {
     "bf16 varlen": Cell(BF16 | ZERO[1] | VARLEN),
     "bf16 varlen accumulation": Cell(BF16 | ZERO[1] | VARLEN | SMALL),
     "bf16 Liger": Cell(BF16 | ZERO[1] | {"use_liger_kernel": True}, only_on="cuda"),
-    "bf16 compiled": Cell(BF16 | ZERO[1] | {"torch_compile": True}, only_on="cuda"),
+    "bf16 compiled": Cell(
+        BF16 | ZERO[1] | {"torch_compile": True}, only_on="cuda", needs_compiler=True
+    ),
     "fp16": Cell(FP16 | ZERO[2], only_on="cuda"),
     "fp16 ZeRO-3": Cell(FP16 | ZERO[3], only_on="cuda"),
     "offload": Cell(FP32 | ZERO[2] | {"offload_optimizer": "cpu"}, needs_compiler=True),
