@@ -10,17 +10,17 @@ from device_run import DeviceJob
 from retune.settings import ConfigureSettings
 
 STEPS = {
-    **{"epochs": 9, "max_steps": 5, "learning_rate": 1e-2},
+    **{"epochs": 9, "max_steps": 5, "learning_rate": 3e-3},
     **{"eval_steps": 5, "save_steps": 5},
 }
 # What is trained -> of `finetune`.
 FINETUNE: dict[str, dict[str, Any]] = {
     "whole": STEPS,
-    "LoRA": STEPS | {"lora": {"r": 4, "lora_alpha": 8}},
+    "LoRA": STEPS | {"learning_rate": 1e-2, "lora": {"r": 4, "lora_alpha": 8}},
 }
 # Largest difference of a loss from that of fp32 on the CPU, nats; the losses begin at
 # 5.8. In fp16 steps may be skipped, so only the first loss is held to it.
-TOLERANCE = {"fp32": 2e-4, "bf16": 3e-2, "fp16": 5e-3}
+TOLERANCE = {"fp32": 1e-4, "bf16": 6e-3, "fp16": 5e-3}
 
 
 @dataclass(frozen=True)
@@ -109,4 +109,4 @@ def check_losses(job: DeviceJob, on_cpu: dict[str, DeviceJob], cell: Cell) -> No
         assert sum(job.skipped) < 3
     else:
         assert job.losses == pytest.approx(expected, abs=tolerance)
-    assert job.losses[-1] < job.losses[0] - (0.02 if cell.trained == "LoRA" else 0.5)
+    assert job.losses[-1] < job.losses[0] - (0.02 if cell.trained == "LoRA" else 0.2)
