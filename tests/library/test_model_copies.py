@@ -18,7 +18,7 @@ from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.evaluation.document_tokens import scored_text
 from retune.evaluation.exact_match import measure_exact_match
-from retune.evaluation.language_model import LanguageModel, load_model
+from retune.evaluation.language_model import LanguageModel, LoadedModel, load_model
 from retune.evaluation.model_copies import opened
 from retune.evaluation.perplexity import resolve_protocol, score_tokens
 from retune.evaluation.placement import Placement
@@ -77,6 +77,17 @@ def test_two_processes_score_bit_for_bit_what_one_does(folder, tmp_path, one_thr
     assert not multiprocessing.active_children()
 
 
+def test_the_order_in_which_batches_end_changes_nothing(folder):
+    class Backwards(LoadedModel):
+        """The same model, whose last batch ends first."""
+
+        def each(self, work, batches):
+            return reversed(list(super().each(work, batches)))
+
+    model = load_model(folder, ModelFacts.read(folder))
+    assert np.array_equal(score(Backwards(**vars(model))), score(model))
+
+
 def test_no_more_processes_are_started_than_there_are_batches(folder):
     with open_two(folder) as copies:
         assert list(copies.each(refuse_the_second, [0])) == [(0, 0)]
@@ -133,6 +144,17 @@ def test_a_model_in_parts_scores_the_same(folder, tmp_path, one_thread):
     assert {p.device.type for p in parts.model.parameters()} == {"cpu", "meta"}
     assert np.array_equal(score(parts), score(whole))
     assert match(parts) == match(whole)
+
+
+def test_logits_that_float16_cannot_hold_are_told(tmp_path):
+    def enlarge(model):
+        model.transformer.ln_f.weight *= 1e5
+
+    large = build_tiny_model(tmp_path, change=enlarge)
+    facts = ModelFacts.read(large)
+    assert np.isfinite(score(load_model(large, facts), SENTENCES)).all()
+    with pytest.raises(RetuneError, match="float16 holds: evaluate.dtype: bfloat16$"):
+        score(load_model(large, facts, Placement("float16")), SENTENCES)
 
 
 def test_bf16_scores_are_near_those_of_fp32(folder):

@@ -29,6 +29,8 @@ LONGEST_AUTO_CONTEXT = 1024
 # pass has fewer windows than batch_size.
 LOGITS_BYTES = 2**30
 
+OR_TOO_LARGE = ", or they exceed what float16 holds: evaluate.dtype: bfloat16"
+
 
 class Window(NamedTuple):
     """A part of a sequence's inputs that the model sees at once.
@@ -221,6 +223,7 @@ def score_batch(
         raise RetuneError(
             f"{language_model.folder}: the model's logits are not finite (NaN or"
             " infinity): its weights are damaged, or its training diverged"
+            f"{OR_TOO_LARGE if language_model.dtype == 'float16' else ''}"
         )
     return nll
 
