@@ -1,5 +1,6 @@
 """The step `sample`: what the base and the tuned model write after the same prompts."""
 
+import gc
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,6 +79,8 @@ def run(
     placement = find_placements("auto", facts, accelerator)[0]
 
     def continuations_of(model: Path) -> list[Continuation]:
+        # The parts of a model that is split over GPUs refer to each other.
+        gc.collect()
         language_model = load_model(model, facts, placement)
         return continue_prompts(language_model, prompts, settings, end_tokens)
 
