@@ -74,6 +74,9 @@ def test_two_processes_score_bit_for_bit_what_one_does(folder, tmp_path, one_thr
         assert match(both) == match(alone)
         assert both.dtype == alone.dtype == "float32"
         assert both.device == alone.device == "cpu"
+        # An error in one of them is the error of the step.
+        with pytest.raises(RetuneError, match="^batch 1 is refused$"):
+            list(both.each(refuse_the_second, range(9)))
     assert not multiprocessing.active_children()
 
 
@@ -88,28 +91,14 @@ def test_the_order_in_which_batches_end_changes_nothing(folder):
     assert np.array_equal(score(Backwards(**vars(model))), score(model))
 
 
-def test_no_more_processes_are_started_than_there_are_batches(folder):
-    with open_two(folder) as copies:
+def test_a_process_that_is_killed_ends_the_others_and_is_named(folder):
+    killed = pytest.raises(RetuneError, match=r"on the CPU was killed by SIGKILL .*mem")
+    with killed, open_two(folder) as copies:
+        # No more processes are started than there are batches.
         assert list(copies.each(refuse_the_second, [0])) == [(0, 0)]
         assert len(multiprocessing.active_children()) == 1
         assert list(copies.each(refuse_the_second, [])) == []
-
-
-def test_an_error_of_one_process_is_the_error_of_the_step(folder):
-    with (
-        pytest.raises(RetuneError, match="^batch 1 is refused$"),
-        open_two(folder) as copies,
-    ):
-        list(copies.each(refuse_the_second, range(9)))
-    assert not multiprocessing.active_children()
-
-
-def test_a_process_that_is_killed_ends_the_others_and_is_named(folder):
-    with (
-        pytest.raises(RetuneError, match=r"on the CPU was killed by SIGKILL .*memory"),
-        open_two(folder) as copies,
-    ):
-        list(copies.each(be_killed, [0]))
+        list(copies.each(be_killed, [0, 0]))
     assert not multiprocessing.active_children()
 
 
