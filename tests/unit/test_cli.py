@@ -67,6 +67,10 @@ def test_the_help_of_a_step_says_what_each_path_is_and_which_step_makes_it(
         assert f"--{name} " in shown.partition("example:")[2]
 
 
+DEVICES = {
+    "accelerator": "hardware.accelerator",
+    "ranks_per_node": "hardware.ranks_per_node",
+}
 # A step, the other settings that it takes, and what params.yaml says of them.
 SETTINGS_OF_STEPS = {
     "download": {"settings": "dataset"},
@@ -76,8 +80,8 @@ SETTINGS_OF_STEPS = {
     "configure": {"settings": "configure", "hardware": "hardware"},
     "finetune": {"settings": "finetune", "nvme_path": "hardware.nvme_path"},
     "consolidate": {"settings": "consolidate"},
-    "baseline": {"settings": "evaluate", "accelerator": "hardware.accelerator"},
-    "evaluate": {"settings": "evaluate", "accelerator": "hardware.accelerator"},
+    "baseline": {"settings": "evaluate"} | DEVICES,
+    "evaluate": {"settings": "evaluate"} | DEVICES,
     "sample": {"settings": "sample", "accelerator": "hardware.accelerator"},
     "report": {"settings": ""},
     "publish": {"settings": ""},
@@ -112,7 +116,7 @@ def test_a_step_takes_its_settings_from_a_file(step, tmp_path):
 PARAMS = """
 dataset: builtin
 model: builtin
-hardware: {accelerator: auto, nvme_path: /fast}
+hardware: {accelerator: auto, ranks_per_node: auto, nvme_path: /fast}
 finetune: {epochs: 3}
 """
 
@@ -137,7 +141,9 @@ def test_settings_come_from_one_place(tmp_path, capsys):
         f"error: --accelerator: --params {file} says it already\n"
     )
     assert run_baseline("--settings", "{}") == 1
-    assert capsys.readouterr().err == "error: --settings needs --accelerator, too\n"
+    assert capsys.readouterr().err == (
+        "error: --settings needs --accelerator and --ranks-per-node, too\n"
+    )
 
 
 def test_operational_settings_stand_beside_the_others():
@@ -177,7 +183,7 @@ def test_operational_settings_of_a_file_are_not_given_twice(tmp_path):
 
 def test_an_old_name_in_a_file_is_a_warning_that_names_the_new_one(tmp_path, capsys):
     file = tmp_path / "mine.yaml"
-    file.write_text(PARAMS.replace("accelerator: auto", "gpus_per_node: 1"))
+    file.write_text(PARAMS.replace("ranks_per_node: auto", "gpus_per_node: 1"))
     values = step_values(given("configure", params=file))
     assert values["hardware"].ranks_per_node == 1
     assert capsys.readouterr().err == (

@@ -13,6 +13,7 @@ INSTEAD_OF_PARAMS = (
     "--settings",
     "--hardware",
     "--accelerator",
+    "--ranks-per-node",
     "--nvme-path",
     "--operational",
 )

@@ -95,10 +95,10 @@ def test_two_nodes_with_four_gpus_each(cluster):
         "-A mine -p gpu --nodes=2 --requeue --ntasks=2 --cpus-per-task=32"
         f" --gres=gpu:a100:4 {NOT_KNOWN_OF_FINETUNE}"
     )
-    one_gpu = (
-        f"-A mine -p gpu --requeue --cpus-per-task=4 --gres=gpu:a100:1 {NOT_KNOWN_YET}"
+    all_of_a_node = (
+        f"-A mine -p gpu --requeue --cpus-per-task=8 --gres=gpu:a100:4 {NOT_KNOWN_YET}"
     )
-    assert requests["baseline"] == requests["evaluate"] == one_gpu
+    assert requests["baseline"] == requests["evaluate"] == all_of_a_node
     assert requests["prepare"] == (
         f"-A mine -p cpu --requeue --ntasks=1 --cpus-per-task=4 {NOT_KNOWN_YET}"
     )

@@ -87,7 +87,7 @@ rule consolidate:
     conda:
         "../../envs/train.yaml"
     resources:
-        **estimates(lambda input: model_request(Path(input.base), [], "cpu")),
+        **estimates(lambda input: join_request(Path(input.base))),
     params:
         code=list_code("consolidate"),
         settings=section("consolidate"),

@@ -34,7 +34,7 @@ from retune.settings.rules import (
     swap_problems,
 )
 from retune.settings.sample import SampleSettings
-from retune.settings.section import Settings, default_of
+from retune.settings.section import Dtype, Settings, default_of
 from retune.settings.tokenize import TokenizeSettings
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "ConsolidateSettings",
     "DATASET_PRESETS",
     "DatasetSettings",
+    "Dtype",
     "EvaluateSettings",
     "FinetuneSettings",
     "HELD_OUT",
