@@ -287,3 +287,49 @@ def test_what_nobody_trains_by_is_not_in_the_plan(run_here, tmp_path):
     run_here(161, cpu_memory_gb=100)
     assert (tmp_path / "plan/plan.json").read_text() == before
     assert (tmp_path / "plan/reasons.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("hardware", "precision", "why"),
+    [
+        (CPU, "fp32", "PyTorch's kernels, each packed document by itself"),
+        (GPUS, "fp32", "PyTorch's kernels, each packed document by itself"),
+        (GPUS, "bf16", "flash attention, each packed document by itself"),
+    ],
+)
+def test_documents_are_computed_by_themselves_where_that_is_exact(
+    hardware, precision, why
+):
+    settings = ConfigureSettings(precision=precision)
+    facts = tiny_facts()
+    plan, decisions = make_plan(settings, hardware, facts, 256)
+    assert plan.attn_implementation == "varlen"
+    assert why in {decision.why for decision in decisions}
+    other = tiny_facts(has_varlen=False)
+    plan, decisions = make_plan(settings, hardware, other, 256)
+    assert plan.attn_implementation == "sdpa"
+    whys = " ".join(decision.why for decision in decisions)
+    assert "varlen does not compute gpt2 models" in whys
+
+
+def test_kernels_that_do_not_compute_the_family_are_refused():
+    settings = ConfigureSettings(attn_implementation="varlen")
+    with pytest.raises(RetuneError, match="varlen was not seen to compute gpt2 models"):
+        make_plan(settings, CPU, tiny_facts(has_varlen=False), 256)
+    settings = ConfigureSettings(attn_implementation="flash_attention_2")
+    with pytest.raises(RetuneError, match="flash_attention_2, but the ranks are CPUs"):
+        make_plan(settings, CPU, tiny_facts(), 256)
+
+
+def test_the_loss_is_chunked_where_the_output_head_is_known():
+    unknown = tiny_facts(output_head=None)
+    for settings, facts, expected in (
+        (ConfigureSettings(), tiny_facts(), True),
+        (ConfigureSettings(), unknown, False),
+        (ConfigureSettings(chunked_cross_entropy=False), tiny_facts(), False),
+    ):
+        plan, _ = make_plan(settings, CPU, facts, 256)
+        assert plan.chunked_cross_entropy is expected
+    settings = ConfigureSettings(chunked_cross_entropy=True)
+    with pytest.raises(RetuneError, match="chunked_cross_entropy: true, but how gpt2"):
+        make_plan(settings, CPU, unknown, 256)

@@ -90,6 +90,7 @@ def test_problems_across_sections_are_named_together():
         ("configure", {"pipeline_stages": 2, "offload_param": "cpu"}, "none, not cpu"),
         ("configure", {"pipeline_stages": 3}, "2 ranks are not a multiple"),
         ("configure", {"precision": "fp16"}, "no fp16 there"),
+        ("configure", {"attn_implementation": "flex_attention"}, "no kernels"),
         ("evaluate", {"context_length": 64, "stride": 65}, "go unscored"),
         ("hardware", {"nodes": 2, "ranks_per_node": "auto"}, "must be given"),
     ],

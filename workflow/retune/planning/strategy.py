@@ -13,6 +13,7 @@ from retune.planning.memory import model_states_bytes
 from retune.settings import (
     ConfigureSettings,
     Precision,
+    cpu_kernel_problems,
     default_of,
     fp16_problems,
     split_problems,
@@ -81,6 +82,7 @@ def make_plan(
     refuse(
         split_problems(draft, draft.world_size)
         + fp16_problems(draft.accelerator, draft.precision)
+        + cpu_kernel_problems(draft.accelerator, draft.attn_implementation)
     )
     stage = choose_zero_stage(settings, hardware, draft)
     plan = draft.model_copy(update={"zero_stage": stage.value})

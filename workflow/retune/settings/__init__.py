@@ -27,6 +27,7 @@ from retune.settings.prepare import PrepareSettings
 from retune.settings.report import ReportSettings
 from retune.settings.rules import (
     PartOfSection,
+    cpu_kernel_problems,
     fp16_problems,
     problems_across,
     split_problems,
@@ -65,6 +66,7 @@ __all__ = [
     "SourceSettings",
     "Split",
     "TokenizeSettings",
+    "cpu_kernel_problems",
     "default_of",
     "fp16_problems",
     "problems_across",

@@ -15,6 +15,9 @@ from retune.settings.finetune import FinetuneSettings
 from retune.settings.hardware import HardwareSettings
 from retune.settings.section import Settings
 
+# Attention kernels that no CPU computes, or not their gradients.
+ON_GPUS_ALONE = ("flash_attention_2", "flex_attention")
+
 
 class Strategy(Protocol):
     """A training strategy: the section `configure`, or a plan, which has no `auto`."""
@@ -214,6 +217,23 @@ def fp16_problems(accelerator: str, precision: str) -> list[str]:
     ]
 
 
+def attention_problems(
+    hardware: HardwareSettings, configure: ConfigureSettings
+) -> list[str]:
+    """Return why the ranks cannot compute the attention kernels."""
+    return cpu_kernel_problems(hardware.accelerator, configure.attn_implementation)
+
+
+def cpu_kernel_problems(accelerator: str, attn_implementation: str) -> list[str]:
+    """Return why an accelerator has no such kernels, if it is CPUs."""
+    if accelerator != "cpu" or attn_implementation not in ON_GPUS_ALONE:
+        return []
+    return [
+        f"configure.attn_implementation: {attn_implementation}, but the ranks are CPUs"
+        " (hardware.accelerator), for which it has no kernels; write auto"
+    ]
+
+
 def lora_problems(
     configure: ConfigureSettings, finetune: FinetuneSettings
 ) -> list[str]:
@@ -259,6 +279,7 @@ RULES = (
     Rule(("hardware", "configure"), batch_problems),
     Rule(("hardware", "configure"), nvme_problems),
     Rule(("hardware", "configure"), precision_problems),
+    Rule(("hardware", "configure"), attention_problems),
     Rule(("configure", "finetune"), lora_problems),
     Rule(("dataset", "finetune"), mix_problems),
 )
