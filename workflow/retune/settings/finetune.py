@@ -14,7 +14,10 @@ class LoraSettings(Settings):
 
     r: int = Field(16, ge=1, description="Rank of the adapters.")
     lora_alpha: float = Field(
-        32, gt=0, description="Adapters are scaled by `lora_alpha` / `r`."
+        32,
+        gt=0,
+        description="Adapters are scaled by `lora_alpha` / `r`; with `use_rslora` by"
+        " `lora_alpha` / the square root of `r`.",
     )
     lora_dropout: float = Field(
         0.0, ge=0, lt=1, description="Dropout of the adapters' input."
@@ -26,6 +29,16 @@ class LoraSettings(Settings):
         "all-linear",
         description="Layers that get adapters, by the end of their names (`q_proj`);"
         " `all-linear`: all but the output head and, in a mixture, the experts.",
+    )
+    use_rslora: bool = Field(
+        False,
+        description="Rank-stabilized LoRA: divide by the square root of the rank, for"
+        " high ranks.",
+    )
+    use_dora: bool = Field(
+        False,
+        description="DoRA: train the magnitude of an adapted weight apart from its"
+        " direction. A step takes longer.",
     )
 
 

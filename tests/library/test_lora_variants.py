@@ -1,0 +1,143 @@
+"""LoRA, rsLoRA and DoRA at every ZeRO stage train as peft does in plain PyTorch."""
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM
+
+from retune.artifacts.model_facts import ModelFacts
+from retune.artifacts.plan import Plan
+from retune.errors import RetuneError
+from retune.models.adapters import add_adapters
+from retune.settings import ConsolidateSettings, LoraSettings
+from retune.steps import consolidate
+from retune.tokens.data_shard import DataShard
+from tiny_run import TinyRun
+from training_ranks import Job, train_all
+
+STEPS = 3
+RATE = 1e-2
+SETTINGS = {
+    **{"max_steps": STEPS, "learning_rate": RATE, "lr_scheduler_type": "constant"},
+    **{"warmup_steps": 0, "eval_steps": STEPS, "save_steps": STEPS},
+}
+LORA = {"r": 4, "lora_alpha": 8.0, "target_modules": ["c_attn", "c_proj", "c_fc"]}
+VARIANTS = {
+    "rsLoRA": {"use_rslora": True},
+    "DoRA": {"use_dora": True},
+    "both": {"use_rslora": True, "use_dora": True},
+}
+STRATEGIES = {
+    **{f"ZeRO-{stage}": {"zero_stage": stage} for stage in range(4)},
+    "checkpointing": {"zero_stage": 3, "activation_checkpointing": True},
+}
+IDS = torch.arange(20)[None]
+CELLS = [
+    *(("rsLoRA", strategy) for strategy in ("ZeRO-0", "ZeRO-2", "ZeRO-3")),
+    *(("DoRA", strategy) for strategy in STRATEGIES),
+    ("both", "ZeRO-3"),
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of a model whose matrices are large enough for ZeRO-3 to release them."""
+    run = TinyRun(tmp_path_factory.mktemp("variants"))
+    run.make_inputs(n_embd=160, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(run):
+    """Return the jobs of all cells, trained on two ranks."""
+    jobs = {
+        (variant, strategy): Job(
+            run.plan(f"plan-{strategy}", precision="fp32", **STRATEGIES[strategy]),
+            run.folder / f"state-{variant}-{strategy}",
+            {**SETTINGS, "lora": {**LORA, **VARIANTS[variant]}},
+        )
+        for variant, strategy in CELLS
+    }
+    train_all(run.folder, list(jobs.values()), 2)
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def references(run, trained):
+    """Return a function from a variant to peft's own losses and its model."""
+    known = {}
+
+    def reference(variant):
+        if variant not in known:
+            plan = Plan.read(trained[variant, "ZeRO-3"].plan / "plan.json")
+            known[variant] = train_plainly(run.folder, plan, VARIANTS[variant])
+        return known[variant]
+
+    return reference
+
+
+def train_plainly(folder, plan, variant):
+    """Train with PyTorch and peft alone; return the losses and the model."""
+    model = AutoModelForCausalLM.from_pretrained(folder / "base")
+    torch.manual_seed(0)
+    config = LoraConfig(task_type="CAUSAL_LM", fan_in_fan_out=True, **LORA, **variant)
+    model = get_peft_model(model, config).train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": 0.1},
+        {"params": [p for p in trained if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    adam = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.95))
+    data = DataShard(folder / "tokens", plan, 0, 0, 1)
+    losses = []
+    for step in range(STEPS):
+        losses.append(0.0)
+        taken = data.step_data(step)
+        for batch in taken.micro_batches:
+            ids, positions, labels = map(
+                torch.as_tensor, (batch.input_ids, batch.position_ids, batch.labels)
+            )
+            logits = model(ids, position_ids=positions, use_cache=False).logits
+            predicted = logits.flatten(0, 1), labels.flatten()
+            loss = cross_entropy(*predicted, reduction="sum") / taken.num_labels
+            losses[-1] += loss.item()
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, plan.gradient_clipping)
+        adam.step()
+        adam.zero_grad()
+    return losses, model
+
+
+@pytest.mark.parametrize("cell", CELLS, ids="-".join)
+def test_the_job_is_peft_s(run, trained, references, cell, tmp_path):
+    losses, model = references(cell[0])
+    assert trained[cell].losses == pytest.approx(losses, abs=2e-5)
+    assert losses[-1] < losses[0] - 0.02
+
+    base = run.folder / "base"
+    consolidate.run(ConsolidateSettings(), base, trained[cell].checkpoint, tmp_path)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    adapted = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter"
+    )
+    with torch.no_grad():
+        ours, published, live = (
+            network.eval()(input_ids=IDS).logits for network in (merged, adapted, model)
+        )
+    torch.testing.assert_close(ours, published, atol=2e-6, rtol=0)
+    torch.testing.assert_close(ours, live, atol=5e-4, rtol=0)
+    by_peft = adapted.merge_and_unload().state_dict()
+    for name, tensor in merged.state_dict().items():
+        torch.testing.assert_close(tensor, by_peft[name], atol=5e-7, rtol=5e-7)
+
+
+def test_weights_of_zero_have_no_direction(run):
+    model = AutoModelForCausalLM.from_pretrained(run.folder / "base")
+    with torch.no_grad():
+        model.transformer.h[1].mlp.c_fc.weight[:, 3] = 0.0
+    lora, facts = LoraSettings(use_dora=True), ModelFacts.read(run.folder / "base")
+    message = "use_dora: transformer.h.1.mlp.c_fc has an output whose weights are all 0"
+    with pytest.raises(RetuneError, match=message):
+        add_adapters(model, facts, lora)
