@@ -24,6 +24,7 @@ SETTINGS = {
 }
 LORA = {"r": 4, "lora_alpha": 8.0, "target_modules": ["c_attn", "c_proj", "c_fc"]}
 VARIANTS = {
+    "LoRA": {},
     "rsLoRA": {"use_rslora": True},
     "DoRA": {"use_dora": True},
     "both": {"use_rslora": True, "use_dora": True},
@@ -31,13 +32,17 @@ VARIANTS = {
 STRATEGIES = {
     **{f"ZeRO-{stage}": {"zero_stage": stage} for stage in range(4)},
     "checkpointing": {"zero_stage": 3, "activation_checkpointing": True},
+    "bf16, ZeRO-2": {"zero_stage": 2, "precision": "bf16"},
+    "bf16, ZeRO-3": {"zero_stage": 3, "precision": "bf16"},
 }
+BF16 = [name for name in STRATEGIES if "bf16" in name]
 IDS = torch.arange(20)[None]
 CELLS = [
     *(("rsLoRA", strategy) for strategy in ("ZeRO-0", "ZeRO-2", "ZeRO-3")),
-    *(("DoRA", strategy) for strategy in STRATEGIES),
+    *(("DoRA", strategy) for strategy in STRATEGIES if strategy not in BF16),
     ("both", "ZeRO-3"),
 ]
+CELLS_IN_BF16 = [(variant, name) for variant in ("LoRA", "DoRA") for name in BF16]
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +58,13 @@ def trained(run):
     """Return the jobs of all cells, trained on two ranks."""
     jobs = {
         (variant, strategy): Job(
-            run.plan(f"plan-{strategy}", precision="fp32", **STRATEGIES[strategy]),
+            run.plan(
+                f"plan-{strategy}", **{"precision": "fp32", **STRATEGIES[strategy]}
+            ),
             run.folder / f"state-{variant}-{strategy}",
             {**SETTINGS, "lora": {**LORA, **VARIANTS[variant]}},
         )
-        for variant, strategy in CELLS
+        for variant, strategy in (*CELLS, *CELLS_IN_BF16)
     }
     train_all(run.folder, list(jobs.values()), 2)
     return jobs
@@ -131,6 +138,17 @@ def test_the_job_is_peft_s(run, trained, references, cell, tmp_path):
     by_peft = adapted.merge_and_unload().state_dict()
     for name, tensor in merged.state_dict().items():
         torch.testing.assert_close(tensor, by_peft[name], atol=5e-7, rtol=5e-7)
+
+
+def test_adapters_in_bf16_are_the_same_under_zero_3(run, trained):
+    for variant in ("LoRA", "DoRA"):
+        two, three = (trained[variant, strategy] for strategy in BF16)
+        assert two.losses == three.losses
+        assert two.weights == three.weights
+        assert {weight["dtype"] for weight in three.weights.values()} == {"bfloat16"}
+    # Both begin with the base model.
+    first = [trained[cell].losses[0] for cell in CELLS_IN_BF16]
+    assert len(set(first)) == 1
 
 
 def test_weights_of_zero_have_no_direction(run):

@@ -24,7 +24,7 @@ from retune.settings import LoraSettings
 def add_adapters(
     model: PreTrainedModel, facts: ModelFacts, lora: LoraSettings
 ) -> nn.Module:
-    """Return the model with new LoRA adapters, its own weights frozen.
+    """Return the model with new LoRA adapters in its dtype, its own weights frozen.
 
     Args:
         model: The base model, loaded.
@@ -50,8 +50,11 @@ def add_adapters(
         )
     try:
         with gathering_of_shards(model):
+            # Otherwise they would be fp32, but only under ZeRO-3.
             adapted = get_peft_model(
-                model, LoraConfig(task_type="CAUSAL_LM", **options)
+                model,
+                LoraConfig(task_type="CAUSAL_LM", **options),
+                autocast_adapter_dtype=False,
             )
     except ValueError as error:
         raise RetuneError(

@@ -118,6 +118,7 @@ def weights_bytes(plan: Plan) -> int:
 def loading_bytes(plan: Plan) -> int:
     """Return the bytes of main memory that a rank loads the model through.
 
-    The model is loaded in fp32. At ZeRO stage 3 each rank holds its shard alone.
+    The model is loaded in the training precision. At ZeRO stage 3 each rank holds its
+    shard alone.
     """
-    return 0 if plan.zero_stage == 3 else plan.num_parameters * FP32_BYTES
+    return 0 if plan.zero_stage == 3 else weights_bytes(plan)
