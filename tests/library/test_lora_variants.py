@@ -1,18 +1,27 @@
 """LoRA, rsLoRA and DoRA at every ZeRO stage train as peft does in plain PyTorch."""
 
+import math
+
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.plan import Plan
 from retune.errors import RetuneError
 from retune.models.adapters import add_adapters
-from retune.settings import ConsolidateSettings, LoraSettings
-from retune.steps import consolidate
+from retune.settings import (
+    ConfigureSettings,
+    ConsolidateSettings,
+    HardwareSettings,
+    LoraSettings,
+    TrainedWeightsSettings,
+)
+from retune.steps import configure, consolidate
 from retune.tokens.data_shard import DataShard
+from tiny_facts import tiny_facts
 from tiny_run import TinyRun
 from training_ranks import Job, train_all
 
@@ -149,6 +158,45 @@ def test_adapters_in_bf16_are_the_same_under_zero_3(run, trained):
     # Both begin with the base model.
     first = [trained[cell].losses[0] for cell in CELLS_IN_BF16]
     assert len(set(first)) == 1
+
+
+@pytest.mark.parametrize("variant", ["LoRA", "DoRA"])
+def test_the_plan_counts_what_is_trained(run, trained, variant):
+    lora = LoraSettings(**LORA, **VARIANTS[variant])
+    weights = trained[variant, BF16[0]].weights
+    configure.run(
+        ConfigureSettings(),
+        HardwareSettings(accelerator="cpu", ranks_per_node=1),
+        *(run.folder / "base", run.folder / "tokens.json", run.folder / variant),
+        TrainedWeightsSettings(lora=lora),
+    )
+    plan = Plan.read(run.folder / variant / "plan.json")
+    assert plan.num_trained == sum(
+        math.prod(weight["shape"])
+        for name, weight in weights.items()
+        if "lora_" in name
+    )
+    page = (run.folder / variant / "plan.md").read_text()
+    assert f"Adapters of {plan.num_trained:,} parameters are trained." in page
+
+
+def test_adapters_that_cannot_be_are_refused_by_the_plan(run):
+    message = r"finetune.lora.target_modules: \['nonsense'\]: Target modules"
+    lora = LoraSettings(target_modules=["nonsense"])
+    with pytest.raises(RetuneError, match=message):
+        configure.count_adapter_parameters(run.folder / "base", lora)
+
+
+def test_adapters_of_llama_8b_are_counted_without_weights(tmp_path):
+    config = LlamaConfig(
+        **{"vocab_size": 128_256, "hidden_size": 4096, "intermediate_size": 14_336},
+        **{"num_hidden_layers": 32, "num_attention_heads": 32},
+        num_key_value_heads=8,
+    )
+    config.save_pretrained(tmp_path)
+    tiny_facts().write(tmp_path)
+    lora = LoraSettings(r=16)
+    assert configure.count_adapter_parameters(tmp_path, lora) == 41_943_040
 
 
 def test_weights_of_zero_have_no_direction(run):

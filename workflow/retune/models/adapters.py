@@ -32,9 +32,26 @@ def add_adapters(
         lora: The section `finetune.lora`.
 
     Raises:
+        RetuneError: If `wrap` does, or with DoRA a layer has an output whose weights
+            are all 0.
+    """
+    with gathering_of_shards(model):
+        adapted = wrap(model, facts, lora)
+    check_magnitudes(adapted)
+    return adapted.train()
+
+
+def wrap(model: PreTrainedModel, facts: ModelFacts, lora: LoraSettings) -> nn.Module:
+    """Return a model, which may be on the meta device, in peft's wrapper.
+
+    Args:
+        model: The base model.
+        facts: The facts of the model.
+        lora: The section `finetune.lora`.
+
+    Raises:
         RetuneError: If peft is not installed, or a layer cannot have an adapter that
-            `consolidate` can merge, or with DoRA has an output
-            whose weights are all 0.
+            `consolidate` can merge.
     """
     try:
         from peft import LoraConfig, get_peft_model
@@ -49,13 +66,12 @@ def add_adapters(
             model, experts, lora.target_modules
         )
     try:
-        with gathering_of_shards(model):
-            # Otherwise they would be fp32, but only under ZeRO-3.
-            adapted = get_peft_model(
-                model,
-                LoraConfig(task_type="CAUSAL_LM", **options),
-                autocast_adapter_dtype=False,
-            )
+        # Otherwise the adapters would be fp32, but only under ZeRO-3.
+        adapted = get_peft_model(
+            model,
+            LoraConfig(task_type="CAUSAL_LM", **options),
+            autocast_adapter_dtype=False,
+        )
     except ValueError as error:
         raise RetuneError(
             f"finetune.lora.target_modules: {lora.target_modules}:"
@@ -65,8 +81,7 @@ def add_adapters(
     names = [published_name(name) for name, _ in named_weights(adapted)]
     for name in filter(is_adapter, names):
         adapted_weight(name, names)
-    check_magnitudes(adapted)
-    return adapted.train()
+    return adapted
 
 
 @contextmanager

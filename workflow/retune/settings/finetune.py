@@ -73,7 +73,17 @@ Weight = Annotated[
 ]
 
 
-class FinetuneSettings(Settings):
+class TrainedWeightsSettings(Settings):
+    """Which weights are trained: the model's, or those of adapters."""
+
+    lora: LoraSettings | None = Field(
+        None,
+        description="Train low-rank adapters and freeze the model: `{r: 16,"
+        " lora_alpha: 32}`. `consolidate` merges them into the model.",
+    )
+
+
+class FinetuneSettings(TrainedWeightsSettings):
     """How the model is optimised, and which checkpoints are kept."""
 
     OPERATIONAL: ClassVar = frozenset(
@@ -103,11 +113,6 @@ class FinetuneSettings(Settings):
         "auto",
         description="Peak learning rate; `auto`: 5e-5 for a pre-trained model, 2e-4"
         " with `lora`, 1.5e-3 for the built-in model, whose weights are random.",
-    )
-    lora: LoraSettings | None = Field(
-        None,
-        description="Train low-rank adapters and freeze the model: `{r: 16,"
-        " lora_alpha: 32}`. `consolidate` merges them into the model.",
     )
     lr_scheduler_type: Literal["cosine", "linear", "constant", "WarmupLR"] = Field(
         "cosine",
