@@ -47,7 +47,7 @@ STRATEGIES = {
 BF16 = [name for name in STRATEGIES if "bf16" in name]
 IDS = torch.arange(20)[None]
 CELLS = [
-    *(("rsLoRA", strategy) for strategy in ("ZeRO-0", "ZeRO-2", "ZeRO-3")),
+    ("rsLoRA", "ZeRO-2"),
     *(("DoRA", strategy) for strategy in STRATEGIES if strategy not in BF16),
     ("both", "ZeRO-3"),
 ]
@@ -86,7 +86,7 @@ def references(run, trained):
 
     def reference(variant):
         if variant not in known:
-            plan = Plan.read(trained[variant, "ZeRO-3"].plan / "plan.json")
+            plan = Plan.read(trained["DoRA", "ZeRO-3"].plan / "plan.json")
             known[variant] = train_plainly(run.folder, plan, VARIANTS[variant])
         return known[variant]
 
