@@ -15,6 +15,7 @@ INSTEAD_OF_PARAMS = (
     "--accelerator",
     "--nvme-path",
     "--operational",
+    "--trained",
 )
 
 
