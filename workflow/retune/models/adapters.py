@@ -92,7 +92,8 @@ def gathering_of_shards(model: PreTrainedModel) -> Iterator[None]:
     knows that there are shards.
     """
     is_zero3 = any(map(is_sharded, model.parameters()))
-    config = HfDeepSpeedConfig({"zero_optimization": {"stage": 3 if is_zero3 else 0}})
+    zero3 = {"zero_optimization": {"stage": 3}}
+    config = HfDeepSpeedConfig(zero3) if is_zero3 else None
     yield
     del config
 
