@@ -7,7 +7,12 @@ from typing import Any
 import polars as pl
 
 from retune.artifacts.publishing import write_manifest
-from retune.settings import Params, RunSettings, ScoringSettings
+from retune.settings import (
+    Params,
+    RunSettings,
+    ScoringSettings,
+    TrainedWeightsSettings,
+)
 from retune.settings.params import read_params
 from retune.steps import (
     baseline,
@@ -147,7 +152,9 @@ def settings_of(step: str) -> dict[str, Any]:
         case "publish":
             return {"settings": RunSettings.part_of(params)}
         case "configure":
-            return {"settings": params.configure, "hardware": params.hardware}
+            trained = TrainedWeightsSettings.part_of(params.finetune)
+            settings = {"settings": params.configure, "hardware": params.hardware}
+            return {**settings, "trained": trained}
         case "finetune":
             nvme_path = params.hardware.nvme_path or ""
             return {"settings": params.finetune, "nvme_path": nvme_path}

@@ -35,6 +35,7 @@ STRATEGIES = {
     "zero3-fp32": {"zero_stage": 3},
     "zero2-cpu": {"zero_stage": 2, "offload_optimizer": "cpu"},
     "zero3-lora": {"zero_stage": 3},
+    "zero3-lora-dora": {"zero_stage": 3},
     "zero3-checkpointing": {"zero_stage": 3, "activation_checkpointing": True},
     "pipeline": {"pipeline_stages": 2},
     "pipeline-bf16": {"pipeline_stages": 2, "precision": "bf16"},
@@ -51,6 +52,8 @@ def run(tmp_path_factory):
 
 def make_job(run, name, ranks, folder):
     settings = ADAPTERS if "lora" in name else {}
+    if "dora" in name:
+        settings = {"lora": {**ADAPTERS["lora"], "use_dora": True}}
     return Job(
         run.plan(f"plan-{name}-{ranks}", ranks, **STRATEGIES[name]),
         folder / name,

@@ -15,7 +15,12 @@ from retune.cli.main import main
 from retune.cli.step_arguments import read_signature
 from retune.cli.step_settings import step_values
 from retune.errors import RetuneError
-from retune.settings import FinetuneSettings, RunSettings, ScoringSettings
+from retune.settings import (
+    FinetuneSettings,
+    RunSettings,
+    ScoringSettings,
+    TrainedWeightsSettings,
+)
 from retune.settings.params import read_params
 from retune.step_code import STEPS
 from tiny_facts import tiny_facts
@@ -77,7 +82,9 @@ SETTINGS_OF_STEPS = {
     "fetch": {"settings": "model"},
     "prepare": {"settings": "prepare"},
     "tokenize": {"settings": "tokenize"},
-    "configure": {"settings": "configure", "hardware": "hardware"},
+    "configure": {
+        **{"settings": "configure", "hardware": "hardware", "trained": "finetune"},
+    },
     "finetune": {"settings": "finetune", "nvme_path": "hardware.nvme_path"},
     "consolidate": {"settings": "consolidate"},
     "baseline": {"settings": "evaluate"} | DEVICES,
@@ -87,7 +94,11 @@ SETTINGS_OF_STEPS = {
     "publish": {"settings": ""},
 }
 # The models of steps that take a part of that.
-PARTS = {"baseline": ScoringSettings, "publish": RunSettings}
+PARTS = {
+    "baseline": {"settings": ScoringSettings},
+    "configure": {"trained": TrainedWeightsSettings},
+    "publish": {"settings": RunSettings},
+}
 
 
 def given(step, **options):
@@ -108,8 +119,8 @@ def test_a_step_takes_its_settings_from_a_file(step, tmp_path):
         name: reduce(getattr, filter(None, where.split(".")), params)
         for name, where in SETTINGS_OF_STEPS[step].items()
     }
-    if step in PARTS:
-        expected["settings"] = PARTS[step].part_of(expected["settings"])
+    for name, model in PARTS.get(step, {}).items():
+        expected[name] = model.part_of(expected[name])
     assert {name: value for name, value in values.items() if value} == expected
 
 

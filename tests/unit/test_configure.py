@@ -15,7 +15,9 @@ from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.hardware import Hardware, resolve_hardware
 from retune.planning.memory import (
     accumulates_in_fp32,
+    checkpoint_bytes,
     model_states_bytes,
+    offloaded_to_cpu_bytes,
 )
 from retune.planning.strategy import make_plan
 from retune.settings import ConfigureSettings, HardwareSettings
@@ -99,6 +101,28 @@ def test_the_plan_is_held_to_the_rules_of_the_settings(strategy, told):
     assert str(error.value) == told
 
 
+def test_one_rank_shards_nothing():
+    one = Hardware("cuda", 1, 1, 24.0, None)
+    assert plan_of(ConfigureSettings(), one, 8 * 10**9).zero_stage == 2
+
+
+def test_frozen_weights_have_neither_gradients_nor_states():
+    one = Hardware("cuda", 1, 1, 24.0, None)
+    settings = ConfigureSettings(global_batch_size=1)
+    # Llama 3.1 8B, with adapters of rank 16 on all linear layers.
+    facts = tiny_facts(num_parameters=8_030_261_248)
+    plan, _ = make_plan(settings, one, facts, 4096, 41_943_040)
+    assert plan.num_trained == 41_943_040
+    assert model_states_bytes(plan) / 1e9 == pytest.approx(16.73, abs=0.01)
+    three = plan.model_copy(update={"zero_stage": 3, "ranks_per_node": 8})
+    assert model_states_bytes(three) == model_states_bytes(plan) / 8
+    offloaded = {"offload_optimizer": "cpu", "offload_param": "cpu"}
+    both = plan.model_copy(update={"zero_stage": 3, **offloaded})
+    assert model_states_bytes(both) == 41_943_040 * 2
+    assert offloaded_to_cpu_bytes(both) == 8_030_261_248 * 2 + 41_943_040 * 18
+    assert checkpoint_bytes(plan, plan.num_trained) == 41_943_040 * 14
+
+
 def test_the_config_is_complete():
     settings = ConfigureSettings(zero_stage=3, offload_param="cpu", precision="bf16")
     config = deepspeed_config(plan_of(settings, GPUS))
@@ -172,11 +196,11 @@ def test_the_config_and_the_memory_agree_on_what_adds_up_in_fp32(micro, stage, o
 
 
 def test_zero_3_is_chosen_where_fp32_gradients_would_not_fit():
-    # On one rank 16 bytes a parameter, 18 with gradients that add up in fp32.
-    one = Hardware("cuda", 1, 1, 80.0, None)
+    # On two ranks 9 bytes a parameter, 10 with gradients that add up in fp32.
+    two = Hardware("cuda", 1, 2, 80.0, None)
     for micro, stage in [(1, 3), (4, 2)]:
-        settings = ConfigureSettings(micro_batch_size=micro, global_batch_size=4)
-        assert plan_of(settings, one, 2_800_000_000).zero_stage == stage
+        settings = ConfigureSettings(micro_batch_size=micro, global_batch_size=8)
+        assert plan_of(settings, two, 5_000_000_000).zero_stage == stage
 
 
 def test_a_pipeline_and_offloading_leave_less_on_a_rank():

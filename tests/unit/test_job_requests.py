@@ -108,8 +108,8 @@ def test_the_stage_that_shards_the_weights_loads_no_whole_model_in_each_rank():
     third, second = (
         finetune_memory_gb(plan_of(10**10, zero_stage=stage)) for stage in (3, 2)
     )
-    # 10 G parameters in fp32 in each of 8 ranks, and bf16 weights in the checkpoint.
-    assert second - third == pytest.approx(8 * 40 + 20)
+    # 10 G parameters in bf16 in each of 8 ranks, and in the checkpoint.
+    assert second - third == pytest.approx(8 * 20 + 20)
 
 
 def test_offloading_takes_main_memory_of_each_node():

@@ -16,6 +16,7 @@ INSTEAD_OF_PARAMS = (
     "--ranks-per-node",
     "--nvme-path",
     "--operational",
+    "--trained",
 )
 
 

@@ -33,6 +33,7 @@ RERUNS = {
     "tokenize": {"tokenize", *AFTER_TOKENIZE},
     "configure": AFTER_TOKENIZE,
     "finetune": AFTER_CONFIGURE,
+    "finetune.lora": AFTER_TOKENIZE,
     "consolidate": AFTER_FINETUNE,
     "evaluate.context_length": {"baseline", "evaluate", *AFTER_SCORES},
     "evaluate.stride": {"baseline", "evaluate", *AFTER_SCORES},

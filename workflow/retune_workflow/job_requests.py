@@ -85,11 +85,11 @@ def finetune_request(
         FileNotFoundError: As long as there is no plan, or no tokens.
     """
     plan = Plan.read(plan_file)
-    nodes, parameters = plan.nodes, plan.num_parameters
+    nodes = plan.nodes
     mixture = Mixture.of(TokensIndex.read(tokens), settings.mix)
     steps = num_steps(settings, mixture.blocks_per_epoch, plan.global_batch_size)
     # A checkpoint is written, and read back before it counts.
-    saving = 2 * checkpoint_bytes(plan, parameters) / nodes / DISK_BYTES_PER_S
+    saving = 2 * checkpoint_bytes(plan, plan.num_trained) / nodes / DISK_BYTES_PER_S
     hashing = weights_bytes(plan) / HASHED_BYTES_PER_S
     seconds = steps * step_seconds(plan) + steps / settings.save_steps * saving
     return JobRequest(
@@ -112,9 +112,8 @@ def least_runtime(notice_s: int) -> int:
 
 def finetune_memory_gb(plan: Plan) -> float:
     """Return the main memory that a node's ranks take, GB."""
-    parameters, world_size = plan.num_parameters, plan.world_size
     # While a checkpoint is saved, a rank's shard of it passes through main memory.
-    rank = checkpoint_bytes(plan, parameters) / world_size
+    rank = checkpoint_bytes(plan, plan.num_trained) / plan.world_size
     rank += loading_bytes(plan)
     if plan.accelerator == "cpu":
         rank += 2 * model_states_bytes(plan)

@@ -37,6 +37,8 @@ class Plan(SealedArtifact):
         ranks_per_node: Number of processes on each machine.
         sequence_length: Tokens per sequence.
         num_parameters: Number of parameters of the model, tied ones counted once.
+        num_adapter_parameters: Number of parameters of the adapters that are trained
+            instead of the model; 0: there are none.
     """
 
     STEP: ClassVar = "configure"
@@ -59,6 +61,7 @@ class Plan(SealedArtifact):
     ranks_per_node: int
     sequence_length: int
     num_parameters: int
+    num_adapter_parameters: int = 0
 
     @property
     def world_size(self) -> int:
@@ -69,6 +72,11 @@ class Plan(SealedArtifact):
     def data_parallel_size(self) -> int:
         """Number of ranks, or of pipelines, that divide a batch among them."""
         return self.world_size // self.pipeline_stages
+
+    @property
+    def num_trained(self) -> int:
+        """Number of parameters that are trained."""
+        return self.num_adapter_parameters or self.num_parameters
 
     @property
     def tokens_per_step(self) -> int:

@@ -20,12 +20,22 @@ from retune.models.fused_activations import fuse_activations
 from retune.models.skeleton import build_skeleton
 from retune.models.varlen_attention import register_varlen
 from retune.models.weight_names import named_weights
+from retune.settings import Precision
 
 log = logging.getLogger("retune")
 
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
 
 def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedModel:
-    """Return the base model in fp32 and training mode.
+    """Return the base model in the plan's precision and in training mode.
+
+    DeepSpeed would round an fp32 model to the precision, too, before it copies the
+    trained weights to fp32: the result is the same, in half the memory.
 
     Under ZeRO-3 it is sharded while it is read, one tensor at a time: no rank ever
     holds all of it.
@@ -43,7 +53,7 @@ def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedMode
     load = (
         partial(load_sharded, base, config)
         if plan.zero_stage == 3
-        else partial(load_whole, base)
+        else partial(load_whole, base, DTYPES[plan.precision])
     )
     try:
         model = load(kernels)
@@ -65,11 +75,13 @@ def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedMode
     return model.train()
 
 
-def load_whole(base: Path, attn_implementation: str) -> PreTrainedModel:
-    """Return the model, whole on this rank."""
+def load_whole(
+    base: Path, dtype: torch.dtype, attn_implementation: str
+) -> PreTrainedModel:
+    """Return the model, whole on this rank, its weights rounded to a dtype."""
     return AutoModelForCausalLM.from_pretrained(
         base,
-        dtype=torch.float32,
+        dtype=dtype,
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,
@@ -81,6 +93,8 @@ def load_sharded(
     base: Path, config: dict[str, Any], attn_implementation: str
 ) -> PreTrainedModel:
     """Return the model, each parameter sharded over the ranks (ZeRO-3).
+
+    DeepSpeed rounds each to the config's precision when it shards it.
 
     Transformers' own `from_pretrained` would read all files into the memory of rank 0
     first, and draw random weights on every rank.

@@ -51,6 +51,9 @@ def accumulates_in_fp32(plan: Plan) -> bool:
 def model_states_bytes(plan: Plan) -> float:
     """Return the bytes of weights, gradients and Adam's states on each rank's device.
 
+    The weights of a model with adapters are frozen and have neither gradients nor
+    states; only the adapters do.
+
     ZeRO stage 1 shards the optimizer states over the ranks that hold the same pipeline
     stage, stage 2 the gradients as well, and stage 3 the weights, too. What a step
     needs for a moment is not counted: DeepSpeed 0.19 flattens the gradients of one
@@ -63,12 +66,13 @@ def model_states_bytes(plan: Plan) -> float:
     """
     each, ranks = bytes_per_parameter(plan.precision), plan.data_parallel_size
     gradient = FP32_BYTES if accumulates_in_fp32(plan) else each.gradient
-    per_parameter = gradient / (ranks if plan.zero_stage >= 2 else 1)
+    total = plan.num_trained * gradient / (ranks if plan.zero_stage >= 2 else 1)
     if not is_offloaded(plan.offload_param, plan):
-        per_parameter += each.weight / (ranks if plan.zero_stage >= 3 else 1)
+        total += weights_bytes(plan) / (ranks if plan.zero_stage >= 3 else 1)
     if not is_offloaded(plan.offload_optimizer, plan):
-        per_parameter += each.states / (ranks if plan.zero_stage >= 1 else 1)
-    return plan.num_parameters / plan.pipeline_stages * per_parameter
+        states = plan.num_trained * each.states
+        total += states / (ranks if plan.zero_stage >= 1 else 1)
+    return total / plan.pipeline_stages
 
 
 def is_offloaded(device: str, plan: Plan) -> bool:
@@ -84,13 +88,13 @@ def offloaded_to_cpu_bytes(plan: Plan) -> int:
 
     With Adam's states DeepSpeed keeps fp32 gradients there.
     """
-    each = bytes_per_parameter(plan.precision)
-    per_parameter = 0
+    total = 0
     if plan.offload_optimizer == "cpu":
-        per_parameter += each.states + FP32_BYTES
+        states = bytes_per_parameter(plan.precision).states
+        total += plan.num_trained * (states + FP32_BYTES)
     if plan.offload_param == "cpu":
-        per_parameter += each.weight
-    return plan.num_parameters * per_parameter
+        total += weights_bytes(plan)
+    return total
 
 
 def checkpoint_bytes(plan: Plan, num_trained: int) -> int:
@@ -112,12 +116,14 @@ def checkpoint_bytes(plan: Plan, num_trained: int) -> int:
 
 def weights_bytes(plan: Plan) -> int:
     """Return the bytes of all weights in the training precision, each counted once."""
-    return plan.num_parameters * bytes_per_parameter(plan.precision).weight
+    number = plan.num_parameters + plan.num_adapter_parameters
+    return number * bytes_per_parameter(plan.precision).weight
 
 
 def loading_bytes(plan: Plan) -> int:
     """Return the bytes of main memory that a rank loads the model through.
 
-    The model is loaded in fp32. At ZeRO stage 3 each rank holds its shard alone.
+    The model is loaded in the training precision. At ZeRO stage 3 each rank holds its
+    shard alone.
     """
-    return 0 if plan.zero_stage == 3 else plan.num_parameters * FP32_BYTES
+    return 0 if plan.zero_stage == 3 else weights_bytes(plan)

@@ -34,6 +34,7 @@ def make_plan(
     hardware: Hardware,
     facts: ModelFacts,
     sequence_length: int,
+    num_adapter_parameters: int = 0,
 ) -> tuple[Plan, list[Decision[PlanValue]]]:
     """Return the plan, and each value of the strategy with the reason for it.
 
@@ -42,6 +43,8 @@ def make_plan(
         hardware: The machines.
         facts: Facts of the model.
         sequence_length: Tokens per training sequence.
+        num_adapter_parameters: Number of parameters of the adapters that are trained
+            instead of the model; 0: there are none.
 
     Raises:
         RetuneError: If settings and machines do not go together.
@@ -78,6 +81,7 @@ def make_plan(
         ranks_per_node=hardware.ranks_per_node,
         sequence_length=sequence_length,
         num_parameters=facts.num_parameters,
+        num_adapter_parameters=num_adapter_parameters,
     )
     refuse(
         split_problems(draft, draft.world_size)
@@ -244,6 +248,9 @@ def choose_zero_stage(
     most_gb = MODEL_STATES_FRACTION * hardware.gpu_memory_gb
     if needed_gb <= most_gb:
         why = f"model states take {needed_gb:.1f} of {most_gb:.1f} GB set aside"
+        return Decision(key, 2, why)
+    if draft.data_parallel_size == 1:
+        why = f"model states take {needed_gb:.1f} GB, and one rank can shard nothing"
         return Decision(key, 2, why)
     return Decision(
         key,

@@ -93,12 +93,14 @@ def clipping_text(limit: float) -> str:
 
 
 def lora_text(lora: LoraSettings) -> str:
-    """Return rank, scale and place of the adapters."""
+    """Return rank, scale, kind and place of the adapters."""
     targets = lora.target_modules
     where = targets if isinstance(targets, str) else ", ".join(targets)
+    kinds = {"rsLoRA": lora.use_rslora, "DoRA": lora.use_dora}
     return (
         f"r {lora.r}, lora_alpha {lora.lora_alpha:g}, dropout {lora.lora_dropout:g},"
-        f" on {where}; merged"
+        + "".join(f" {kind}," for kind, is_used in kinds.items() if is_used)
+        + f" on {where}; merged"
     )
 
 

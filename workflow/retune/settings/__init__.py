@@ -20,7 +20,11 @@ from retune.settings.dataset import (
     Split,
 )
 from retune.settings.evaluate import EvaluateSettings, ScoringSettings
-from retune.settings.finetune import FinetuneSettings, LoraSettings
+from retune.settings.finetune import (
+    FinetuneSettings,
+    LoraSettings,
+    TrainedWeightsSettings,
+)
 from retune.settings.hardware import Accelerator, HardwareSettings
 from retune.settings.model import MODEL_PRESETS, ModelSettings
 from retune.settings.prepare import PrepareSettings
@@ -66,6 +70,7 @@ __all__ = [
     "SourceSettings",
     "Split",
     "TokenizeSettings",
+    "TrainedWeightsSettings",
     "cpu_kernel_problems",
     "default_of",
     "fp16_problems",
