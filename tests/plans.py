@@ -17,6 +17,7 @@ def make_plan(**changes: Any) -> Plan:
         "gradient_accumulation_steps": 1,
         "pipeline_stages": 1,
         "activation_checkpointing": False,
+        "activation_checkpointing_interval": 1,
         "attn_implementation": "sdpa",
         "gradient_clipping": 1.0,
         "accelerator": "cpu",

@@ -29,13 +29,30 @@ STRATEGIES = {
         "offload_param": "cpu",
     },
     "checkpointing": {"zero_stage": 3, "activation_checkpointing": True},
+    "selective checkpointing": {
+        "zero_stage": 2,
+        "activation_checkpointing": "selective",
+    },
+    "selective, ZeRO-3": {"zero_stage": 3, "activation_checkpointing": "selective"},
     "pipeline": {"pipeline_stages": 2},
     "pipeline + checkpointing": {
         "pipeline_stages": 2,
         "activation_checkpointing": True,
     },
+    "pipeline + selective": {
+        "pipeline_stages": 2,
+        "activation_checkpointing": "selective",
+        "activation_checkpointing_interval": 2,
+    },
 }
-WITH_ADAPTERS = {"LoRA, ZeRO-2": {"zero_stage": 2}, "LoRA, ZeRO-3": {"zero_stage": 3}}
+WITH_ADAPTERS = {
+    "LoRA, ZeRO-2": {"zero_stage": 2},
+    "LoRA, ZeRO-3": {"zero_stage": 3},
+    "LoRA, ZeRO-3, selective": {
+        "zero_stage": 3,
+        "activation_checkpointing": "selective",
+    },
+}
 PRECISIONS = ("fp32", "bf16")
 # Largest difference of a loss, nats; the losses are about 5. In bf16 the order of the
 # sums shows.

@@ -89,6 +89,11 @@ def test_problems_across_sections_are_named_together():
         ("configure", {"pipeline_stages": 2, "zero_stage": 2}, "needs zero_stage: 1"),
         ("configure", {"pipeline_stages": 2, "offload_param": "cpu"}, "none, not cpu"),
         ("configure", {"pipeline_stages": 3}, "2 ranks are not a multiple"),
+        (
+            "configure",
+            {"activation_checkpointing_interval": 2},
+            "needs activation_checkpointing: true or selective, not false",
+        ),
         ("configure", {"precision": "fp16"}, "no fp16 there"),
         ("evaluate", {"context_length": 64, "stride": 65}, "go unscored"),
         ("hardware", {"nodes": 2, "ranks_per_node": "auto"}, "must be given"),

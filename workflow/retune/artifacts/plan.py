@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from retune.artifacts.artifact import SealedArtifact
-from retune.settings import Accelerator, Offload, Precision
+from retune.settings import Accelerator, ActivationCheckpointing, Offload, Precision
 
 PLAN = "plan.json"
 REASONS = "reasons.json"
@@ -27,7 +27,9 @@ class Plan(SealedArtifact):
         micro_batch_size: Sequences per rank and forward pass.
         gradient_accumulation_steps: Forward passes per optimizer step.
         pipeline_stages: Number of stages that the model is cut into; 1: no pipeline.
-        activation_checkpointing: Whether activations are computed twice to save memory.
+        activation_checkpointing: Whether activations are computed twice to save memory;
+            `selective`: all but products with weights and attention.
+        activation_checkpointing_interval: In one decoder layer of how many they are.
         attn_implementation: Name of the attention kernels in Transformers.
         gradient_clipping: Largest norm of the gradient; 0 does not clip.
         accelerator: Kind of device that the ranks compute on.
@@ -48,7 +50,8 @@ class Plan(SealedArtifact):
     micro_batch_size: int
     gradient_accumulation_steps: int
     pipeline_stages: int
-    activation_checkpointing: bool
+    activation_checkpointing: ActivationCheckpointing
+    activation_checkpointing_interval: int
     attn_implementation: str
     gradient_clipping: float
     accelerator: Accelerator

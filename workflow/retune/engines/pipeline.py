@@ -27,6 +27,7 @@ from retune.engines.loss import (
 )
 from retune.engines.pipeline_layers import FAMILIES, StagedModel, weight_names
 from retune.errors import RetuneError
+from retune.models.activation_checkpointing import checkpoint_activations
 from retune.models.base_weights import BaseWeights
 from retune.models.skeleton import build_skeleton
 from retune.tokens.blocks import Batch
@@ -67,8 +68,7 @@ def load_pipeline(base: Path, plan: Plan) -> StagedModel:
     skeleton = build_skeleton(
         base, dtype=torch.float32, attn_implementation=plan.attn_implementation
     )
-    if plan.activation_checkpointing:
-        skeleton.gradient_checkpointing_enable({"use_reentrant": False})
+    checkpoint_activations(skeleton, plan)
     stored = BaseWeights(base)
 
     def read(name: str) -> torch.Tensor:

@@ -15,6 +15,7 @@ from retune.artifacts.plan import Plan
 from retune.compat.deepspeed_parameters import is_sharded
 from retune.compat.transformers_empty_model import without_initial_weights
 from retune.errors import RetuneError
+from retune.models.activation_checkpointing import checkpoint_activations
 from retune.models.base_weights import BaseWeights
 from retune.models.skeleton import build_skeleton
 from retune.models.weight_names import named_weights
@@ -34,7 +35,8 @@ def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedMode
         config: The DeepSpeed config.
 
     Raises:
-        RetuneError: If Transformers cannot load it with the plan's attention kernels.
+        RetuneError: If Transformers cannot load it with the plan's attention kernels,
+            or it cannot compute activations again.
     """
     kernels = plan.attn_implementation
     load = (
@@ -56,8 +58,7 @@ def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedMode
             ) from error
         log.warning("this model has no sdpa attention: using eager, which is slower")
         model = load("eager")
-    if plan.activation_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+    checkpoint_activations(model, plan)
     return model.train()
 
 

@@ -67,6 +67,7 @@ def make_plan(
         gradient_accumulation_steps=accumulation.value,
         pipeline_stages=stages,
         activation_checkpointing=settings.activation_checkpointing,
+        activation_checkpointing_interval=settings.activation_checkpointing_interval,
         attn_implementation=attention.value,
         gradient_clipping=settings.gradient_clipping,
         accelerator=hardware.accelerator,
@@ -92,6 +93,7 @@ def make_plan(
         accumulation,
         from_settings(settings, "pipeline_stages"),
         from_settings(settings, "activation_checkpointing"),
+        from_settings(settings, "activation_checkpointing_interval"),
         attention,
         from_settings(settings, "gradient_clipping"),
     ]

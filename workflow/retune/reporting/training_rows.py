@@ -102,6 +102,17 @@ def lora_text(lora: LoraSettings) -> str:
     )
 
 
+def checkpointing_text(plan: Plan) -> str:
+    """Return what is computed again of how many layers."""
+    is_selective = plan.activation_checkpointing == "selective"
+    interval = plan.activation_checkpointing_interval
+    return (
+        ("selective " if is_selective else "")
+        + "activation checkpointing"
+        + (f" of one layer in {interval}" if interval > 1 else "")
+    )
+
+
 def strategy_text(plan: Plan) -> str:
     """Return ZeRO stage, pipeline, offload, recomputation and attention."""
     words = [f"ZeRO stage {plan.zero_stage}"]
@@ -112,6 +123,6 @@ def strategy_text(plan: Plan) -> str:
     if plan.offload_param != "none":
         words.append(f"offload_param: {plan.offload_param}")
     if plan.activation_checkpointing:
-        words.append("activation checkpointing")
+        words.append(checkpointing_text(plan))
     words.append(f"{plan.attn_implementation} attention")
     return ", ".join(words)

@@ -8,6 +8,7 @@ from retune.settings.section import Auto, Count, Settings
 
 Offload = Literal["none", "cpu", "nvme"]
 Precision = Literal["fp32", "bf16", "fp16"]
+ActivationCheckpointing = bool | Literal["selective"]
 
 
 class ConfigureSettings(Settings):
@@ -42,8 +43,15 @@ class ConfigureSettings(Settings):
         description="Cut the model into this many stages, a rank each, with ZeRO-1;"
         " 1: no pipeline. GPT-2, Llama, Mistral and Qwen models.",
     )
-    activation_checkpointing: bool = Field(
-        False, description="Recompute activations: less memory, slower."
+    activation_checkpointing: ActivationCheckpointing = Field(
+        False,
+        description="Compute activations again for the gradient: less memory, slower."
+        " `selective`: but for products with weights and attention, which are kept.",
+    )
+    activation_checkpointing_interval: int = Field(
+        1,
+        ge=1,
+        description="Do that in one decoder layer of so many.",
     )
     attn_implementation: Literal["auto", "sdpa", "flash_attention_2", "eager"] = Field(
         "auto",

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from retune.settings.configure import ConfigureSettings
+from retune.settings.configure import ActivationCheckpointing, ConfigureSettings
 from retune.settings.dataset import DatasetSettings
 from retune.settings.finetune import FinetuneSettings
 from retune.settings.hardware import HardwareSettings
@@ -38,6 +38,14 @@ class Strategy(Protocol):
     @property
     def pipeline_stages(self) -> int:
         """Number of stages that the model is cut into."""
+
+    @property
+    def activation_checkpointing(self) -> ActivationCheckpointing:
+        """Whether activations are computed again, or all but what is expensive."""
+
+    @property
+    def activation_checkpointing_interval(self) -> int:
+        """In one decoder layer of how many they are."""
 
     @property
     def global_batch_size(self) -> int:
@@ -149,6 +157,17 @@ def pipeline_problems(strategy: Strategy) -> list[str]:
     ]
 
 
+def checkpointing_problems(strategy: Strategy) -> list[str]:
+    """Return that no layer computes activations again, if some are to."""
+    interval = strategy.activation_checkpointing_interval
+    if interval == 1 or strategy.activation_checkpointing:
+        return []
+    return [
+        f"configure.activation_checkpointing_interval: {interval} needs"
+        " activation_checkpointing: true or selective, not false"
+    ]
+
+
 def batch_problems(hardware: HardwareSettings, strategy: Strategy) -> list[str]:
     """Return why the ranks, if their number is given, cannot divide the batch."""
     if hardware.ranks_per_node == "auto":
@@ -253,6 +272,7 @@ STRATEGY_RULES = (
     param_offload_problems,
     optimizer_offload_problems,
     pipeline_problems,
+    checkpointing_problems,
 )
 RULES = (
     *(Rule(("configure",), problems) for problems in STRATEGY_RULES),
