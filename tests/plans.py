@@ -18,6 +18,7 @@ def make_plan(**changes: Any) -> Plan:
         "pipeline_stages": 1,
         "activation_checkpointing": False,
         "activation_checkpointing_interval": 1,
+        "torch_compile": False,
         "attn_implementation": "sdpa",
         "gradient_clipping": 1.0,
         "accelerator": "cpu",

@@ -27,8 +27,11 @@ CPU = Hardware("cpu", 1, 2, None, None)
 GPUS = Hardware("cuda", 1, 8, 80.0, None)
 
 
-def plan_of(settings, hardware=CPU, num_parameters=10**6, sequence_length=256):
-    plan, decisions = make_plan(settings, hardware, num_parameters, sequence_length)
+def plan_of(
+    settings, hardware=CPU, num_parameters=10**6, sequence_length=256, blocks=1000
+):
+    sizes = num_parameters, sequence_length, blocks
+    plan, decisions = make_plan(settings, hardware, *sizes)
     # Every value that is told is the plan's.
     for decision in decisions:
         assert getattr(plan, decision.setting) == decision.value
@@ -130,6 +133,27 @@ def test_zero_3_is_chosen_where_stage_2_would_not_fit(num_parameters, stage):
 def test_precision_follows_the_accelerator():
     assert plan_of(ConfigureSettings(), CPU).precision == "fp32"
     assert plan_of(ConfigureSettings(), GPUS).precision == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("settings", "hardware", "blocks", "compiled"),
+    [
+        # 8 B parameters on 8 GPUs: 1,000 sequences take 20 s, 100,000 half an hour.
+        ({}, GPUS, 1000, False),
+        ({}, GPUS, 100_000, True),
+        ({}, CPU, 100_000, False),
+        ({"zero_stage": 3}, GPUS, 100_000, False),
+        ({"zero_stage": 3, "torch_compile": True}, GPUS, 1000, True),
+        ({"torch_compile": True}, CPU, 1000, True),
+        ({"torch_compile": False}, GPUS, 100_000, False),
+    ],
+)
+def test_layers_are_compiled_where_a_pass_takes_long(
+    settings, hardware, blocks, compiled
+):
+    settings = ConfigureSettings(**settings)
+    plan = plan_of(settings, hardware, 8 * 10**9, 1024, blocks)
+    assert plan.torch_compile == compiled
 
 
 @pytest.mark.parametrize(

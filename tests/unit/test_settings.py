@@ -94,6 +94,15 @@ def test_problems_across_sections_are_named_together():
             {"activation_checkpointing_interval": 2},
             "needs activation_checkpointing: true or selective, not false",
         ),
+        (
+            "configure",
+            {
+                "torch_compile": True,
+                "zero_stage": 3,
+                "activation_checkpointing": "selective",
+            },
+            "torch_compile: true would compile nothing with zero_stage: 3",
+        ),
         ("configure", {"precision": "fp16"}, "no fp16 there"),
         ("evaluate", {"context_length": 64, "stride": 65}, "go unscored"),
         ("hardware", {"nodes": 2, "ranks_per_node": "auto"}, "must be given"),

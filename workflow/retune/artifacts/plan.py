@@ -30,6 +30,7 @@ class Plan(SealedArtifact):
         activation_checkpointing: Whether activations are computed twice to save memory;
             `selective`: all but products with weights and attention.
         activation_checkpointing_interval: In one decoder layer of how many they are.
+        torch_compile: Whether each decoder layer is compiled.
         attn_implementation: Name of the attention kernels in Transformers.
         gradient_clipping: Largest norm of the gradient; 0 does not clip.
         accelerator: Kind of device that the ranks compute on.
@@ -52,6 +53,7 @@ class Plan(SealedArtifact):
     pipeline_stages: int
     activation_checkpointing: ActivationCheckpointing
     activation_checkpointing_interval: int
+    torch_compile: bool
     attn_implementation: str
     gradient_clipping: float
     accelerator: Accelerator

@@ -29,6 +29,7 @@ from retune.engines.pipeline_layers import FAMILIES, StagedModel, weight_names
 from retune.errors import RetuneError
 from retune.models.activation_checkpointing import checkpoint_activations
 from retune.models.base_weights import BaseWeights
+from retune.models.compiled_layers import compile_layers
 from retune.models.skeleton import build_skeleton
 from retune.tokens.blocks import Batch
 
@@ -69,6 +70,7 @@ def load_pipeline(base: Path, plan: Plan) -> StagedModel:
         base, dtype=torch.float32, attn_implementation=plan.attn_implementation
     )
     checkpoint_activations(skeleton, plan)
+    compile_layers(skeleton, plan)
     stored = BaseWeights(base)
 
     def read(name: str) -> torch.Tensor:

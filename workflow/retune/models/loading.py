@@ -17,6 +17,7 @@ from retune.compat.transformers_empty_model import without_initial_weights
 from retune.errors import RetuneError
 from retune.models.activation_checkpointing import checkpoint_activations
 from retune.models.base_weights import BaseWeights
+from retune.models.compiled_layers import compile_layers
 from retune.models.skeleton import build_skeleton
 from retune.models.weight_names import named_weights
 
@@ -59,6 +60,7 @@ def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedMode
         log.warning("this model has no sdpa attention: using eager, which is slower")
         model = load("eager")
     checkpoint_activations(model, plan)
+    compile_layers(model, plan)
     return model.train()
 
 

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 from retune.artifacts.plan import Decision, Plan, PlanValue
 from retune.errors import RetuneError
+from retune.planning.compiling import choose_torch_compile
 from retune.planning.hardware import Hardware
 from retune.planning.memory import model_states_bytes
 from retune.settings import (
@@ -32,6 +33,7 @@ def make_plan(
     hardware: Hardware,
     num_parameters: int,
     sequence_length: int,
+    train_blocks: int,
 ) -> tuple[Plan, list[Decision[PlanValue]]]:
     """Return the plan, and each value of the strategy with the reason for it.
 
@@ -40,6 +42,7 @@ def make_plan(
         hardware: The machines.
         num_parameters: Number of parameters of the model.
         sequence_length: Tokens per training sequence.
+        train_blocks: Number of training sequences.
 
     Raises:
         RetuneError: If settings and machines do not go together.
@@ -68,6 +71,7 @@ def make_plan(
         pipeline_stages=stages,
         activation_checkpointing=settings.activation_checkpointing,
         activation_checkpointing_interval=settings.activation_checkpointing_interval,
+        torch_compile=False,
         attn_implementation=attention.value,
         gradient_clipping=settings.gradient_clipping,
         accelerator=hardware.accelerator,
@@ -82,6 +86,8 @@ def make_plan(
     )
     stage = choose_zero_stage(settings, hardware, draft)
     plan = draft.model_copy(update={"zero_stage": stage.value})
+    compiled = choose_torch_compile(settings, plan, train_blocks)
+    plan = plan.model_copy(update={"torch_compile": compiled.value})
     refuse(strategy_problems(plan))
     return plan, [
         precision,
@@ -94,6 +100,7 @@ def make_plan(
         from_settings(settings, "pipeline_stages"),
         from_settings(settings, "activation_checkpointing"),
         from_settings(settings, "activation_checkpointing_interval"),
+        compiled,
         attention,
         from_settings(settings, "gradient_clipping"),
     ]

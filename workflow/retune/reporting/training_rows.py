@@ -114,7 +114,7 @@ def checkpointing_text(plan: Plan) -> str:
 
 
 def strategy_text(plan: Plan) -> str:
-    """Return ZeRO stage, pipeline, offload, recomputation and attention."""
+    """Return how DeepSpeed and PyTorch train, from ZeRO stage to attention."""
     words = [f"ZeRO stage {plan.zero_stage}"]
     if plan.pipeline_stages > 1:
         words.append(f"pipeline of {plan.pipeline_stages} stages")
@@ -124,5 +124,7 @@ def strategy_text(plan: Plan) -> str:
         words.append(f"offload_param: {plan.offload_param}")
     if plan.activation_checkpointing:
         words.append(checkpointing_text(plan))
+    if plan.torch_compile:
+        words.append("layers compiled")
     words.append(f"{plan.attn_implementation} attention")
     return ", ".join(words)

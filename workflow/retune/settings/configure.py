@@ -53,6 +53,12 @@ class ConfigureSettings(Settings):
         ge=1,
         description="Do that in one decoder layer of so many.",
     )
+    torch_compile: bool | Auto = Field(
+        "auto",
+        description="Compile each decoder layer with torch.compile: a minute or two at"
+        " the start for faster steps. `auto`: on GPUs where a pass over the data is"
+        " long, below ZeRO-3.",
+    )
     attn_implementation: Literal["auto", "sdpa", "flash_attention_2", "eager"] = Field(
         "auto",
         description="Attention kernels, as transformers names them; `auto`:"

@@ -48,6 +48,10 @@ class Strategy(Protocol):
         """In one decoder layer of how many they are."""
 
     @property
+    def torch_compile(self) -> bool | Literal["auto"]:
+        """Whether each decoder layer is compiled."""
+
+    @property
     def global_batch_size(self) -> int:
         """Sequences per optimizer step, over all ranks."""
 
@@ -168,6 +172,22 @@ def checkpointing_problems(strategy: Strategy) -> list[str]:
     ]
 
 
+def compile_problems(strategy: Strategy) -> list[str]:
+    """Return that compiling would compile nothing.
+
+    torch.compile takes a layer that computes activations again in one piece or not at
+    all, and ZeRO-3 gathers and frees weights within it.
+    """
+    if strategy.torch_compile is not True or strategy.zero_stage != 3:
+        return []
+    if not strategy.activation_checkpointing:
+        return []
+    return [
+        "configure.torch_compile: true would compile nothing with zero_stage: 3 and"
+        " activation_checkpointing; write false, or zero_stage: 2"
+    ]
+
+
 def batch_problems(hardware: HardwareSettings, strategy: Strategy) -> list[str]:
     """Return why the ranks, if their number is given, cannot divide the batch."""
     if hardware.ranks_per_node == "auto":
@@ -273,6 +293,7 @@ STRATEGY_RULES = (
     optimizer_offload_problems,
     pipeline_problems,
     checkpointing_problems,
+    compile_problems,
 )
 RULES = (
     *(Rule(("configure",), problems) for problems in STRATEGY_RULES),

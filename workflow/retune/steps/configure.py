@@ -57,7 +57,7 @@ def run(
     machines = resolve_hardware(hardware)
     num_parameters = ModelFacts.read(base).num_parameters
     made, decisions = make_plan(
-        settings, machines, num_parameters, tokens.sequence_length
+        settings, machines, num_parameters, tokens.sequence_length, blocks
     )
     check_cpu_memory(made, machines)
     warnings = batch_warnings(made.global_batch_size, blocks)
