@@ -34,6 +34,8 @@ STRATEGIES = {
         "activation_checkpointing": "selective",
     },
     "selective, ZeRO-3": {"zero_stage": 3, "activation_checkpointing": "selective"},
+    "states in bf16, ZeRO-2": {"zero_stage": 2, "bf16_optimizer_states": True},
+    "states in bf16, ZeRO-3": {"zero_stage": 3, "bf16_optimizer_states": True},
     "pipeline": {"pipeline_stages": 2},
     "pipeline + checkpointing": {
         "pipeline_stages": 2,
@@ -62,6 +64,8 @@ TOLERANCE = {"fp32": 2e-5, "bf16": 1e-3}
 def can_be(name, precision, ranks):
     if name == "ZeRO-0":
         return precision == "fp32"  # DeepSpeed takes a step too many in bf16
+    if name.startswith("states in bf16"):
+        return precision == "bf16"
     return ranks > 1 or "pipeline" not in name
 
 

@@ -105,7 +105,8 @@ def test_the_config_is_complete():
     settings = ConfigureSettings(zero_stage=3, offload_param="cpu", precision="bf16")
     config = deepspeed_config(plan_of(settings, GPUS))
     assert "auto" not in json.dumps(config)
-    assert config["bf16"] == {"enabled": True}
+    assert config["bf16"]["enabled"]
+    assert not config["bf16"]["bf16_optimizer_states"]
     assert config["fp16"] == {"enabled": False}
     assert config["zero_optimization"]["stage"] == 3
     assert config["zero_optimization"]["offload_param"]["device"] == "cpu"
@@ -161,6 +162,27 @@ def test_layers_are_compiled_where_a_pass_takes_long(
 )
 def test_model_states_are_those_of_the_zero_paper(stage, bytes_per_parameter):
     assert bytes_of(stage) == bytes_per_parameter
+
+
+@pytest.mark.parametrize(
+    ("stage", "strategy", "bytes_per_parameter"),
+    [
+        (1, {}, 2 + 2 + 6 / 8),
+        (2, {}, 2 + (2 + 6) / 8),
+        (3, {}, (2 + 2 + 4) / 8),
+        # Offloaded weights need a copy on the GPU.
+        (3, {"offload_param": "cpu"}, (2 + 6) / 8),
+    ],
+)
+def test_states_in_bf16_take_half(stage, strategy, bytes_per_parameter):
+    assert bytes_of(stage, bf16_optimizer_states=True, **strategy) == (
+        bytes_per_parameter
+    )
+
+
+def test_states_in_bf16_need_that_precision_where_auto_became_fp32():
+    with pytest.raises(RetuneError, match=r"needs precision: bf16, not fp32"):
+        plan_of(ConfigureSettings(bf16_optimizer_states=True), CPU)
 
 
 def test_without_zero_all_states_are_on_each_rank():

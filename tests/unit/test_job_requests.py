@@ -26,7 +26,7 @@ def plan_of(num_parameters, nodes=1, ranks=8, accelerator="cuda", **strategy):
     """Return the plan of a large model."""
     hardware = Hardware(accelerator, nodes, ranks, 80, None)
     settings = ConfigureSettings(**STRATEGY | strategy)
-    return make_plan(settings, hardware, num_parameters, LENGTH)[0]
+    return make_plan(settings, hardware, num_parameters, LENGTH, 12_800)[0]
 
 
 @pytest.fixture

@@ -91,6 +91,16 @@ def test_problems_across_sections_are_named_together():
         ("configure", {"pipeline_stages": 3}, "2 ranks are not a multiple"),
         (
             "configure",
+            {"bf16_optimizer_states": True, "precision": "fp32"},
+            "bf16_optimizer_states: true needs precision: bf16, not fp32",
+        ),
+        (
+            "configure",
+            {"bf16_optimizer_states": True, "offload_optimizer": "cpu"},
+            "bf16_optimizer_states: true goes with offload_optimizer: none, not cpu",
+        ),
+        (
+            "configure",
             {"activation_checkpointing_interval": 2},
             "needs activation_checkpointing: true or selective, not false",
         ),

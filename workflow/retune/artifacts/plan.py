@@ -21,6 +21,7 @@ class Plan(SealedArtifact):
         format: Format of the file.
         precision: Precision of the forward and backward pass.
         zero_stage: DeepSpeed's ZeRO stage, 0 to 3.
+        bf16_optimizer_states: Whether master weights and Adam's moments are bf16, too.
         offload_optimizer: Device that the optimizer states are offloaded to.
         offload_param: Device that the parameters are offloaded to.
         global_batch_size: Sequences per optimizer step, over all ranks.
@@ -45,6 +46,7 @@ class Plan(SealedArtifact):
     format: Literal[1] = 1
     precision: Precision
     zero_stage: int
+    bf16_optimizer_states: bool
     offload_optimizer: Offload
     offload_param: Offload
     global_batch_size: int

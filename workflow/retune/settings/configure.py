@@ -27,6 +27,11 @@ class ConfigureSettings(Settings):
     zero_stage: Literal["auto", 0, 1, 2, 3] = Field(
         "auto", description="DeepSpeed ZeRO stage."
     )
+    bf16_optimizer_states: bool = Field(
+        False,
+        description="With `precision: bf16`: keep master weights and Adam's moments in"
+        " bf16, too. Half the memory, and small updates are lost to rounding.",
+    )
     offload_optimizer: Offload = Field(
         "none",
         description="Keep optimizer states in CPU memory, or under"

@@ -28,6 +28,10 @@ class Strategy(Protocol):
         """DeepSpeed's ZeRO stage."""
 
     @property
+    def bf16_optimizer_states(self) -> bool:
+        """Whether master weights and Adam's moments are bf16, too."""
+
+    @property
     def offload_optimizer(self) -> str:
         """Device that the optimizer states are offloaded to."""
 
@@ -120,6 +124,20 @@ def stage_0_problems(strategy: Strategy) -> list[str]:
         f"configure.zero_stage: 0 with precision: {strategy.precision} takes one Adam"
         " step too many in DeepSpeed 0.19: use zero_stage: 1, or precision: fp32"
     ]
+
+
+def bf16_states_problems(strategy: Strategy) -> list[str]:
+    """Return why the optimizer cannot keep its states in bf16."""
+    if not strategy.bf16_optimizer_states:
+        return []
+    setting = "configure.bf16_optimizer_states: true"
+    problems = []
+    if strategy.precision not in ("auto", "bf16"):
+        problems.append(f"{setting} needs precision: bf16, not {strategy.precision}")
+    if strategy.offload_optimizer != "none":
+        device = strategy.offload_optimizer
+        problems.append(f"{setting} goes with offload_optimizer: none, not {device}")
+    return problems
 
 
 def param_offload_problems(strategy: Strategy) -> list[str]:
@@ -289,6 +307,7 @@ def mix_problems(dataset: DatasetSettings, finetune: FinetuneSettings) -> list[s
 
 STRATEGY_RULES = (
     stage_0_problems,
+    bf16_states_problems,
     param_offload_problems,
     optimizer_offload_problems,
     pipeline_problems,
