@@ -20,6 +20,7 @@ def make_plan(**changes: Any) -> Plan:
         "activation_checkpointing": False,
         "activation_checkpointing_interval": 1,
         "torch_compile": False,
+        "use_liger_kernel": False,
         "attn_implementation": "sdpa",
         "gradient_clipping": 1.0,
         "accelerator": "cpu",

@@ -89,6 +89,7 @@ def test_problems_across_sections_are_named_together():
         ("configure", {"pipeline_stages": 2, "zero_stage": 2}, "needs zero_stage: 1"),
         ("configure", {"pipeline_stages": 2, "offload_param": "cpu"}, "none, not cpu"),
         ("configure", {"pipeline_stages": 3}, "2 ranks are not a multiple"),
+        ("configure", {"use_liger_kernel": True}, "Triton's, for GPUs; write false"),
         (
             "configure",
             {"bf16_optimizer_states": True, "precision": "fp32"},

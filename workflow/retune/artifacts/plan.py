@@ -32,6 +32,7 @@ class Plan(SealedArtifact):
             `selective`: all but products with weights and attention.
         activation_checkpointing_interval: In one decoder layer of how many they are.
         torch_compile: Whether each decoder layer is compiled.
+        use_liger_kernel: Whether the layers compute with Liger's kernels.
         attn_implementation: Name of the attention kernels in Transformers.
         gradient_clipping: Largest norm of the gradient; 0 does not clip.
         accelerator: Kind of device that the ranks compute on.
@@ -56,6 +57,7 @@ class Plan(SealedArtifact):
     activation_checkpointing: ActivationCheckpointing
     activation_checkpointing_interval: int
     torch_compile: bool
+    use_liger_kernel: bool
     attn_implementation: str
     gradient_clipping: float
     accelerator: Accelerator

@@ -30,6 +30,7 @@ from retune.errors import RetuneError
 from retune.models.activation_checkpointing import checkpoint_activations
 from retune.models.base_weights import BaseWeights
 from retune.models.compiled_layers import compile_layers
+from retune.models.liger_kernels import use_liger_kernels
 from retune.models.skeleton import build_skeleton
 from retune.tokens.blocks import Batch
 
@@ -69,6 +70,7 @@ def load_pipeline(base: Path, plan: Plan) -> StagedModel:
     skeleton = build_skeleton(
         base, dtype=torch.float32, attn_implementation=plan.attn_implementation
     )
+    use_liger_kernels(skeleton, plan)
     checkpoint_activations(skeleton, plan)
     compile_layers(skeleton, plan)
     stored = BaseWeights(base)

@@ -18,6 +18,7 @@ from retune.errors import RetuneError
 from retune.models.activation_checkpointing import checkpoint_activations
 from retune.models.base_weights import BaseWeights
 from retune.models.compiled_layers import compile_layers
+from retune.models.liger_kernels import use_liger_kernels
 from retune.models.skeleton import build_skeleton
 from retune.models.weight_names import named_weights
 
@@ -37,7 +38,7 @@ def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedMode
 
     Raises:
         RetuneError: If Transformers cannot load it with the plan's attention kernels,
-            or it cannot compute activations again.
+            or if it cannot compute activations again, or with Liger's kernels.
     """
     kernels = plan.attn_implementation
     load = (
@@ -59,6 +60,7 @@ def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedMode
             ) from error
         log.warning("this model has no sdpa attention: using eager, which is slower")
         model = load("eager")
+    use_liger_kernels(model, plan)
     checkpoint_activations(model, plan)
     compile_layers(model, plan)
     return model.train()

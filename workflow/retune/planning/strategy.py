@@ -15,6 +15,7 @@ from retune.settings import (
     Precision,
     default_of,
     fp16_problems,
+    liger_problems,
     split_problems,
     strategy_problems,
 )
@@ -73,6 +74,7 @@ def make_plan(
         activation_checkpointing=settings.activation_checkpointing,
         activation_checkpointing_interval=settings.activation_checkpointing_interval,
         torch_compile=False,
+        use_liger_kernel=settings.use_liger_kernel,
         attn_implementation=attention.value,
         gradient_clipping=settings.gradient_clipping,
         accelerator=hardware.accelerator,
@@ -84,6 +86,7 @@ def make_plan(
     refuse(
         split_problems(draft, draft.world_size)
         + fp16_problems(draft.accelerator, draft.precision)
+        + liger_problems(draft.accelerator, draft)
     )
     stage = choose_zero_stage(settings, hardware, draft)
     plan = draft.model_copy(update={"zero_stage": stage.value})
@@ -103,6 +106,7 @@ def make_plan(
         from_settings(settings, "activation_checkpointing"),
         from_settings(settings, "activation_checkpointing_interval"),
         compiled,
+        from_settings(settings, "use_liger_kernel"),
         attention,
         from_settings(settings, "gradient_clipping"),
     ]

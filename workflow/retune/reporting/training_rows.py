@@ -128,5 +128,7 @@ def strategy_text(plan: Plan) -> str:
         words.append(checkpointing_text(plan))
     if plan.torch_compile:
         words.append("layers compiled")
+    if plan.use_liger_kernel:
+        words.append("Liger kernels")
     words.append(f"{plan.attn_implementation} attention")
     return ", ".join(words)

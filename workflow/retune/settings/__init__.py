@@ -33,6 +33,7 @@ from retune.settings.report import ReportSettings
 from retune.settings.rules import (
     PartOfSection,
     fp16_problems,
+    liger_problems,
     problems_across,
     split_problems,
     strategy_problems,
@@ -72,6 +73,7 @@ __all__ = [
     "TokenizeSettings",
     "default_of",
     "fp16_problems",
+    "liger_problems",
     "problems_across",
     "split_problems",
     "strategy_problems",

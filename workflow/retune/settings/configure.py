@@ -64,6 +64,11 @@ class ConfigureSettings(Settings):
         " the start for faster steps. `auto`: on GPUs where a pass over the data is"
         " long, below ZeRO-3.",
     )
+    use_liger_kernel: bool = Field(
+        False,
+        description="Liger's Triton kernels for normalisation, rotary embedding and"
+        " gated MLP, on GPUs where liger-kernel is installed.",
+    )
     attn_implementation: Literal["auto", "sdpa", "flash_attention_2", "eager"] = Field(
         "auto",
         description="Attention kernels, as transformers names them; `auto`:"

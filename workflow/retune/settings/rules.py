@@ -56,6 +56,10 @@ class Strategy(Protocol):
         """Whether each decoder layer is compiled."""
 
     @property
+    def use_liger_kernel(self) -> bool:
+        """Whether the layers compute with Liger's kernels."""
+
+    @property
     def global_batch_size(self) -> int:
         """Sequences per optimizer step, over all ranks."""
 
@@ -271,6 +275,21 @@ def fp16_problems(accelerator: str, precision: str) -> list[str]:
     ]
 
 
+def kernel_problems(hardware: HardwareSettings, strategy: Strategy) -> list[str]:
+    """Return why the ranks cannot compute with Liger's kernels."""
+    return liger_problems(hardware.accelerator, strategy)
+
+
+def liger_problems(accelerator: str, strategy: Strategy) -> list[str]:
+    """Return why an accelerator cannot compute with Liger's kernels."""
+    if accelerator != "cpu" or not strategy.use_liger_kernel:
+        return []
+    return [
+        "configure.use_liger_kernel: true, but the ranks are CPUs"
+        " (hardware.accelerator) and the kernels are Triton's, for GPUs; write false"
+    ]
+
+
 def lora_problems(
     configure: ConfigureSettings, finetune: FinetuneSettings
 ) -> list[str]:
@@ -319,6 +338,7 @@ RULES = (
     Rule(("hardware", "configure"), batch_problems),
     Rule(("hardware", "configure"), nvme_problems),
     Rule(("hardware", "configure"), precision_problems),
+    Rule(("hardware", "configure"), kernel_problems),
     Rule(("configure", "finetune"), lora_problems),
     Rule(("dataset", "finetune"), mix_problems),
 )
