@@ -37,6 +37,7 @@ STRATEGIES = {
     "zero2-cpu": {"zero_stage": 2, "offload_optimizer": "cpu"},
     "zero3-lora": {"zero_stage": 3},
     "zero3-checkpointing": {"zero_stage": 3, "activation_checkpointing": True},
+    "zero2-compiled": {"zero_stage": 2, "torch_compile": True},
     "zero2-states": {"zero_stage": 2, "micro_batch_size": 8, **BF16_STATES},
     "zero3-states": {"zero_stage": 3, "micro_batch_size": 8, **BF16_STATES},
     "pipeline": {"pipeline_stages": 2},
