@@ -34,7 +34,7 @@ def plan_of(num_parameters, nodes=1, ranks=8, accelerator="cuda", **strategy):
     hardware = Hardware(accelerator, nodes, ranks, 80, None)
     settings = ConfigureSettings(**STRATEGY | strategy)
     facts = tiny_facts(num_parameters=num_parameters)
-    return make_plan(settings, hardware, facts, LENGTH)[0]
+    return make_plan(settings, hardware, facts, LENGTH, 12_800)[0]
 
 
 @pytest.fixture

@@ -161,7 +161,7 @@ def leave_a_plan(cluster: Cluster) -> None:
         global_batch_size=64, micro_batch_size=1, zero_stage=3, precision="bf16"
     )
     facts, length = tiny_facts(num_parameters=7 * 10**9), 2048
-    plan, _ = make_plan(settings, hardware, facts, length)
+    plan, _ = make_plan(settings, hardware, facts, length, 1000)
     plan.write(cluster.folder / "plan/plan.json")
     write_json(cluster.folder / "plan/deepspeed.json", {})
     tokens = cluster.folder / "data/tokens"

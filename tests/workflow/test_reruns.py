@@ -60,6 +60,7 @@ SOURCES: dict[str, dict[str, Any]] = {
         "dataset": {"source": "hub", "name": "some/texts", "revision": "a" * 40},
         "model": {"source": "hub", "name": "some/model", "revision": "b" * 40},
         "hardware": {"accelerator": "cuda"},
+        "configure": {"activation_checkpointing": True},
     },
     "local": {
         "dataset": {"source": "local", "files": {"train": ["a.jsonl"]}},

@@ -128,7 +128,7 @@ def step_seconds(plan: Plan) -> float:
     """
     flops = 6.0 * plan.num_parameters * plan.tokens_per_step
     if plan.activation_checkpointing:
-        flops *= 4 / 3
+        flops *= 1 + 1 / (3 * plan.activation_checkpointing_interval)
     return flops / (SLOW_FLOPS[plan.accelerator] * plan.world_size)
 
 

@@ -15,8 +15,11 @@ from retune.artifacts.plan import Plan
 from retune.compat.deepspeed_parameters import is_sharded
 from retune.compat.transformers_empty_model import without_initial_weights
 from retune.errors import RetuneError
+from retune.models.activation_checkpointing import checkpoint_activations
 from retune.models.base_weights import BaseWeights
+from retune.models.compiled_layers import compile_layers
 from retune.models.fused_activations import fuse_activations
+from retune.models.liger_kernels import use_liger_kernels
 from retune.models.skeleton import build_skeleton
 from retune.models.varlen_attention import register_varlen
 from retune.models.weight_names import named_weights
@@ -46,7 +49,8 @@ def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedMode
         config: The DeepSpeed config.
 
     Raises:
-        RetuneError: If Transformers cannot load it with the plan's attention kernels.
+        RetuneError: If Transformers cannot load it with the plan's attention kernels,
+            or if it cannot compute activations again, or with Liger's kernels.
     """
     register_varlen()
     kernels = plan.attn_implementation
@@ -70,8 +74,9 @@ def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedMode
         log.warning("this model has no sdpa attention: using eager, which is slower")
         model = load("eager")
     fuse_activations(model)
-    if plan.activation_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+    use_liger_kernels(model, plan)
+    checkpoint_activations(model, plan)
+    compile_layers(model, plan)
     return model.train()
 
 

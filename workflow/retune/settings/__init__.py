@@ -9,7 +9,12 @@ from typing import Any
 
 from pydantic import model_validator
 
-from retune.settings.configure import ConfigureSettings, Offload, Precision
+from retune.settings.configure import (
+    ActivationCheckpointing,
+    ConfigureSettings,
+    Offload,
+    Precision,
+)
 from retune.settings.consolidate import ConsolidateSettings
 from retune.settings.dataset import (
     DATASET_PRESETS,
@@ -44,6 +49,7 @@ from retune.settings.tokenize import TokenizeSettings
 
 __all__ = [
     "Accelerator",
+    "ActivationCheckpointing",
     "ConfigureSettings",
     "ConsolidateSettings",
     "DATASET_PRESETS",

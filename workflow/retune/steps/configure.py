@@ -63,7 +63,7 @@ def run(
     machines = resolve_hardware(hardware)
     facts = ModelFacts.read(base)
     made, decisions = make_plan(
-        *(settings, machines, facts, tokens.sequence_length),
+        *(settings, machines, facts, tokens.sequence_length, blocks),
         count_adapter_parameters(base, facts, trained.lora),
     )
     check_cpu_memory(made, machines)
