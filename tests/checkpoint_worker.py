@@ -66,6 +66,8 @@ def checkpoints(folder: Path) -> Iterator[tuple[str, Any]]:
     yield "lora3-bf16", lambda t: adapters(base, t, 3, "bf16")
     yield "lora2-bf16-bare", lambda t: adapters(base, t, 2, "bf16", True)
     yield "lora3-fp32-bare", lambda t: adapters(base, t, 3, "fp32", True)
+    yield "lora2-bf16-dora", lambda t: adapters(base, t, 2, "bf16", use_dora=True)
+    yield "lora3-fp32-dora", lambda t: adapters(base, t, 3, "fp32", use_dora=True)
     for dtype in ("fp32", "bf16"):
         yield f"pipeline-{dtype}", lambda t, d=dtype: pipeline(t, d)
 
@@ -107,13 +109,19 @@ def full(
 
 
 def adapters(
-    base: Path, target: Path, stage: int, dtype: str, bare: bool = False
+    base: Path,
+    target: Path,
+    stage: int,
+    dtype: str,
+    bare: bool = False,
+    use_dora: bool = False,
 ) -> None:
     """Train LoRA adapters and save; `bare`: without the frozen weights."""
     model = load(base)
     parameters = {id(p): name for name, p in model.named_parameters()}
     config = LoraConfig(
-        r=4, lora_alpha=16, target_modules=["c_attn", "c_proj"], use_rslora=bare
+        **{"r": 4, "lora_alpha": 16, "target_modules": ["c_attn", "c_proj"]},
+        **{"use_rslora": bare, "use_dora": use_dora},
     )
     wrapped = get_peft_model(model, config)
     renamed = {
@@ -132,7 +140,7 @@ def adapters(
     torch.manual_seed(2)
     with torch.no_grad():
         for _, parameter in trained:
-            parameter.normal_(std=0.1)
+            parameter.normal_(mean=float(parameter.ndim == 1), std=0.1)
     engine = start(wrapped, config_of(stage, dtype, "none", target))
     step(engine)
     config.save_pretrained(target)

@@ -155,6 +155,7 @@ def run_baseline(root: Path, settings: EvaluateSettings = SETTINGS) -> str:
     return baseline.run(
         settings,
         "cpu",
+        "1",
         base=root / "models/base",
         clean=root / "data/clean",
         documents=root / "results/baseline/documents.parquet",
@@ -171,6 +172,7 @@ def run_evaluate(root: Path, settings: EvaluateSettings = SETTINGS) -> str:
     return evaluate.run(
         settings,
         "cpu",
+        "1",
         consolidated=root / "models/consolidated",
         base=root / "models/base",
         clean=root / "data/clean",

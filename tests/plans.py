@@ -10,6 +10,7 @@ def make_plan(**changes: Any) -> Plan:
     values = {
         "precision": "fp32",
         "zero_stage": 2,
+        "bf16_optimizer_states": False,
         "offload_optimizer": "none",
         "offload_param": "none",
         "global_batch_size": 4,
@@ -17,6 +18,9 @@ def make_plan(**changes: Any) -> Plan:
         "gradient_accumulation_steps": 1,
         "pipeline_stages": 1,
         "activation_checkpointing": False,
+        "activation_checkpointing_interval": 1,
+        "torch_compile": False,
+        "use_liger_kernel": False,
         "attn_implementation": "sdpa",
         "chunked_cross_entropy": False,
         "gradient_clipping": 1.0,

@@ -256,6 +256,8 @@ def wait_for(pids: list[int]) -> list[int]:
 def main(folder: Path, jobs: list[dict[str, Any]]) -> None:
     """Be one rank."""
     with without_garbage_collection():
+        import torch
+
         import fault_points
         from retune.supervision.heartbeat import Heartbeat
         from retune.supervision.stopping import StopRequest
@@ -276,6 +278,8 @@ def main(folder: Path, jobs: list[dict[str, Any]]) -> None:
             heartbeat = Heartbeat(state, int(os.environ["RANK"]))
             finished = train(run, state, StopRequest(), heartbeat)
         assert finished
+        # PyTorch compiles a function only so often for one process.
+        torch.compiler.reset()
         gc.collect()
 
 

@@ -7,7 +7,12 @@ from typing import Any
 import polars as pl
 
 from retune.artifacts.publishing import write_manifest
-from retune.settings import Params, RunSettings, ScoringSettings
+from retune.settings import (
+    Params,
+    RunSettings,
+    ScoringSettings,
+    TrainedWeightsSettings,
+)
 from retune.settings.params import read_params
 from retune.steps import (
     baseline,
@@ -141,21 +146,29 @@ def settings_of(step: str) -> dict[str, Any]:
             return {"settings": params}
         case "baseline":
             scoring = ScoringSettings.part_of(params.evaluate)
-            return {"settings": scoring, "accelerator": params.hardware.accelerator}
+            return {"settings": scoring, **devices_of(params)}
         case "evaluate":
-            accelerator = params.hardware.accelerator
-            return {"settings": params.evaluate, "accelerator": accelerator}
+            return {"settings": params.evaluate, **devices_of(params)}
         case "sample":
             accelerator = params.hardware.accelerator
             return {"settings": params.sample, "accelerator": accelerator}
         case "publish":
             return {"settings": RunSettings.part_of(params)}
         case "configure":
-            return {"settings": params.configure, "hardware": params.hardware}
+            trained = TrainedWeightsSettings.part_of(params.finetune)
+            settings = {"settings": params.configure, "hardware": params.hardware}
+            return {**settings, "trained": trained}
         case "finetune":
             nvme_path = params.hardware.nvme_path or ""
             return {"settings": params.finetune, "nvme_path": nvme_path}
     return {"settings": getattr(params, step)}
+
+
+def devices_of(params: Params) -> dict[str, str]:
+    """Return what baseline and evaluate are given of the machine."""
+    hardware = params.hardware
+    ranks_per_node = str(hardware.ranks_per_node)
+    return {"accelerator": hardware.accelerator, "ranks_per_node": ranks_per_node}
 
 
 def make_whole_run(folder: Path) -> None:

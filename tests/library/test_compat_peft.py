@@ -20,7 +20,9 @@ def test_published_names_are_those_of_the_bare_model_and_of_peft_s_file(tmp_path
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE))
         bare = [name for name, _ in named_weights(model)]
-        lora = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj", "up_proj"])
+        lora = LoraConfig(
+            task_type="CAUSAL_LM", target_modules=["q_proj", "up_proj"], use_dora=True
+        )
         wrapped = get_peft_model(model, lora)
         wrapped.save_pretrained(tmp_path)
         with safe_open(tmp_path / "adapter_model.safetensors", "pt") as file:

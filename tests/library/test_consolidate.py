@@ -35,7 +35,10 @@ ALL_WEIGHTS = [
     if (stage, precision) != (0, "bf16")  # Of stage 0, bf16 is one Adam step off.
 ] + ["offload-cpu"]
 PIPELINES = ["pipeline-fp32", "pipeline-bf16"]
-ADAPTERS = ["lora2-fp32", "lora3-bf16", "lora2-bf16-bare", "lora3-fp32-bare"]
+ADAPTERS = [
+    *("lora2-fp32", "lora3-bf16", "lora2-bf16-bare", "lora3-fp32-bare"),
+    *("lora2-bf16-dora", "lora3-fp32-dora"),
+]
 NVME = pytest.param(
     "offload-nvme",
     marks=pytest.mark.skipif(
@@ -168,7 +171,7 @@ def test_adapters_are_published_and_merged(folder, tmp_path, name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"use_dora": True}, "use_dora cannot be merged"),
+        ({"lora_bias": True}, "lora_bias cannot be merged"),
         ({"bias": "all"}, "bias cannot be merged"),
         ({"fan_in_fan_out": False}, r"c_attn.weight is \[16, 48\]"),
     ],

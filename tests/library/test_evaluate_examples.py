@@ -297,7 +297,7 @@ def test_a_baseline_that_answered_other_examples_is_refused(example_folder):
 def test_exact_match_is_what_ends_and_is_the_same(example_folder):
     base = example_folder / "models/base"
     facts = ModelFacts.read(base)
-    language_model = load_model(base, facts, "cpu")
+    language_model = load_model(base, facts)
     tokenizer = language_model.tokenizer
     texts = [text[:end].rstrip() for text in SENTENCES for end in (1, 9, 20, 30)]
     prompts = [[facts.bos_token_id, *ids] for ids in tokenizer.encode(texts)]
@@ -330,7 +330,7 @@ def test_an_answer_that_goes_on_with_blanks_has_not_ended(
     example_inputs, monkeypatch, blanks, matches
 ):
     base = example_inputs / "models/base"
-    language_model = load_model(base, ModelFacts.read(base), "cpu")
+    language_model = load_model(base, ModelFacts.read(base))
     answer, blank = language_model.tokenizer.encode(
         [COMPLETION.completion.strip(), " "]
     )

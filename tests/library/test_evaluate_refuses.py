@@ -31,6 +31,7 @@ def test_a_baseline_of_other_documents_is_refused(run_folder):
     [
         ({"context_length": 8}, r"context_length 16, now 8; stride 16, now 8"),
         ({"stride": 4}, r"\(stride 16, now 4\): run baseline again"),
+        ({"dtype": "bfloat16"}, r"\(dtype float32, now bfloat16\): run baseline"),
     ],
 )
 def test_a_baseline_of_another_protocol_is_refused(run_folder, changed, message):

@@ -4,11 +4,27 @@ import json
 import sys
 
 import pytest
+import torch
 from safetensors import safe_open
+from transformers import AutoModelForCausalLM
 
+from model_families import build_family
 from retune.launching.this_machine import started
+from retune.models.loading import load_whole
 from retune.models.tensor_hashes import tensor_sha256
+from retune.models.weight_names import named_weights
 from tiny_run import make_base
+
+
+@pytest.mark.parametrize("family", ["llama, tied", "gemma3", "mixtral", "deepseek_v3"])
+def test_weights_are_rounded_once_as_deepspeed_would(tmp_path, family):
+    base = build_family(family, tmp_path)
+    whole = dict(named_weights(AutoModelForCausalLM.from_pretrained(base)))
+    for dtype in (torch.bfloat16, torch.float16):
+        rounded = dict(named_weights(load_whole(base, dtype, "sdpa")))
+        assert rounded.keys() == whole.keys()
+        for name, weight in rounded.items():
+            assert torch.equal(weight.to(dtype), whole[name].to(dtype)), name
 
 
 @pytest.mark.long

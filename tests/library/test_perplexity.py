@@ -11,7 +11,7 @@ from retune.artifacts.evaluation_metrics import ScoringProtocol
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.evaluation.document_tokens import scored_text
-from retune.evaluation.language_model import LanguageModel, find_device, load_model
+from retune.evaluation.language_model import LoadedModel, load_model
 from retune.evaluation.perplexity import (
     plan_windows,
     resolve_lengths,
@@ -19,6 +19,7 @@ from retune.evaluation.perplexity import (
     score_tokens,
     windows_per_pass,
 )
+from retune.evaluation.placement import find_device
 from retune.settings import EvaluateSettings
 from retune.tokens.sequences import TokenSequence
 from tiny_facts import tiny_facts
@@ -31,33 +32,33 @@ TEXTS = [" ".join(SENTENCES[:count]) for count in (1, 2, 3, 4)] + [
 ]
 
 
-def load(folder) -> LanguageModel:
-    return load_model(folder, ModelFacts.read(folder), "cpu")
+def load(folder) -> LoadedModel:
+    return load_model(folder, ModelFacts.read(folder))
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> LanguageModel:
+def tiny(tmp_path_factory) -> LoadedModel:
     return load(build_tiny_model(tmp_path_factory.mktemp("tiny")))
 
 
-def sequences_of(tiny: LanguageModel, texts) -> list[list[TokenSequence]]:
+def sequences_of(tiny: LoadedModel, texts) -> list[list[TokenSequence]]:
     encoded = tiny.tokenizer.encode_texts(texts).split()
     return [[scored_text(ids, tiny.facts)] for ids in encoded]
 
 
-def protocol(tiny: LanguageModel, context_length: int, stride: int) -> ScoringProtocol:
+def protocol(tiny: LoadedModel, context_length: int, stride: int) -> ScoringProtocol:
     settings = EvaluateSettings(context_length=context_length, stride=stride)
     return resolve_protocol(settings, tiny)
 
 
-def score(tiny: LanguageModel, context_length: int, stride: int, batch_size: int = 4):
+def score(tiny: LoadedModel, context_length: int, stride: int, batch_size: int = 4):
     documents = sequences_of(tiny, TEXTS)
     rules = protocol(tiny, context_length, stride)
     return score_tokens("baseline", tiny, documents, rules, batch_size)
 
 
 def score_one_token_at_a_time(
-    tiny: LanguageModel, tokens: np.ndarray, context_length: int, stride: int
+    tiny: LoadedModel, tokens: np.ndarray, context_length: int, stride: int
 ) -> float:
     """Score by the protocol's definition: token i sees the inputs of its window."""
     sequence = [tiny.prefix, *tokens.tolist()]

@@ -22,6 +22,7 @@ SIX_STEPS = {
     **{"save_steps": 2, "save_total_limit": 3},
 }
 ADAPTERS = {"lora": {"r": 4, "lora_dropout": 0.1}}
+BF16_STATES = {"precision": "bf16", "bf16_optimizer_states": True}
 # Name -> settings of `configure`. What is swapped to a disk must come first: DeepSpeed
 # names the files by a count of parameters in the process.
 STRATEGIES = {
@@ -35,9 +36,14 @@ STRATEGIES = {
     "zero3-fp32": {"zero_stage": 3},
     "zero2-cpu": {"zero_stage": 2, "offload_optimizer": "cpu"},
     "zero3-lora": {"zero_stage": 3},
+    "zero3-lora-dora": {"zero_stage": 3},
     "zero3-checkpointing": {"zero_stage": 3, "activation_checkpointing": True},
+    "zero2-compiled": {"zero_stage": 2, "torch_compile": True},
+    "zero2-states": {"zero_stage": 2, "micro_batch_size": 8, **BF16_STATES},
+    "zero3-states": {"zero_stage": 3, "micro_batch_size": 8, **BF16_STATES},
     "pipeline": {"pipeline_stages": 2},
     "pipeline-bf16": {"pipeline_stages": 2, "precision": "bf16"},
+    "pipeline-states": {"pipeline_stages": 2, **BF16_STATES},
 }
 
 
@@ -51,6 +57,8 @@ def run(tmp_path_factory):
 
 def make_job(run, name, ranks, folder):
     settings = ADAPTERS if "lora" in name else {}
+    if "dora" in name:
+        settings = {"lora": {**ADAPTERS["lora"], "use_dora": True}}
     return Job(
         run.plan(f"plan-{name}-{ranks}", ranks, **STRATEGIES[name]),
         folder / name,

@@ -15,7 +15,12 @@ from retune.cli.main import main
 from retune.cli.step_arguments import read_signature
 from retune.cli.step_settings import step_values
 from retune.errors import RetuneError
-from retune.settings import FinetuneSettings, RunSettings, ScoringSettings
+from retune.settings import (
+    FinetuneSettings,
+    RunSettings,
+    ScoringSettings,
+    TrainedWeightsSettings,
+)
 from retune.settings.params import read_params
 from retune.step_code import STEPS
 from tiny_facts import tiny_facts
@@ -67,23 +72,33 @@ def test_the_help_of_a_step_says_what_each_path_is_and_which_step_makes_it(
         assert f"--{name} " in shown.partition("example:")[2]
 
 
+DEVICES = {
+    "accelerator": "hardware.accelerator",
+    "ranks_per_node": "hardware.ranks_per_node",
+}
 # A step, the other settings that it takes, and what params.yaml says of them.
 SETTINGS_OF_STEPS = {
     "download": {"settings": "dataset"},
     "fetch": {"settings": "model"},
     "prepare": {"settings": "prepare"},
     "tokenize": {"settings": "tokenize"},
-    "configure": {"settings": "configure", "hardware": "hardware"},
+    "configure": {
+        **{"settings": "configure", "hardware": "hardware", "trained": "finetune"},
+    },
     "finetune": {"settings": "finetune", "nvme_path": "hardware.nvme_path"},
     "consolidate": {"settings": "consolidate"},
-    "baseline": {"settings": "evaluate", "accelerator": "hardware.accelerator"},
-    "evaluate": {"settings": "evaluate", "accelerator": "hardware.accelerator"},
+    "baseline": {"settings": "evaluate"} | DEVICES,
+    "evaluate": {"settings": "evaluate"} | DEVICES,
     "sample": {"settings": "sample", "accelerator": "hardware.accelerator"},
     "report": {"settings": ""},
     "publish": {"settings": ""},
 }
 # The models of steps that take a part of that.
-PARTS = {"baseline": ScoringSettings, "publish": RunSettings}
+PARTS = {
+    "baseline": {"settings": ScoringSettings},
+    "configure": {"trained": TrainedWeightsSettings},
+    "publish": {"settings": RunSettings},
+}
 
 
 def given(step, **options):
@@ -104,15 +119,15 @@ def test_a_step_takes_its_settings_from_a_file(step, tmp_path):
         name: reduce(getattr, filter(None, where.split(".")), params)
         for name, where in SETTINGS_OF_STEPS[step].items()
     }
-    if step in PARTS:
-        expected["settings"] = PARTS[step].part_of(expected["settings"])
+    for name, model in PARTS.get(step, {}).items():
+        expected[name] = model.part_of(expected[name])
     assert {name: value for name, value in values.items() if value} == expected
 
 
 PARAMS = """
 dataset: builtin
 model: builtin
-hardware: {accelerator: auto, nvme_path: /fast}
+hardware: {accelerator: auto, ranks_per_node: auto, nvme_path: /fast}
 finetune: {epochs: 3}
 """
 
@@ -137,7 +152,9 @@ def test_settings_come_from_one_place(tmp_path, capsys):
         f"error: --accelerator: --params {file} says it already\n"
     )
     assert run_baseline("--settings", "{}") == 1
-    assert capsys.readouterr().err == "error: --settings needs --accelerator, too\n"
+    assert capsys.readouterr().err == (
+        "error: --settings needs --accelerator and --ranks-per-node, too\n"
+    )
 
 
 def test_operational_settings_stand_beside_the_others():
@@ -177,7 +194,7 @@ def test_operational_settings_of_a_file_are_not_given_twice(tmp_path):
 
 def test_an_old_name_in_a_file_is_a_warning_that_names_the_new_one(tmp_path, capsys):
     file = tmp_path / "mine.yaml"
-    file.write_text(PARAMS.replace("accelerator: auto", "gpus_per_node: 1"))
+    file.write_text(PARAMS.replace("ranks_per_node: auto", "gpus_per_node: 1"))
     values = step_values(given("configure", params=file))
     assert values["hardware"].ranks_per_node == 1
     assert capsys.readouterr().err == (

@@ -16,7 +16,9 @@ from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.hardware import Hardware, resolve_hardware
 from retune.planning.memory import (
     accumulates_in_fp32,
+    checkpoint_bytes,
     model_states_bytes,
+    offloaded_to_cpu_bytes,
 )
 from retune.planning.strategy import make_plan
 from retune.settings import ConfigureSettings, HardwareSettings
@@ -28,9 +30,11 @@ CPU = Hardware("cpu", 1, 2, None, None)
 GPUS = Hardware("cuda", 1, 8, 80.0, None)
 
 
-def plan_of(settings, hardware=CPU, num_parameters=10**6, sequence_length=256):
+def plan_of(
+    settings, hardware=CPU, num_parameters=10**6, sequence_length=256, blocks=1000
+):
     facts = tiny_facts(num_parameters=num_parameters)
-    plan, decisions = make_plan(settings, hardware, facts, sequence_length)
+    plan, decisions = make_plan(settings, hardware, facts, sequence_length, blocks)
     # Every value that is told is the plan's.
     for decision in decisions:
         assert getattr(plan, decision.setting) == decision.value
@@ -100,11 +104,34 @@ def test_the_plan_is_held_to_the_rules_of_the_settings(strategy, told):
     assert str(error.value) == told
 
 
+def test_one_rank_shards_nothing():
+    one = Hardware("cuda", 1, 1, 24.0, None)
+    assert plan_of(ConfigureSettings(), one, 8 * 10**9).zero_stage == 2
+
+
+def test_frozen_weights_have_neither_gradients_nor_states():
+    one = Hardware("cuda", 1, 1, 24.0, None)
+    settings = ConfigureSettings(global_batch_size=1)
+    # Llama 3.1 8B, with adapters of rank 16 on all linear layers.
+    facts = tiny_facts(num_parameters=8_030_261_248)
+    plan, _ = make_plan(settings, one, facts, 4096, 1000, 41_943_040)
+    assert plan.num_trained == 41_943_040
+    assert model_states_bytes(plan) / 1e9 == pytest.approx(16.73, abs=0.01)
+    three = plan.model_copy(update={"zero_stage": 3, "ranks_per_node": 8})
+    assert model_states_bytes(three) == model_states_bytes(plan) / 8
+    offloaded = {"offload_optimizer": "cpu", "offload_param": "cpu"}
+    both = plan.model_copy(update={"zero_stage": 3, **offloaded})
+    assert model_states_bytes(both) == 41_943_040 * 2
+    assert offloaded_to_cpu_bytes(both) == 8_030_261_248 * 2 + 41_943_040 * 18
+    assert checkpoint_bytes(plan, plan.num_trained) == 41_943_040 * 14
+
+
 def test_the_config_is_complete():
     settings = ConfigureSettings(zero_stage=3, offload_param="cpu", precision="bf16")
     config = deepspeed_config(plan_of(settings, GPUS))
     assert "auto" not in json.dumps(config)
-    assert config["bf16"] == {"enabled": True}
+    assert config["bf16"]["enabled"]
+    assert not config["bf16"]["bf16_optimizer_states"]
     assert config["fp16"] == {"enabled": False}
     assert config["zero_optimization"]["stage"] == 3
     assert config["zero_optimization"]["offload_param"]["device"] == "cpu"
@@ -142,10 +169,52 @@ def test_precision_follows_the_accelerator():
 
 
 @pytest.mark.parametrize(
+    ("settings", "hardware", "blocks", "compiled"),
+    [
+        # 8 B parameters on 8 GPUs: 1,000 sequences take 20 s, 100,000 half an hour.
+        ({}, GPUS, 1000, False),
+        ({}, GPUS, 100_000, True),
+        ({}, CPU, 100_000, False),
+        ({"zero_stage": 3}, GPUS, 100_000, False),
+        ({"zero_stage": 3, "torch_compile": True}, GPUS, 1000, True),
+        ({"torch_compile": True}, CPU, 1000, True),
+        ({"torch_compile": False}, GPUS, 100_000, False),
+    ],
+)
+def test_layers_are_compiled_where_a_pass_takes_long(
+    settings, hardware, blocks, compiled
+):
+    settings = ConfigureSettings(**settings)
+    plan = plan_of(settings, hardware, 8 * 10**9, 1024, blocks)
+    assert plan.torch_compile == compiled
+
+
+@pytest.mark.parametrize(
     ("stage", "bytes_per_parameter"), [(1, 5.5), (2, 3.75), (3, 2)]
 )
 def test_model_states_are_those_of_the_zero_paper(stage, bytes_per_parameter):
     assert bytes_of(stage) == bytes_per_parameter
+
+
+@pytest.mark.parametrize(
+    ("stage", "strategy", "bytes_per_parameter"),
+    [
+        (1, {}, 2 + 2 + 6 / 8),
+        (2, {}, 2 + (2 + 6) / 8),
+        (3, {}, (2 + 2 + 4) / 8),
+        # Offloaded weights need a copy on the GPU.
+        (3, {"offload_param": "cpu"}, (2 + 6) / 8),
+    ],
+)
+def test_states_in_bf16_take_half(stage, strategy, bytes_per_parameter):
+    assert bytes_of(stage, bf16_optimizer_states=True, **strategy) == (
+        bytes_per_parameter
+    )
+
+
+def test_states_in_bf16_need_that_precision_where_auto_became_fp32():
+    with pytest.raises(RetuneError, match=r"needs precision: bf16, not fp32"):
+        plan_of(ConfigureSettings(bf16_optimizer_states=True), CPU)
 
 
 def test_without_zero_all_states_are_on_each_rank():
@@ -180,11 +249,11 @@ def test_the_config_and_the_memory_agree_on_what_adds_up_in_fp32(micro, stage, o
 
 
 def test_zero_3_is_chosen_where_fp32_gradients_would_not_fit():
-    # On one rank 16 bytes a parameter, 18 with gradients that add up in fp32.
-    one = Hardware("cuda", 1, 1, 80.0, None)
+    # On two ranks 9 bytes a parameter, 10 with gradients that add up in fp32.
+    two = Hardware("cuda", 1, 2, 80.0, None)
     for micro, stage in [(1, 3), (4, 2)]:
-        settings = ConfigureSettings(micro_batch_size=micro, global_batch_size=4)
-        assert plan_of(settings, one, 2_800_000_000).zero_stage == stage
+        settings = ConfigureSettings(micro_batch_size=micro, global_batch_size=8)
+        assert plan_of(settings, two, 5_000_000_000).zero_stage == stage
 
 
 def test_a_pipeline_and_offloading_leave_less_on_a_rank():
@@ -295,3 +364,49 @@ def test_what_nobody_trains_by_is_not_in_the_plan(run_here, tmp_path):
     run_here(161, cpu_memory_gb=100)
     assert (tmp_path / "plan/plan.json").read_text() == before
     assert (tmp_path / "plan/reasons.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("hardware", "precision", "why"),
+    [
+        (CPU, "fp32", "PyTorch's kernels, each packed document by itself"),
+        (GPUS, "fp32", "PyTorch's kernels, each packed document by itself"),
+        (GPUS, "bf16", "flash attention, each packed document by itself"),
+    ],
+)
+def test_documents_are_computed_by_themselves_where_that_is_exact(
+    hardware, precision, why
+):
+    settings = ConfigureSettings(precision=precision)
+    facts = tiny_facts()
+    plan, decisions = make_plan(settings, hardware, facts, 256, 100)
+    assert plan.attn_implementation == "varlen"
+    assert why in {decision.why for decision in decisions}
+    other = tiny_facts(has_varlen=False)
+    plan, decisions = make_plan(settings, hardware, other, 256, 100)
+    assert plan.attn_implementation == "sdpa"
+    whys = " ".join(decision.why for decision in decisions)
+    assert "varlen does not compute gpt2 models" in whys
+
+
+def test_kernels_that_do_not_compute_the_family_are_refused():
+    settings = ConfigureSettings(attn_implementation="varlen")
+    with pytest.raises(RetuneError, match="varlen was not seen to compute gpt2 models"):
+        make_plan(settings, CPU, tiny_facts(has_varlen=False), 256, 100)
+    settings = ConfigureSettings(attn_implementation="flash_attention_2")
+    with pytest.raises(RetuneError, match="flash_attention_2, but the ranks are CPUs"):
+        make_plan(settings, CPU, tiny_facts(), 256, 100)
+
+
+def test_the_loss_is_chunked_where_the_output_head_is_known():
+    unknown = tiny_facts(output_head=None)
+    for settings, facts, expected in (
+        (ConfigureSettings(), tiny_facts(), True),
+        (ConfigureSettings(), unknown, False),
+        (ConfigureSettings(chunked_cross_entropy=False), tiny_facts(), False),
+    ):
+        plan, _ = make_plan(settings, CPU, facts, 256, 100)
+        assert plan.chunked_cross_entropy is expected
+    settings = ConfigureSettings(chunked_cross_entropy=True)
+    with pytest.raises(RetuneError, match="chunked_cross_entropy: true, but how gpt2"):
+        make_plan(settings, CPU, unknown, 256, 100)

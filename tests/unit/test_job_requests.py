@@ -4,13 +4,19 @@ import pytest
 
 from retune.planning.hardware import Hardware
 from retune.planning.strategy import make_plan
-from retune.settings import ConfigureSettings, FinetuneSettings, SampleSettings
+from retune.settings import (
+    ConfigureSettings,
+    FinetuneSettings,
+    SampleSettings,
+    ScoringSettings,
+)
 from retune_workflow.job_requests import (
     data_request,
+    evaluation_request,
     finetune_memory_gb,
     finetune_request,
+    join_request,
     least_runtime,
-    model_request,
     sample_request,
     step_seconds,
 )
@@ -28,7 +34,7 @@ def plan_of(num_parameters, nodes=1, ranks=8, accelerator="cuda", **strategy):
     hardware = Hardware(accelerator, nodes, ranks, 80, None)
     settings = ConfigureSettings(**STRATEGY | strategy)
     facts = tiny_facts(num_parameters=num_parameters)
-    return make_plan(settings, hardware, facts, LENGTH)[0]
+    return make_plan(settings, hardware, facts, LENGTH, 12_800)[0]
 
 
 @pytest.fixture
@@ -102,8 +108,8 @@ def test_the_stage_that_shards_the_weights_loads_no_whole_model_in_each_rank():
     third, second = (
         finetune_memory_gb(plan_of(10**10, zero_stage=stage)) for stage in (3, 2)
     )
-    # 10 G parameters in fp32 in each of 8 ranks, and bf16 weights in the checkpoint.
-    assert second - third == pytest.approx(8 * 40 + 20)
+    # 10 G parameters in bf16 in each of 8 ranks, and in the checkpoint.
+    assert second - third == pytest.approx(8 * 20 + 20)
 
 
 def test_offloading_takes_main_memory_of_each_node():
@@ -195,44 +201,86 @@ def test_all_folders_count_and_must_be_there(tmp_path):
         data_request(one, tmp_path / "three")
 
 
-def test_evaluation_takes_more_time_for_more_text_or_without_a_gpu(tmp_path):
-    model = sized(tmp_path / "model/model.safetensors", 2).parent
-    short, long = (sized(tmp_path / f"{mb}.parquet", mb / 1e3) for mb in (1, 100))
-    joined = model_request(model, [], "cpu")
+@pytest.fixture
+def model(tmp_path):
+    """Return the folder of a model of 1B parameters in bf16."""
+    folder = sized(tmp_path / "model/model.safetensors", 2).parent
+    tiny_facts(num_parameters=10**9, dtype="bfloat16").write(folder)
+    return folder
+
+
+@pytest.fixture
+def evaluation_of(model, tmp_path):
+    """Return a function from GPUs, MB of text and settings to what `evaluate` asks."""
+
+    def request(gpus, *megabytes, folder=model, **settings):
+        documents = [
+            sized(tmp_path / f"{number}.parquet", size / 1e3)
+            for number, size in enumerate(megabytes)
+        ]
+        scoring = ScoringSettings(**settings)
+        return evaluation_request(scoring, gpus, folder, folder, documents)
+
+    return request
+
+
+def test_evaluation_takes_more_time_for_more_text_or_without_a_gpu(
+    model, evaluation_of
+):
     times = [
-        joined.runtime,
-        model_request(model, [short], "cuda").runtime,
-        model_request(model, [long], "cuda").runtime,
-        model_request(model, [long], "cpu").runtime,
+        join_request(model).runtime,
+        evaluation_of([24], 1).runtime,
+        evaluation_of([24], 200).runtime,
+        evaluation_of([24], 200, dtype="float32").runtime,
+        evaluation_of([], 200).runtime,
     ]
     assert times == sorted(times)
-    assert times[1] < times[2] < times[3]
-    # 4 GB, four times the files, and a quarter; joining holds a part of them.
-    assert model_request(model, [long], "cpu").mem_mb == 15_000
-    assert 5_000 <= joined.mem_mb < 15_000
+    assert times[1] < times[2] < times[3] < times[4]
+    # 4 GB, twice 4 GB of fp32, and a quarter; joining holds a part of the files.
+    assert evaluation_of([], 1).mem_mb == 15_000
+    assert 5_000 <= join_request(model).mem_mb < 15_000
 
 
-def test_all_documents_that_are_scored_take_time(tmp_path):
-    model = sized(tmp_path / "model/model.safetensors", 2).parent
-    validation, test = (sized(tmp_path / f"{name}.parquet", 0.1) for name in "vt")
-    one = model_request(model, [test], "cuda").runtime
-    both = model_request(model, [validation, test], "cuda").runtime
-    # 2 G FLOPs for each of 100 M tokens at 3 TFLOP/s, and as much again.
-    assert both - one == pytest.approx(2 * 2e9 * 1e8 / 3e12 / 60, abs=10)
+def test_all_documents_that_are_scored_take_time(evaluation_of):
+    # 2 G FLOPs for each of 500 M tokens at 10 TFLOP/s, and as much again.
+    more = evaluation_of([24], 100, 500).runtime - evaluation_of([24], 100).runtime
+    assert more == pytest.approx(2 * 2e9 * 5e8 / 1e13 / 60, abs=10)
 
 
-def test_samples_take_time_for_their_tokens_and_not_for_the_documents(tmp_path):
-    model = sized(tmp_path / "model/model.safetensors", 2).parent
+def test_copies_of_a_model_share_its_documents(evaluation_of):
+    one, eight = evaluation_of([24], 500), evaluation_of([24] * 8, 500)
+    assert (one.runtime - 20) / (eight.runtime - 20) == pytest.approx(8, abs=3)
+    # A process for each; main memory never holds the model but in the page cache.
+    assert eight.mem_mb == 43_000
+
+
+def test_70b_is_evaluated_in_two_copies_on_a_node(evaluation_of, tmp_path):
+    large = tmp_path / "large"
+    sized(large / "model.safetensors", 141.1)
+    tiny_facts(num_parameters=70_553_706_496, dtype="bfloat16").write(large)
+    request = evaluation_of([80] * 8, 0.7, 0.8, folder=large)
+    # Two processes and the files. 2 x 70.6 G FLOPs for each of 1.5 M tokens.
+    assert request.mem_mb == pytest.approx(1.25 * (8 + 141.1) * 1000, abs=1000)
+    scoring = 2 * 2 * 70.55e9 * 1.5e6 / 2e13 / 60
+    assert request.runtime == pytest.approx(20 + 141 + scoring, abs=10)
+    # No GPU of these holds a share of it: its step says so.
+    assert evaluation_of([16] * 8, 0.7, 0.8, folder=large).runtime > request.runtime
+
+
+def test_samples_take_time_for_their_tokens_and_not_for_the_documents(model):
     few, many = SampleSettings(), SampleSettings(prompts=["a"] * 12)
-    requests = [sample_request(few, model, "cuda"), sample_request(many, model, "cpu")]
+    requests = [
+        sample_request(few, [24], model, model),
+        sample_request(many, [], model, model),
+    ]
     # 2 minutes a GB to load both; on CPUs 12 prompts, twice 48 tokens, twice 4 GB read
     # at 2 GB/s, for each of two models.
     assert requests[0].runtime == 30
     assert requests[1].runtime == pytest.approx(20 + 4 + 2 * 2304 * 2 / 60, abs=10)
-    # fp32, and twice while it is loaded.
-    assert {request.mem_mb for request in requests} == {15_000}
+    # fp32, and twice while it is loaded; on a GPU it passes through.
+    assert [request.mem_mb for request in requests] == [8_000, 15_000]
 
 
 def test_a_model_that_is_not_there_yet_has_no_request(tmp_path):
     with pytest.raises(FileNotFoundError):
-        model_request(tmp_path / "model", [], "cpu")
+        join_request(tmp_path / "model")

@@ -89,7 +89,33 @@ def test_problems_across_sections_are_named_together():
         ("configure", {"pipeline_stages": 2, "zero_stage": 2}, "needs zero_stage: 1"),
         ("configure", {"pipeline_stages": 2, "offload_param": "cpu"}, "none, not cpu"),
         ("configure", {"pipeline_stages": 3}, "2 ranks are not a multiple"),
+        ("configure", {"use_liger_kernel": True}, "Triton's, for GPUs; write false"),
+        (
+            "configure",
+            {"bf16_optimizer_states": True, "precision": "fp32"},
+            "bf16_optimizer_states: true needs precision: bf16, not fp32",
+        ),
+        (
+            "configure",
+            {"bf16_optimizer_states": True, "offload_optimizer": "cpu"},
+            "bf16_optimizer_states: true goes with offload_optimizer: none, not cpu",
+        ),
+        (
+            "configure",
+            {"activation_checkpointing_interval": 2},
+            "needs activation_checkpointing: true or selective, not false",
+        ),
+        (
+            "configure",
+            {
+                "torch_compile": True,
+                "zero_stage": 3,
+                "activation_checkpointing": "selective",
+            },
+            "torch_compile: true would compile nothing with zero_stage: 3",
+        ),
         ("configure", {"precision": "fp16"}, "no fp16 there"),
+        ("configure", {"attn_implementation": "flex_attention"}, "no kernels"),
         ("evaluate", {"context_length": 64, "stride": 65}, "go unscored"),
         ("hardware", {"nodes": 2, "ranks_per_node": "auto"}, "must be given"),
     ],

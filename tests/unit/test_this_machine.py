@@ -265,6 +265,9 @@ LARGE_AT_3 = {"num_parameters": 3_750_000_000, "zero_stage": 3}
          "write a tokenize.sequence_length below 1024"),
         ({}, 31, 6, "write micro_batch_size: 1, activation_checkpointing: true"),
         ({"micro_batch_size": 1}, 31, 24, "activation_checkpointing: true"),
+        ({"micro_batch_size": 1, "activation_checkpointing": "selective",
+          "activation_checkpointing_interval": 2}, 31, 24,
+         "activation_checkpointing: true, activation_checkpointing_interval: 1"),
         ({"micro_batch_size": 1, "activation_checkpointing": True}, 31, 24,
          "zero_stage: 3"),
         # The states alone do not fit: a smaller batch would not help.

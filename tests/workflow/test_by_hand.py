@@ -13,8 +13,10 @@ INSTEAD_OF_PARAMS = (
     "--settings",
     "--hardware",
     "--accelerator",
+    "--ranks-per-node",
     "--nvme-path",
     "--operational",
+    "--trained",
 )
 
 

@@ -95,10 +95,10 @@ def test_two_nodes_with_four_gpus_each(cluster):
         "-A mine -p gpu --nodes=2 --requeue --ntasks=2 --cpus-per-task=32"
         f" --gres=gpu:a100:4 {NOT_KNOWN_OF_FINETUNE}"
     )
-    one_gpu = (
-        f"-A mine -p gpu --requeue --cpus-per-task=4 --gres=gpu:a100:1 {NOT_KNOWN_YET}"
+    all_of_a_node = (
+        f"-A mine -p gpu --requeue --cpus-per-task=8 --gres=gpu:a100:4 {NOT_KNOWN_YET}"
     )
-    assert requests["baseline"] == requests["evaluate"] == one_gpu
+    assert requests["baseline"] == requests["evaluate"] == all_of_a_node
     assert requests["prepare"] == (
         f"-A mine -p cpu --requeue --ntasks=1 --cpus-per-task=4 {NOT_KNOWN_YET}"
     )
@@ -161,7 +161,7 @@ def leave_a_plan(cluster: Cluster) -> None:
         global_batch_size=64, micro_batch_size=1, zero_stage=3, precision="bf16"
     )
     facts, length = tiny_facts(num_parameters=7 * 10**9), 2048
-    plan, _ = make_plan(settings, hardware, facts, length)
+    plan, _ = make_plan(settings, hardware, facts, length, 1000)
     plan.write(cluster.folder / "plan/plan.json")
     write_json(cluster.folder / "plan/deepspeed.json", {})
     tokens = cluster.folder / "data/tokens"

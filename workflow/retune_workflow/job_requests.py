@@ -8,9 +8,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.plan import Plan
 from retune.artifacts.tokens_index import TokensIndex
+from retune.errors import RetuneError
+from retune.evaluation.placement import BYTES, resolve_dtype, share_gpus
 from retune.evaluation.prompts import NUM_PROMPTS
 from retune.planning.memory import (
     checkpoint_bytes,
@@ -19,7 +23,7 @@ from retune.planning.memory import (
     offloaded_to_cpu_bytes,
     weights_bytes,
 )
-from retune.settings import FinetuneSettings, SampleSettings
+from retune.settings import Dtype, FinetuneSettings, SampleSettings, ScoringSettings
 from retune.tokens.mixture import Mixture
 from retune.training.schedules import num_steps
 from retune.units import GB
@@ -31,8 +35,14 @@ SPARE = 1.25
 # FLOP/s of one device in training, a low estimate: a small model reaches about a tenth
 # of an A100's peak. For CPUs it is the FLOP/s of one rank.
 SLOW_FLOPS = {"cuda": 3e13, "cpu": 1e10}
-# FLOP/s of one device in evaluation, in fp32 and with one document at a time.
-SLOW_EVALUATION_FLOPS = {"cuda": 3e12, "cpu": 1e10}
+# FLOP/s of one device in evaluation, with one document at a time, by the bytes of a
+# weight. A model that is split over GPUs computes on one of them at a time.
+SLOW_EVALUATION_FLOPS = {
+    ("cuda", 4): 3e12,
+    ("cuda", 2): 1e13,
+    ("cpu", 4): 1e10,
+    ("cpu", 2): 1e10,
+}
 # Main memory or GPU memory that one process reads, bytes per second: generating a token
 # reads every weight.
 SLOW_BYTES_PER_S = {"cuda": 2e11, "cpu": 2e9}
@@ -75,11 +85,11 @@ def finetune_request(
         FileNotFoundError: As long as there is no plan, or no tokens.
     """
     plan = Plan.read(plan_file)
-    nodes, parameters = plan.nodes, plan.num_parameters
+    nodes = plan.nodes
     mixture = Mixture.of(TokensIndex.read(tokens), settings.mix)
     steps = num_steps(settings, mixture.blocks_per_epoch, plan.global_batch_size)
     # A checkpoint is written, and read back before it counts.
-    saving = 2 * checkpoint_bytes(plan, parameters) / nodes / DISK_BYTES_PER_S
+    saving = 2 * checkpoint_bytes(plan, plan.num_trained) / nodes / DISK_BYTES_PER_S
     hashing = weights_bytes(plan) / HASHED_BYTES_PER_S
     seconds = steps * step_seconds(plan) + steps / settings.save_steps * saving
     return JobRequest(
@@ -102,9 +112,8 @@ def least_runtime(notice_s: int) -> int:
 
 def finetune_memory_gb(plan: Plan) -> float:
     """Return the main memory that a node's ranks take, GB."""
-    parameters, world_size = plan.num_parameters, plan.world_size
     # While a checkpoint is saved, a rank's shard of it passes through main memory.
-    rank = checkpoint_bytes(plan, parameters) / world_size
+    rank = checkpoint_bytes(plan, plan.num_trained) / plan.world_size
     rank += loading_bytes(plan)
     if plan.accelerator == "cpu":
         rank += 2 * model_states_bytes(plan)
@@ -119,7 +128,7 @@ def step_seconds(plan: Plan) -> float:
     """
     flops = 6.0 * plan.num_parameters * plan.tokens_per_step
     if plan.activation_checkpointing:
-        flops *= 4 / 3
+        flops *= 1 + 1 / (3 * plan.activation_checkpointing_interval)
     return flops / (SLOW_FLOPS[plan.accelerator] * plan.world_size)
 
 
@@ -130,48 +139,133 @@ def data_request(*folders: Path) -> JobRequest:
     return JobRequest(in_mb(PROCESS_GB + 20 * size), round_up(30 + 60 * size, 10), 0)
 
 
-def model_request(
-    model: Path, documents: Sequence[Path], accelerator: str
-) -> JobRequest:
-    """Return what a step asks for that joins or evaluates a model.
+def join_request(model: Path) -> JobRequest:
+    """Return what a step asks for that joins a model, piece by piece.
 
     Args:
-        model: Folder of the model.
-        documents: Parquet files with the documents that the model is evaluated on; none
-            if it is joined.
-        accelerator: What it runs on, `cuda` or `cpu`.
+        model: Folder of the base model.
     """
     size = folder_gb(model)
-    # A token takes about a byte of compressed text, a weight at least two bytes.
+    return JobRequest(in_mb(PROCESS_GB + 0.25 * size), model_runtime(size, 0), 0)
+
+
+def evaluation_request(
+    settings: ScoringSettings,
+    gpus: Sequence[float],
+    base: Path,
+    model: Path,
+    documents: Sequence[Path],
+) -> JobRequest:
+    """Return what a step asks for that scores a model.
+
+    Args:
+        settings: What decides scores, of the section `evaluate`.
+        gpus: Memory of each GPU, GB; none: it runs on CPUs.
+        base: Folder of the base model.
+        model: Folder of the model.
+        documents: Parquet files with the documents.
+    """
+    facts, size = ModelFacts.read(base), folder_gb(model)
+    weights = evaluated_weights(settings.dtype, facts, gpus)
+    copies = copies_on(gpus, weights.num_bytes)
+    # A token takes about a byte of compressed text.
     tokens = sum(path.stat().st_size for path in documents)
-    flops = 2 * size * GB / 2 * tokens
-    # Reading, writing and hashing come first.
-    seconds = 60 * size + 2 * flops / SLOW_EVALUATION_FLOPS[accelerator]
-    # It is evaluated in fp32, and is there twice while it is loaded. It is joined piece
-    # by piece.
-    memory = PROCESS_GB + size * (4 if documents else 0.25)
-    return JobRequest(in_mb(memory), round_up(START_MINUTES + seconds / 60, 10), 0)
+    flops = 2.0 * facts.num_parameters * tokens
+    speed = copies * SLOW_EVALUATION_FLOPS[weights.device, weights.width]
+    memory = evaluation_memory_gb(weights, size, copies)
+    return JobRequest(in_mb(memory), model_runtime(size, 2 * flops / speed), 0)
 
 
 def sample_request(
-    settings: SampleSettings, model: Path, accelerator: str
+    settings: SampleSettings, gpus: Sequence[float], base: Path, model: Path
 ) -> JobRequest:
     """Return what `sample` asks for.
 
     Args:
         settings: Settings of the section `sample`.
-        model: Folder of one of the two models.
-        accelerator: What it runs on, `cuda` or `cpu`.
+        gpus: Memory of each GPU, GB; none: it runs on CPUs.
+        base: Folder of the base model.
+        model: Folder of the tuned model.
     """
-    size = folder_gb(model)
+    facts, size = ModelFacts.read(base), folder_gb(model)
+    weights = evaluated_weights("auto", facts, gpus)
     prompts = NUM_PROMPTS if settings.prompts == "auto" else len(settings.prompts)
     # Each model continues each prompt twice: the likeliest way, and a random draw.
     tokens = 2 * 2 * prompts * settings.max_new_tokens
-    # It generates in fp32, with weights of two bytes or more in the files.
-    generating = tokens * 2 * size * GB / SLOW_BYTES_PER_S[accelerator]
-    seconds = 2 * 60 * size + 2 * generating
-    memory = PROCESS_GB + 4 * size
-    return JobRequest(in_mb(memory), round_up(START_MINUTES + seconds / 60, 10), 0)
+    seconds = 2 * tokens * weights.num_bytes / SLOW_BYTES_PER_S[weights.device]
+    memory = evaluation_memory_gb(weights, size, 1)
+    return JobRequest(in_mb(memory), model_runtime(2 * size, seconds), 0)
+
+
+class EvaluatedWeights(NamedTuple):
+    """The weights of a model in the data type in which it is evaluated.
+
+    Attributes:
+        device: What computes it, `cuda` or `cpu`.
+        width: Size of a weight, bytes.
+        num_bytes: Size of all weights, bytes.
+    """
+
+    device: str
+    width: int
+    num_bytes: int
+
+
+def evaluated_weights(
+    dtype: Dtype, facts: ModelFacts, gpus: Sequence[float]
+) -> EvaluatedWeights:
+    """Return the weights of a model as they are evaluated.
+
+    Args:
+        dtype: The setting `evaluate.dtype`.
+        facts: Facts of the base model.
+        gpus: Memory of each GPU, GB; none: it is evaluated on CPUs.
+    """
+    device = "cuda" if gpus else "cpu"
+    width = BYTES[resolve_dtype(dtype, facts.dtype, device)]
+    return EvaluatedWeights(device, width, width * facts.num_parameters)
+
+
+def copies_on(gpus: Sequence[float], num_bytes: int) -> int:
+    """Return how many copies of a model share the work; on CPUs it is one.
+
+    Args:
+        gpus: Memory of each GPU, GB.
+        num_bytes: Size of the weights, bytes.
+    """
+    try:
+        return len(share_gpus(num_bytes, [int(each * GB) for each in gpus] or [2**63]))
+    except RetuneError:
+        # The step will say that they are too small.
+        return 1
+
+
+def evaluation_memory_gb(
+    weights: EvaluatedWeights, files_gb: float, copies: int
+) -> float:
+    """Return the main memory in which a model is evaluated, GB.
+
+    Args:
+        weights: Its weights.
+        files_gb: Size of its files, GB.
+        copies: Number of copies.
+    """
+    if weights.device == "cpu":
+        # It is there twice while it is loaded.
+        return PROCESS_GB + 2 * weights.num_bytes / GB
+    # Tensors go to the GPUs as they are read. The files stay in the page cache, from
+    # which all copies read them.
+    return copies * PROCESS_GB + files_gb
+
+
+def model_runtime(files_gb: float, seconds: float) -> int:
+    """Return the time limit of a job that loads a model, minutes.
+
+    Args:
+        files_gb: Size of the files that are read or written, and hashed, GB.
+        seconds: Time for what comes then, seconds.
+    """
+    return round_up(START_MINUTES + files_gb + seconds / 60, 10)
 
 
 def folder_gb(folder: Path) -> float:

@@ -9,9 +9,10 @@ from snakemake.logging import logger
 
 from retune_workflow.job_requests import (
     data_request,
+    evaluation_request,
     finetune_request,
+    join_request,
     least_runtime,
-    model_request,
     sample_request,
 )
 from retune.settings import HELD_OUT
@@ -50,6 +51,10 @@ signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 # CPUs: in finetune one feeds a GPU, others prepare batches, hash and offload.
 CPUS_PER_GPU, CPUS_PER_CPU_RANK, CPUS_PER_STEP = 8, 4, 4
+# In evaluation a process with a copy of the model hands work to its GPU, and that is all.
+CPUS_PER_COPY = 2
+# Memory of a GPU, GB, that every node will have.
+SMALL_GPU_GB = 16
 
 
 def own(step, resource):
@@ -133,21 +138,33 @@ def request_of_finetune(input):
     return finetune_request(PARAMS.finetune, Path(input.plan), Path(input.tokens))
 
 
-def evaluation_request(model):
-    """Return a function from a step's inputs to what the step asks for."""
+def gpus_gb():
+    """Return the memory of each GPU of a node, GB, a low one where it is not known."""
+    memory_gb = PARAMS.hardware.gpu_memory_gb
+    return [SMALL_GPU_GB if memory_gb == "auto" else memory_gb] * gpus_per_node()
+
+
+def evaluation_resources(step, model):
+    """Return the resources of a step that scores a model on all GPUs of a node."""
 
     def request(input):
         scored = [Path(input.clean) / f"{split}.parquet" for split in HELD_OUT]
-        accelerator = "cuda" if gpus_per_node() else "cpu"
-        return model_request(Path(input[model]), scored, accelerator)
+        return evaluation_request(
+            PARAMS.evaluate, gpus_gb(), Path(input.base), Path(input[model]), scored
+        )
 
-    return request
+    number = gpus_per_node()
+    return {
+        **gpus(step, number),
+        **estimates(request),
+        "cpus_per_task": max(CPUS_PER_STEP, number * CPUS_PER_COPY),
+    }
 
 
 def request_of_sample(input):
     """Return what `sample` asks for."""
-    accelerator = "cuda" if gpus_per_node() else "cpu"
-    return sample_request(PARAMS.sample, Path(input.consolidated), accelerator)
+    models = Path(input.base), Path(input.consolidated)
+    return sample_request(PARAMS.sample, gpus_gb(), *models)
 
 
 def cpus_of_finetune():

@@ -17,9 +17,9 @@ rule baseline:
     conda:
         "../../envs/evaluate.yaml"
     resources:
-        **gpus("baseline", min(1, gpus_per_node())),
-        **estimates(evaluation_request("base")),
+        **evaluation_resources("baseline", "base"),
         operational=operational("evaluate"),
+        ranks_per_node=str(PARAMS.hardware.ranks_per_node),
     params:
         code=list_code("baseline"),
         settings=part_of_section("evaluate", ScoringSettings),
@@ -31,6 +31,7 @@ rule baseline:
         " python -m retune baseline --settings {params.settings:q}"
         " --operational {resources.operational:q}"
         " --accelerator {params.accelerator:q}"
+        " --ranks-per-node {resources.ranks_per_node:q}"
         " --base {input.base:q} --clean {input.clean:q}"
         " --documents {output.documents:q} --metrics {output.metrics:q} 2>{log:q}"
 
@@ -53,9 +54,9 @@ rule evaluate:
     conda:
         "../../envs/evaluate.yaml"
     resources:
-        **gpus("evaluate", min(1, gpus_per_node())),
-        **estimates(evaluation_request("consolidated")),
+        **evaluation_resources("evaluate", "consolidated"),
         operational=operational("evaluate"),
+        ranks_per_node=str(PARAMS.hardware.ranks_per_node),
     params:
         code=list_code("evaluate"),
         settings=section("evaluate"),
@@ -67,6 +68,7 @@ rule evaluate:
         " python -m retune evaluate --settings {params.settings:q}"
         " --operational {resources.operational:q}"
         " --accelerator {params.accelerator:q}"
+        " --ranks-per-node {resources.ranks_per_node:q}"
         " --consolidated {input.consolidated:q} --base {input.base:q}"
         " --clean {input.clean:q} --tokens {input.tokens:q}"
         " --baseline-documents {input.baseline_documents:q}"
@@ -88,7 +90,7 @@ rule sample:
     conda:
         "../../envs/evaluate.yaml"
     resources:
-        **gpus("sample", min(1, gpus_per_node())),
+        **gpus("sample", gpus_per_node()),
         **estimates(request_of_sample),
     params:
         code=list_code("sample"),

@@ -1,5 +1,6 @@
 # Training: the plan, the DeepSpeed run, one model from its shards.
 # In: data/tokens, models/base. Out: plan, results/finetune, models/consolidated.
+from retune.settings import TrainedWeightsSettings
 
 
 rule configure:
@@ -19,14 +20,16 @@ rule configure:
         code=list_code("configure"),
         settings=section("configure"),
         hardware=section("hardware"),
+        trained=part_of_section("finetune", TrainedWeightsSettings),
         folder=subpath(output.plan, parent=True),
     message:
         "Writing the DeepSpeed config"
     shell:
         "brought_back configure 2>{log:q} ||"
         " python -m retune configure --settings {params.settings:q}"
-        " --hardware {params.hardware:q} --base {input.base:q}"
-        " --token-metrics {input.token_metrics:q} --plan {params.folder:q} 2>{log:q}"
+        " --hardware {params.hardware:q} --trained {params.trained:q}"
+        " --base {input.base:q} --token-metrics {input.token_metrics:q}"
+        " --plan {params.folder:q} 2>{log:q}"
 
 
 rule finetune:
@@ -89,7 +92,7 @@ rule consolidate:
     conda:
         "../../envs/train.yaml"
     resources:
-        **estimates(lambda input: model_request(Path(input.base), [], "cpu")),
+        **estimates(lambda input: join_request(Path(input.base))),
     params:
         code=list_code("consolidate"),
         settings=section("consolidate"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from retune.artifacts.artifact import SealedArtifact
-from retune.settings import Accelerator, Offload, Precision
+from retune.settings import Accelerator, ActivationCheckpointing, Offload, Precision
 
 PLAN = "plan.json"
 REASONS = "reasons.json"
@@ -21,13 +21,18 @@ class Plan(SealedArtifact):
         format: Format of the file.
         precision: Precision of the forward and backward pass.
         zero_stage: DeepSpeed's ZeRO stage, 0 to 3.
+        bf16_optimizer_states: Whether master weights and Adam's moments are bf16, too.
         offload_optimizer: Device that the optimizer states are offloaded to.
         offload_param: Device that the parameters are offloaded to.
         global_batch_size: Sequences per optimizer step, over all ranks.
         micro_batch_size: Sequences per rank and forward pass.
         gradient_accumulation_steps: Forward passes per optimizer step.
         pipeline_stages: Number of stages that the model is cut into; 1: no pipeline.
-        activation_checkpointing: Whether activations are computed twice to save memory.
+        activation_checkpointing: Whether activations are computed twice to save memory;
+            `selective`: all but products with weights and attention.
+        activation_checkpointing_interval: In one decoder layer of how many they are.
+        torch_compile: Whether each decoder layer is compiled.
+        use_liger_kernel: Whether the layers compute with Liger's kernels.
         attn_implementation: Name of the attention kernels in Transformers.
         chunked_cross_entropy: Whether logits and loss are computed some tokens at a
             time.
@@ -37,6 +42,8 @@ class Plan(SealedArtifact):
         ranks_per_node: Number of processes on each machine.
         sequence_length: Tokens per sequence.
         num_parameters: Number of parameters of the model, tied ones counted once.
+        num_adapter_parameters: Number of parameters of the adapters that are trained
+            instead of the model; 0: there are none.
     """
 
     STEP: ClassVar = "configure"
@@ -44,13 +51,17 @@ class Plan(SealedArtifact):
     format: Literal[1] = 1
     precision: Precision
     zero_stage: int
+    bf16_optimizer_states: bool
     offload_optimizer: Offload
     offload_param: Offload
     global_batch_size: int
     micro_batch_size: int
     gradient_accumulation_steps: int
     pipeline_stages: int
-    activation_checkpointing: bool
+    activation_checkpointing: ActivationCheckpointing
+    activation_checkpointing_interval: int
+    torch_compile: bool
+    use_liger_kernel: bool
     attn_implementation: str
     chunked_cross_entropy: bool
     gradient_clipping: float
@@ -59,6 +70,7 @@ class Plan(SealedArtifact):
     ranks_per_node: int
     sequence_length: int
     num_parameters: int
+    num_adapter_parameters: int = 0
 
     @property
     def world_size(self) -> int:
@@ -69,6 +81,11 @@ class Plan(SealedArtifact):
     def data_parallel_size(self) -> int:
         """Number of ranks, or of pipelines, that divide a batch among them."""
         return self.world_size // self.pipeline_stages
+
+    @property
+    def num_trained(self) -> int:
+        """Number of parameters that are trained."""
+        return self.num_adapter_parameters or self.num_parameters
 
     @property
     def tokens_per_step(self) -> int:

@@ -84,7 +84,8 @@ def read_settings_file(path: Path) -> Params:
 def settings_of(argument: Argument, params: Params) -> Settings | str:
     """Return the part of params.yaml that an argument is."""
     if argument.type == "str":
-        return getattr(params.hardware, argument.name) or ""
+        value = getattr(params.hardware, argument.name)
+        return "" if value is None else str(value)
     model = model_of(argument)
     sections = [getattr(params, name) for name in Params.model_fields]
     found = next(part for part in [params, *sections] if isinstance(part, model))

@@ -8,6 +8,8 @@ be merged into the model.
 # Where peft keeps the model that it wraps.
 WRAPPED = "base_model.model."
 A, B = ".lora_A.weight", ".lora_B.weight"
+# The magnitudes of DoRA, which have this name without `.weight` in peft's file.
+MAGNITUDE = ".lora_magnitude_vector"
 
 
 def is_adapter(name: str) -> bool:
@@ -22,7 +24,7 @@ def published_name(name: str) -> str:
     adapter is its name in peft's adapter_model.safetensors.
     """
     if is_adapter(name):
-        return name.replace(".default.", ".")
+        return name.replace(".default.", ".").replace(f"{MAGNITUDE}.weight", MAGNITUDE)
     return name.removeprefix(WRAPPED).replace(".base_layer.", ".")
 
 
@@ -33,7 +35,8 @@ def adapted_layer(name: str) -> str | None:
         name: Published name of a tensor.
 
     Returns:
-        None if the tensor is not one of the two matrices of a linear layer's adapter.
+        None if the tensor is neither one of the two matrices of a linear layer's
+        adapter nor its magnitudes.
     """
-    layer = name.removesuffix(A).removesuffix(B)
+    layer = name.removesuffix(A).removesuffix(B).removesuffix(MAGNITUDE)
     return None if layer == name else layer.removeprefix(WRAPPED)

@@ -111,9 +111,9 @@ def last_hidden_states(model: PreTrainedModel, inputs: dict[str, Any]) -> torch.
 Forward = Callable[..., Any]
 
 
-def replace_forward(model: PreTrainedModel, forward: Forward) -> None:
-    """Have a model compute something else, also within an engine or under adapters.
+def replace_forward(module: nn.Module, forward: Forward) -> None:
+    """Have a module compute something else, also within an engine or under adapters.
 
     Uses that calling a module calls its attribute `forward`, which peft calls as well.
     """
-    vars(model)["forward"] = forward
+    vars(module)["forward"] = forward

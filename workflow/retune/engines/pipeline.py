@@ -23,8 +23,11 @@ from retune.compat.transformers_attention import is_flash_attention
 from retune.engines.loss import MeanLoss, backward_scale, count_labels
 from retune.engines.pipeline_layers import FAMILIES, StagedModel, weight_names
 from retune.errors import RetuneError
+from retune.models.activation_checkpointing import checkpoint_activations
 from retune.models.base_weights import BaseWeights
+from retune.models.compiled_layers import compile_layers
 from retune.models.fused_activations import fuse_activations
+from retune.models.liger_kernels import use_liger_kernels
 from retune.models.skeleton import build_skeleton
 from retune.models.varlen_attention import register_varlen
 from retune.tokens.blocks import Batch
@@ -67,8 +70,9 @@ def load_pipeline(base: Path, plan: Plan) -> StagedModel:
         base, dtype=torch.float32, attn_implementation=plan.attn_implementation
     )
     fuse_activations(skeleton)
-    if plan.activation_checkpointing:
-        skeleton.gradient_checkpointing_enable({"use_reentrant": False})
+    use_liger_kernels(skeleton, plan)
+    checkpoint_activations(skeleton, plan)
+    compile_layers(skeleton, plan)
     stored = BaseWeights(base)
 
     def read(name: str) -> torch.Tensor:

@@ -9,7 +9,7 @@ from retune.artifacts.evaluation_metrics import ExactMatch
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 from retune.evaluation.example_prompts import PromptMaker, place_of_answer
-from retune.evaluation.language_model import LanguageModel
+from retune.evaluation.language_model import LanguageModel, LoadedModel
 from retune.evaluation.prompt import Prompt
 from retune.evaluation.samples import GREEDY, fits, generate
 from retune.examples.example import Completion, Example
@@ -74,12 +74,15 @@ def measure_exact_match(
         return None
     # Prompts of about equal length need little padding beside each other.
     questions.sort(key=lambda question: -len(question.prompt.ids))
+    batches = [
+        questions[first : first + settings.batch_size]
+        for first in range(0, len(questions), settings.batch_size)
+    ]
     matches = 0
     with progress_bar(step, len(questions), "answers") as bar:
-        for first in range(0, len(questions), settings.batch_size):
-            batch = questions[first : first + settings.batch_size]
-            matches += count_matches(language_model, batch)
-            bar.update(len(batch))
+        for number, found in language_model.each(count_matches, batches):
+            matches += found
+            bar.update(len(batches[number]))
     return ExactMatch(
         examples=len(questions), matches=matches, share=matches / len(questions)
     )
@@ -115,7 +118,7 @@ def has_room(question: Question, facts: ModelFacts) -> bool:
     return fits(question.prompt.ids, question.max_new_tokens, facts)
 
 
-def count_matches(language_model: LanguageModel, questions: Sequence[Question]) -> int:
+def count_matches(language_model: LoadedModel, questions: Sequence[Question]) -> int:
     """Return how many of the questions a model answers as the data does."""
     try:
         answers = generate(

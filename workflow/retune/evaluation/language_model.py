@@ -1,8 +1,10 @@
-"""A causal language model with its tokenizer, as evaluation loads it."""
+"""A causal language model with its tokenizer, as evaluation uses it."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -10,24 +12,30 @@ from transformers.utils.logging import disable_progress_bar
 
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
+from retune.evaluation.placement import FILLED_AT_MOST, Placement
 from retune.tokens.tokenizer import ModelTokenizer
+
+Batch = TypeVar("Batch")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class LanguageModel:
-    """A model in evaluation mode, its tokenizer, and the folder they came from.
+class LanguageModel(ABC):
+    """A model, in this process or in others, its tokenizer, and where they came from.
 
     Attributes:
-        model: Model in evaluation mode, float32.
         tokenizer: Tokenizer of the model.
-        folder: Folder that both were loaded from.
+        folder: Folder that both are loaded from.
         facts: Facts of the base model, which hold for the tuned model, too.
+        dtype: Data type of the weights, as PyTorch names it.
+        device: Kind of device that computes the model, as PyTorch names it.
     """
 
-    model: PreTrainedModel
     tokenizer: ModelTokenizer
     folder: Path
     facts: ModelFacts
+    dtype: str
+    device: str
 
     @property
     def prefix(self) -> int:
@@ -39,51 +47,102 @@ class LanguageModel:
         """The number of logits per token."""
         return self.facts.vocab_size
 
+    @abstractmethod
+    def each(
+        self,
+        work: Callable[["LoadedModel", Batch], Result],
+        batches: Sequence[Batch],
+    ) -> Iterator[tuple[int, Result]]:
+        """Yield the number of each batch and what a function returns for it, as done.
 
-def load_model(folder: Path, facts: ModelFacts, accelerator: str) -> LanguageModel:
-    """Return the float32 model of a Hugging Face folder.
+        Args:
+            work: Function of a module, which is called with the model and a batch.
+            batches: The batches.
+        """
+
+
+@dataclass(frozen=True)
+class LoadedModel(LanguageModel):
+    """A model in this process.
+
+    Attributes:
+        model: The model, in evaluation mode.
+    """
+
+    model: PreTrainedModel
+
+    def each(
+        self,
+        work: Callable[["LoadedModel", Batch], Result],
+        batches: Sequence[Batch],
+    ) -> Iterator[tuple[int, Result]]:
+        """Yield the number of each batch and its result, one after the other."""
+        for number, batch in enumerate(batches):
+            yield number, work(self, batch)
+
+
+def load_model(
+    folder: Path, facts: ModelFacts, placement: Placement | None = None
+) -> LoadedModel:
+    """Return the model of a Hugging Face folder.
 
     Args:
         folder: Folder of the model.
         facts: Facts of the base model.
-        accelerator: Setting `hardware.accelerator`: what the model computes on.
+        placement: Where it is computed, and in which data type; None: on the CPU, in
+            float32.
 
     Raises:
-        RetuneError: If the accelerator or one of the model's weights is missing.
+        RetuneError: If one of the model's weights is missing, or it does not fit.
     """
-    device = find_device(accelerator)
+    placement = placement or Placement()
     disable_progress_bar()
-    # Transformers annotates the model alone, also where it returns a pair.
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder,
-        use_safetensors=True,
-        dtype=torch.float32,
-        output_loading_info=True,
-        trust_remote_code=False,
-        local_files_only=True,
-    )
+    try:
+        # Transformers annotates the model alone, also where it returns a pair.
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            use_safetensors=True,
+            dtype=getattr(torch, placement.dtype),
+            output_loading_info=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            **device_map(placement.gpus),
+        )
+    except torch.OutOfMemoryError as error:
+        raise RetuneError(
+            f"{folder}: the model does not fit the free memory of {placement}; is"
+            " another program there?"
+        ) from error
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise RetuneError(
             f"{folder}: {len(missing)} of the model's weights are not in its"
             f" safetensors (the first: {missing[0]}) and would be random"
         )
-    tokenizer = ModelTokenizer.of(folder, facts)
-    return LanguageModel(model.to(device).eval(), tokenizer, folder, facts)
+    return LoadedModel(
+        ModelTokenizer.of(folder, facts),
+        folder,
+        facts,
+        placement.dtype,
+        placement.device,
+        model.eval(),
+    )
 
 
-def find_device(accelerator: str) -> str:
-    """Return PyTorch's name of the device that `hardware.accelerator` means here.
+def device_map(gpus: Sequence[int]) -> dict[str, Any]:
+    """Return the options with which Transformers loads a model onto GPUs.
 
-    Raises:
-        RetuneError: If PyTorch sees no such device.
+    Each tensor goes there as it is read: main memory never holds the model.
+
+    Args:
+        gpus: Numbers of the GPUs; none: it stays on the CPU.
     """
-    is_there = torch.cuda.is_available()
-    if accelerator == "auto":
-        return "cuda" if is_there else "cpu"
-    if accelerator == "cuda" and not is_there:
-        raise RetuneError(
-            "hardware.accelerator: cuda, but PyTorch sees no GPU on this machine; run"
-            " this step where there is one, or write cpu or auto"
-        )
-    return accelerator
+    if not gpus:
+        return {}
+    if len(gpus) == 1:
+        return {"device_map": {"": gpus[0]}}
+    memory = {
+        gpu: int(FILLED_AT_MOST * torch.cuda.get_device_properties(gpu).total_memory)
+        for gpu in gpus
+    }
+    return {"device_map": "balanced", "max_memory": memory}

@@ -6,6 +6,7 @@ Of a text every token is scored, of an example those that are trained: its answe
 import math
 from collections.abc import Iterator, Sequence
 from inspect import signature
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from retune.artifacts.evaluation_metrics import ScoringProtocol
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.publishing import sha256
 from retune.errors import RetuneError
-from retune.evaluation.language_model import LanguageModel
+from retune.evaluation.language_model import LanguageModel, LoadedModel
 from retune.settings import ScoringSettings
 from retune.terminal.progress import progress_bar
 from retune.tokens.lengths import resolve_length
@@ -27,6 +28,8 @@ LONGEST_AUTO_CONTEXT = 1024
 # Bytes that the float32 logits of a forward pass may take; with a large vocabulary a
 # pass has fewer windows than batch_size.
 LOGITS_BYTES = 2**30
+
+OR_TOO_LARGE = ", or they exceed what float16 holds: evaluate.dtype: bfloat16"
 
 
 class Window(NamedTuple):
@@ -125,8 +128,8 @@ def resolve_protocol(
         context_length=context_length,
         stride=stride,
         prefix=None if is_rendered else tokenizer.name_of(language_model.prefix),
-        dtype=str(language_model.model.dtype).removeprefix("torch."),
-        device=language_model.model.device.type,
+        dtype=language_model.dtype,
+        device=language_model.device,
         split_special_tokens=tokenizer.splits_special_tokens,
         tokenizer_sha256=sha256(tokenizer.path),
         chat_template_sha256=chat_template_sha256,
@@ -181,14 +184,16 @@ def score_tokens(
     rows = windows_per_pass(
         language_model.vocab_size, protocol.context_length, batch_size
     )
+    batches = [windows[first : first + rows] for first in range(0, len(windows), rows)]
+    scores: list[list[float]] = [[] for _ in batches]
+    with progress_bar(step, total, "tokens") as bar:
+        for number, of_batch in language_model.each(score_batch, batches):
+            scores[number] = of_batch
+            bar.update(sum(window.num_counted for window in batches[number]))
+    # Sums of floats depend on the order, that in which the batches end must not count.
     nll = np.zeros(len(documents))
-    with progress_bar(step, total, "tokens") as bar, torch.inference_mode():
-        for first in range(0, len(windows), rows):
-            batch = windows[first : first + rows]
-            scores = score_batch(language_model, batch)
-            for window, score in zip(batch, scores, strict=True):
-                nll[window.document] += score
-            bar.update(sum(window.num_counted for window in batch))
+    for window, score in zip(windows, chain.from_iterable(scores), strict=True):
+        nll[window.document] += score
     return nll
 
 
@@ -204,7 +209,7 @@ def windows_per_pass(vocab_size: int, context_length: int, batch_size: int) -> i
 
 
 def score_batch(
-    language_model: LanguageModel, windows: Sequence[ScoredWindow]
+    language_model: LoadedModel, windows: Sequence[ScoredWindow]
 ) -> list[float]:
     """Return the negative log-likelihood, nats, of what counts in each window."""
     try:
@@ -218,12 +223,14 @@ def score_batch(
         raise RetuneError(
             f"{language_model.folder}: the model's logits are not finite (NaN or"
             " infinity): its weights are damaged, or its training diverged"
+            f"{OR_TOO_LARGE if language_model.dtype == 'float16' else ''}"
         )
     return nll
 
 
+@torch.inference_mode()
 def forward(
-    language_model: LanguageModel, windows: Sequence[ScoredWindow]
+    language_model: LoadedModel, windows: Sequence[ScoredWindow]
 ) -> torch.Tensor:
     """Return the negative log-likelihoods of `score_batch`, float64 [windows].
 
@@ -236,9 +243,10 @@ def forward(
         tokens = window.tokens[:-1].astype(np.int64)
         inputs[row, : len(tokens)] = torch.from_numpy(tokens)
     first = min(window.num_inputs - len(window.counted) for window in windows)
-    options: dict[str, bool | torch.Tensor] = {"use_cache": False}
+    options: dict[str, bool | int] = {"use_cache": False}
     if "logits_to_keep" in signature(model.forward).parameters:
-        options["logits_to_keep"] = torch.arange(first, longest).to(model.device)
+        # A number: a tensor would have to be on the GPU of the last layer.
+        options["logits_to_keep"] = longest - first
     else:
         first = 0
     logits = model(input_ids=inputs.to(model.device), **options).logits

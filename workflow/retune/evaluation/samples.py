@@ -10,7 +10,7 @@ from transformers import GenerationConfig
 
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
-from retune.evaluation.language_model import LanguageModel
+from retune.evaluation.language_model import LoadedModel
 from retune.evaluation.prompt import Prompt
 from retune.settings import SampleSettings
 
@@ -38,7 +38,7 @@ class Continuation:
 
 
 def continue_prompts(
-    language_model: LanguageModel,
+    language_model: LoadedModel,
     prompts: Sequence[Prompt],
     settings: SampleSettings,
     end_tokens: Sequence[int] | None = None,
@@ -90,7 +90,7 @@ def fits(ids: Sequence[int], max_new_tokens: int, facts: ModelFacts) -> bool:
 
 
 def continue_prompt(
-    language_model: LanguageModel,
+    language_model: LoadedModel,
     prompt: Prompt,
     settings: SampleSettings,
     options: Options,
@@ -106,7 +106,7 @@ def continue_prompt(
 
 
 def generate(
-    language_model: LanguageModel,
+    language_model: LoadedModel,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     options: Options,

@@ -25,6 +25,7 @@ from retune.launching.build_folders import (
     only_build_in,
     remove_left_lock,
 )
+from retune.launching.torch_compiler import check_compiler
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,12 @@ NEEDS = {
 def build_ops(plan: Plan) -> None:
     """Load, or else compile, the operators that a plan's offloading needs.
 
+    Layers are compiled by the ranks; here a compiler is looked for.
+
     Raises:
         RetuneError: Naming the setting and what is missing on this machine.
     """
+    check_compiler(plan)
     os.environ["DS_ACCELERATOR"] = plan.accelerator
     for operator, setting in needed_ops(plan).items():
         build(operator, setting)

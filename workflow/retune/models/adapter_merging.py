@@ -8,15 +8,15 @@ from typing import Any, Self
 
 import torch
 
-from retune.compat.peft_names import A, B, is_adapter
+from retune.compat.peft_names import MAGNITUDE, A, B, is_adapter
 from retune.errors import RetuneError
 from retune.models.tensor_spec import Tensors
 from retune.models.weight_names import adapted_weight
 
-# Options of peft's LoraConfig with which the merged weight is another than
-# W + scaling * B @ A.
+# Options of peft's LoraConfig with which the merged weight is neither
+# W + scaling * B @ A nor that of DoRA.
 UNSUPPORTED = (
-    *("use_dora", "lora_bias", "modules_to_save", "alpha_pattern"),
+    *("lora_bias", "modules_to_save", "alpha_pattern"),
     *("trainable_token_indices", "target_parameters", "layer_replication"),
 )
 
@@ -29,11 +29,13 @@ class AdapterRule:
         alpha: The numerator of the scaling.
         is_rank_stabilized: Whether the denominator is the square root of the rank, and
             not the rank.
+        is_dora: Whether the rows of the merged weight have magnitudes of their own.
         is_transposed: Whether the weight is [in, out], as in GPT-2's Conv1D.
     """
 
     alpha: float
     is_rank_stabilized: bool
+    is_dora: bool
     is_transposed: bool
 
     @classmethod
@@ -47,6 +49,7 @@ class AdapterRule:
         return cls(
             alpha=config["lora_alpha"],
             is_rank_stabilized=bool(config.get("use_rslora")),
+            is_dora=bool(config.get("use_dora")),
             is_transposed=bool(config.get("fan_in_fan_out")),
         )
 
@@ -63,10 +66,11 @@ def merge_adapters(config: Mapping[str, Any], weights: Tensors) -> Tensors:
     """
     rule = AdapterRule.of(config)
     merged: Tensors = {}
+    parts = (A, B, MAGNITUDE) if rule.is_dora else (A, B)
     for name in filter(is_adapter, weights):
         target = adapted_weight(name, weights)
-        layer = name.removesuffix(A).removesuffix(B)
-        inputs = (weights[key] for key in (target, layer + A, layer + B))
+        layer = name.removesuffix(A).removesuffix(B).removesuffix(MAGNITUDE)
+        inputs = [weights[target], *(weights[layer + part] for part in parts)]
         merged[target] = partial(merge, target, rule, *inputs)
     return merged
 
@@ -89,12 +93,16 @@ def merge(
     read_weight: Callable[[], torch.Tensor],
     read_a: Callable[[], torch.Tensor],
     read_b: Callable[[], torch.Tensor],
+    read_magnitude: Callable[[], torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Return W + scaling * B @ A, computed in fp32 and rounded once to W's dtype.
+    """Return V = W + scaling * B @ A, computed in fp32 and rounded once to W's dtype.
 
     Hu et al. 2021, https://arxiv.org/abs/2106.09685, section 4.1; the scaling is
     alpha / r, or with `use_rslora` alpha / sqrt(r) (Kalajdzievski 2023,
     https://arxiv.org/abs/2312.03732).
+
+    With DoRA each row of V gets its magnitude m instead of its own norm:
+    m * V / |V| (Liu et al. 2024, https://arxiv.org/abs/2402.09353, section 4.1).
 
     Args:
         name: Name of the weight, for the message.
@@ -102,6 +110,7 @@ def merge(
         read_weight: Returns W, [out, in], or with `fan_in_fan_out` [in, out].
         read_a: Returns A, [r, in].
         read_b: Returns B, [out, r].
+        read_magnitude: Returns m, [out]; None without DoRA.
 
     Raises:
         RetuneError: If the shapes do not fit together.
@@ -116,4 +125,9 @@ def merge(
             f" {rule.is_transposed} are for"
             f" {[left.shape[0], right.shape[1]]}"
         )
-    return torch.addmm(weight.float(), left, right, alpha=scaling).to(weight.dtype)
+    merged = torch.addmm(weight.float(), left, right, alpha=scaling)
+    if read_magnitude is not None:
+        inputs = 0 if rule.is_transposed else 1
+        norm = torch.linalg.vector_norm(merged, dim=inputs, keepdim=True)
+        merged *= read_magnitude().float().view_as(norm) / norm
+    return merged.to(weight.dtype)

@@ -1,12 +1,21 @@
 """Adds LoRA adapters to a model, to the layers that `consolidate` can merge."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.integrations import HfDeepSpeedConfig
 
 from retune.artifacts.model_facts import ModelFacts
-from retune.compat.peft_names import is_adapter, published_name
+from retune.compat.deepspeed_parameters import is_sharded
+from retune.compat.peft_names import (
+    MAGNITUDE,
+    adapted_layer,
+    is_adapter,
+    published_name,
+)
 from retune.errors import RetuneError
 from retune.models.weight_names import adapted_weight, named_weights
 from retune.settings import LoraSettings
@@ -15,10 +24,28 @@ from retune.settings import LoraSettings
 def add_adapters(
     model: PreTrainedModel, facts: ModelFacts, lora: LoraSettings
 ) -> nn.Module:
-    """Return the model with new LoRA adapters, its own weights frozen.
+    """Return the model with new LoRA adapters in its dtype, its own weights frozen.
 
     Args:
         model: The base model, loaded.
+        facts: The facts of the model.
+        lora: The section `finetune.lora`.
+
+    Raises:
+        RetuneError: If `wrap` does, or with DoRA a layer has an output whose weights
+            are all 0.
+    """
+    with gathering_of_shards(model):
+        adapted = wrap(model, facts, lora)
+    check_magnitudes(adapted)
+    return adapted.train()
+
+
+def wrap(model: PreTrainedModel, facts: ModelFacts, lora: LoraSettings) -> nn.Module:
+    """Return a model, which may be on the meta device, in peft's wrapper.
+
+    Args:
+        model: The base model.
         facts: The facts of the model.
         lora: The section `finetune.lora`.
 
@@ -39,7 +66,12 @@ def add_adapters(
             model, experts, lora.target_modules
         )
     try:
-        adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **options))
+        # Otherwise the adapters would be fp32, but only under ZeRO-3.
+        adapted = get_peft_model(
+            model,
+            LoraConfig(task_type="CAUSAL_LM", **options),
+            autocast_adapter_dtype=False,
+        )
     except ValueError as error:
         raise RetuneError(
             f"finetune.lora.target_modules: {lora.target_modules}:"
@@ -49,7 +81,33 @@ def add_adapters(
     names = [published_name(name) for name, _ in named_weights(adapted)]
     for name in filter(is_adapter, names):
         adapted_weight(name, names)
-    return adapted.train()
+    return adapted
+
+
+@contextmanager
+def gathering_of_shards(model: PreTrainedModel) -> Iterator[None]:
+    """Let peft gather each weight that ZeRO-3 has sharded, where it reads it.
+
+    DoRA begins with the norms of whole weights. As long as there is such a config, peft
+    knows that there are shards.
+    """
+    is_zero3 = any(map(is_sharded, model.parameters()))
+    zero3 = {"zero_optimization": {"stage": 3}}
+    config = HfDeepSpeedConfig(zero3) if is_zero3 else None
+    yield
+    del config
+
+
+def check_magnitudes(adapted: nn.Module) -> None:
+    """Raise RetuneError if a magnitude of DoRA is 0: its weights have no direction."""
+    for name, parameter in adapted.named_parameters():
+        published = published_name(name)
+        if published.endswith(MAGNITUDE) and not parameter.all():
+            raise RetuneError(
+                f"finetune.lora.use_dora: {adapted_layer(published)} has an output"
+                " whose weights are all 0, which has no direction; leave the layer out"
+                " of finetune.lora.target_modules"
+            )
 
 
 def names_of_experts(facts: ModelFacts) -> set[str]:

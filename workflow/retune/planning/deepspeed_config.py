@@ -50,7 +50,11 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
         "gradient_accumulation_steps": plan.gradient_accumulation_steps,
         "gradient_clipping": plan.gradient_clipping,
         "fp16": LOSS_SCALING if plan.precision == "fp16" else {"enabled": False},
-        "bf16": {"enabled": plan.precision == "bf16"},
+        "bf16": {
+            "enabled": plan.precision == "bf16",
+            "bf16_master_weights_and_grads": plan.bf16_optimizer_states,
+            "bf16_optimizer_states": plan.bf16_optimizer_states,
+        },
         **(fp32_accumulation if accumulates_in_fp32(plan) else {}),
         "zero_optimization": zero,
         # Never: the training loop logs its own steps.

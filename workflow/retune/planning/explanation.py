@@ -23,9 +23,20 @@ def plan_page(plan: Plan, reasons: Reasons) -> str:
         f" {reasons.train_blocks / plan.global_batch_size:,.1f} steps."
         f"\n\n{warnings}"
         f"{table}\n\n"
-        f"Weights, gradients and Adam states take"
+        f"{frozen_text(plan)}Weights, gradients and Adam states take"
         f" {reasons.model_states_gb:.2f} GB on each rank; activations come on top and"
         " are not predicted yet.\n"
+    )
+
+
+def frozen_text(plan: Plan) -> str:
+    """Return a sentence on the frozen weights of a model with adapters."""
+    if not plan.num_adapter_parameters:
+        return ""
+    return (
+        f"Adapters of {parameters(plan.num_adapter_parameters)} are trained. The model"
+        f" is frozen: its weights, in {plan.precision}, have neither gradients nor"
+        " states.\n\n"
     )
 
 

@@ -1,6 +1,6 @@
 """The one model of memory: bytes of weights, gradients, Adam's states, checkpoints."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from retune.artifacts.plan import Plan
 from retune.settings import Precision
@@ -25,12 +25,27 @@ class BytesPerParameter:
 # Rajbhandari et al., ZeRO, 2020, section 3.
 FULL_PRECISION = BytesPerParameter(weight=4, gradient=4, states=8)
 MIXED_PRECISION = BytesPerParameter(weight=2, gradient=2, states=12)
+# `bf16_optimizer_states`: two moments and a copy of the weight, all bf16.
+BF16_STATES = BytesPerParameter(weight=2, gradient=2, states=6)
 FP32_BYTES = 4
+BF16_BYTES = 2
 
 
 def bytes_per_parameter(precision: Precision) -> BytesPerParameter:
     """Return the bytes of a trained parameter before anything is sharded."""
     return FULL_PRECISION if precision == "fp32" else MIXED_PRECISION
+
+
+def bytes_per_trained_parameter(plan: Plan) -> BytesPerParameter:
+    """Return the bytes of a trained parameter before anything is sharded.
+
+    At ZeRO stage 3 DeepSpeed needs no copy of bf16 weights that are on its device.
+    """
+    if not plan.bf16_optimizer_states:
+        return bytes_per_parameter(plan.precision)
+    if plan.zero_stage == 3 and not is_offloaded(plan.offload_param, plan):
+        return replace(BF16_STATES, states=BF16_STATES.states - BF16_BYTES)
+    return BF16_STATES
 
 
 def accumulates_in_fp32(plan: Plan) -> bool:
@@ -51,6 +66,9 @@ def accumulates_in_fp32(plan: Plan) -> bool:
 def model_states_bytes(plan: Plan) -> float:
     """Return the bytes of weights, gradients and Adam's states on each rank's device.
 
+    The weights of a model with adapters are frozen and have neither gradients nor
+    states; only the adapters do.
+
     ZeRO stage 1 shards the optimizer states over the ranks that hold the same pipeline
     stage, stage 2 the gradients as well, and stage 3 the weights, too. What a step
     needs for a moment is not counted: DeepSpeed 0.19 flattens the gradients of one
@@ -61,14 +79,15 @@ def model_states_bytes(plan: Plan) -> float:
     `all_grad_tensors`, at stage 3 in `grad_partitions_flat_buffer`, both of
     `data_types.grad_accum_dtype`.
     """
-    each, ranks = bytes_per_parameter(plan.precision), plan.data_parallel_size
+    each, ranks = bytes_per_trained_parameter(plan), plan.data_parallel_size
     gradient = FP32_BYTES if accumulates_in_fp32(plan) else each.gradient
-    per_parameter = gradient / (ranks if plan.zero_stage >= 2 else 1)
+    total = plan.num_trained * gradient / (ranks if plan.zero_stage >= 2 else 1)
     if not is_offloaded(plan.offload_param, plan):
-        per_parameter += each.weight / (ranks if plan.zero_stage >= 3 else 1)
+        total += weights_bytes(plan) / (ranks if plan.zero_stage >= 3 else 1)
     if not is_offloaded(plan.offload_optimizer, plan):
-        per_parameter += each.states / (ranks if plan.zero_stage >= 1 else 1)
-    return plan.num_parameters / plan.pipeline_stages * per_parameter
+        states = plan.num_trained * each.states
+        total += states / (ranks if plan.zero_stage >= 1 else 1)
+    return total / plan.pipeline_stages
 
 
 def is_offloaded(device: str, plan: Plan) -> bool:
@@ -84,40 +103,42 @@ def offloaded_to_cpu_bytes(plan: Plan) -> int:
 
     With Adam's states DeepSpeed keeps fp32 gradients there.
     """
-    each = bytes_per_parameter(plan.precision)
-    per_parameter = 0
+    total = 0
     if plan.offload_optimizer == "cpu":
-        per_parameter += each.states + FP32_BYTES
+        states = bytes_per_parameter(plan.precision).states
+        total += plan.num_trained * (states + FP32_BYTES)
     if plan.offload_param == "cpu":
-        per_parameter += each.weight
-    return plan.num_parameters * per_parameter
+        total += weights_bytes(plan)
+    return total
 
 
 def checkpoint_bytes(plan: Plan, num_trained: int) -> int:
     """Return about how much disk a checkpoint takes, bytes, over all ranks.
 
-    It holds Adam's two moments and an fp32 copy of the trained weights and, but for
-    ZeRO-3, the weights in the training precision. At stage 0, which is trained in fp32,
-    these are the fp32 copy.
+    It holds Adam's two moments and a copy of the trained weights, in fp32 or bf16, and,
+    but for ZeRO-3, the weights in the training precision. At stage 0, which is trained
+    in fp32, these are the fp32 copy.
 
     Args:
         plan: The plan.
         num_trained: Number of trained parameters of the whole model.
     """
-    moments = FULL_PRECISION.states
-    copy = 0 if plan.zero_stage == 0 else FP32_BYTES
+    states = BF16_STATES if plan.bf16_optimizer_states else MIXED_PRECISION
     weight = bytes_per_parameter(plan.precision).weight if plan.zero_stage < 3 else 0
-    return num_trained * (moments + copy + weight)
+    copy = FP32_BYTES if plan.zero_stage == 0 else 0
+    return num_trained * (states.states - copy + weight)
 
 
 def weights_bytes(plan: Plan) -> int:
     """Return the bytes of all weights in the training precision, each counted once."""
-    return plan.num_parameters * bytes_per_parameter(plan.precision).weight
+    number = plan.num_parameters + plan.num_adapter_parameters
+    return number * bytes_per_parameter(plan.precision).weight
 
 
 def loading_bytes(plan: Plan) -> int:
     """Return the bytes of main memory that a rank loads the model through.
 
-    The model is loaded in fp32. At ZeRO stage 3 each rank holds its shard alone.
+    The model is loaded in the training precision. At ZeRO stage 3 each rank holds its
+    shard alone.
     """
-    return 0 if plan.zero_stage == 3 else plan.num_parameters * FP32_BYTES
+    return 0 if plan.zero_stage == 3 else weights_bytes(plan)

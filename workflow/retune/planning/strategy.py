@@ -8,11 +8,13 @@ from importlib.util import find_spec
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.plan import Decision, Plan, PlanValue
 from retune.errors import RetuneError
+from retune.planning.compiling import choose_torch_compile
 from retune.planning.hardware import Hardware
 from retune.planning.memory import model_states_bytes
 from retune.settings import (
     ConfigureSettings,
     Precision,
+    cpu_kernel_problems,
     default_of,
     fp16_problems,
     split_problems,
@@ -33,6 +35,8 @@ def make_plan(
     hardware: Hardware,
     facts: ModelFacts,
     sequence_length: int,
+    train_blocks: int,
+    num_adapter_parameters: int = 0,
 ) -> tuple[Plan, list[Decision[PlanValue]]]:
     """Return the plan, and each value of the strategy with the reason for it.
 
@@ -41,6 +45,9 @@ def make_plan(
         hardware: The machines.
         facts: Facts of the model.
         sequence_length: Tokens per training sequence.
+        train_blocks: Number of training sequences.
+        num_adapter_parameters: Number of parameters of the adapters that are trained
+            instead of the model; 0: there are none.
 
     Raises:
         RetuneError: If settings and machines do not go together.
@@ -62,6 +69,7 @@ def make_plan(
     draft = Plan(
         precision=precision.value,
         zero_stage=2,
+        bf16_optimizer_states=settings.bf16_optimizer_states,
         offload_optimizer=settings.offload_optimizer,
         offload_param=settings.offload_param,
         global_batch_size=settings.global_batch_size,
@@ -69,6 +77,9 @@ def make_plan(
         gradient_accumulation_steps=accumulation.value,
         pipeline_stages=stages,
         activation_checkpointing=settings.activation_checkpointing,
+        activation_checkpointing_interval=settings.activation_checkpointing_interval,
+        torch_compile=False,
+        use_liger_kernel=settings.use_liger_kernel,
         attn_implementation=attention.value,
         chunked_cross_entropy=chunked.value,
         gradient_clipping=settings.gradient_clipping,
@@ -77,17 +88,22 @@ def make_plan(
         ranks_per_node=hardware.ranks_per_node,
         sequence_length=sequence_length,
         num_parameters=facts.num_parameters,
+        num_adapter_parameters=num_adapter_parameters,
     )
     refuse(
         split_problems(draft, draft.world_size)
         + fp16_problems(draft.accelerator, draft.precision)
+        + cpu_kernel_problems(draft.accelerator, draft)
     )
     stage = choose_zero_stage(settings, hardware, draft)
     plan = draft.model_copy(update={"zero_stage": stage.value})
+    compiled = choose_torch_compile(settings, plan, train_blocks)
+    plan = plan.model_copy(update={"torch_compile": compiled.value})
     refuse(strategy_problems(plan))
     return plan, [
         precision,
         stage,
+        tell_bf16_states(settings),
         from_settings(settings, "offload_optimizer"),
         from_settings(settings, "offload_param"),
         from_settings(settings, "global_batch_size"),
@@ -95,6 +111,9 @@ def make_plan(
         accumulation,
         from_settings(settings, "pipeline_stages"),
         from_settings(settings, "activation_checkpointing"),
+        from_settings(settings, "activation_checkpointing_interval"),
+        compiled,
+        from_settings(settings, "use_liger_kernel"),
         attention,
         chunked,
         from_settings(settings, "gradient_clipping"),
@@ -112,6 +131,20 @@ def from_settings(settings: ConfigureSettings, key: str) -> Decision[PlanValue]:
     value: PlanValue = getattr(settings, key)
     return Decision(
         key, value, "the default" if value == default_of(settings, key) else SET
+    )
+
+
+def tell_bf16_states(settings: ConfigureSettings) -> Decision[bool]:
+    """Return whether the optimizer keeps its states in bf16, and what that costs."""
+    if not settings.bf16_optimizer_states:
+        return Decision("bf16_optimizer_states", False, "the default")
+    return Decision(
+        "bf16_optimizer_states",
+        True,
+        f"{SET}; DeepSpeed measured a mean loss of 2.90 where it was 2.78, steps 7 %"
+        " longer and a peak of 18.9 GB instead of 31.4. A step changes a weight only if"
+        " it is above 1/512 of it: most weights of 0.02 stay as they are at a learning"
+        " rate of 0.00001",
     )
 
 
@@ -242,6 +275,9 @@ def choose_zero_stage(
     most_gb = MODEL_STATES_FRACTION * hardware.gpu_memory_gb
     if needed_gb <= most_gb:
         why = f"model states take {needed_gb:.1f} of {most_gb:.1f} GB set aside"
+        return Decision(key, 2, why)
+    if draft.data_parallel_size == 1:
+        why = f"model states take {needed_gb:.1f} GB, and one rank can shard nothing"
         return Decision(key, 2, why)
     return Decision(
         key,

@@ -93,25 +93,44 @@ def clipping_text(limit: float) -> str:
 
 
 def lora_text(lora: LoraSettings) -> str:
-    """Return rank, scale and place of the adapters."""
+    """Return rank, scale, kind and place of the adapters."""
     targets = lora.target_modules
     where = targets if isinstance(targets, str) else ", ".join(targets)
+    kinds = {"rsLoRA": lora.use_rslora, "DoRA": lora.use_dora}
     return (
         f"r {lora.r}, lora_alpha {lora.lora_alpha:g}, dropout {lora.lora_dropout:g},"
-        f" on {where}; merged"
+        + "".join(f" {kind}," for kind, is_used in kinds.items() if is_used)
+        + f" on {where}; merged"
+    )
+
+
+def checkpointing_text(plan: Plan) -> str:
+    """Return what is computed again of how many layers."""
+    is_selective = plan.activation_checkpointing == "selective"
+    interval = plan.activation_checkpointing_interval
+    return (
+        ("selective " if is_selective else "")
+        + "activation checkpointing"
+        + (f" of one layer in {interval}" if interval > 1 else "")
     )
 
 
 def strategy_text(plan: Plan) -> str:
-    """Return ZeRO stage, pipeline, offload, recomputation and attention."""
+    """Return how DeepSpeed and PyTorch train, from ZeRO stage to attention."""
     words = [f"ZeRO stage {plan.zero_stage}"]
     if plan.pipeline_stages > 1:
         words.append(f"pipeline of {plan.pipeline_stages} stages")
+    if plan.bf16_optimizer_states:
+        words.append("optimizer states in bf16")
     if plan.offload_optimizer != "none":
         words.append(f"offload_optimizer: {plan.offload_optimizer}")
     if plan.offload_param != "none":
         words.append(f"offload_param: {plan.offload_param}")
     if plan.activation_checkpointing:
-        words.append("activation checkpointing")
+        words.append(checkpointing_text(plan))
+    if plan.torch_compile:
+        words.append("layers compiled")
+    if plan.use_liger_kernel:
+        words.append("Liger kernels")
     words.append(f"{plan.attn_implementation} attention")
     return ", ".join(words)

@@ -9,7 +9,12 @@ from typing import Any
 
 from pydantic import model_validator
 
-from retune.settings.configure import ConfigureSettings, Offload, Precision
+from retune.settings.configure import (
+    ActivationCheckpointing,
+    ConfigureSettings,
+    Offload,
+    Precision,
+)
 from retune.settings.consolidate import ConsolidateSettings
 from retune.settings.dataset import (
     DATASET_PRESETS,
@@ -20,13 +25,18 @@ from retune.settings.dataset import (
     Split,
 )
 from retune.settings.evaluate import EvaluateSettings, ScoringSettings
-from retune.settings.finetune import FinetuneSettings, LoraSettings
+from retune.settings.finetune import (
+    FinetuneSettings,
+    LoraSettings,
+    TrainedWeightsSettings,
+)
 from retune.settings.hardware import Accelerator, HardwareSettings
 from retune.settings.model import MODEL_PRESETS, ModelSettings
 from retune.settings.prepare import PrepareSettings
 from retune.settings.report import ReportSettings
 from retune.settings.rules import (
     PartOfSection,
+    cpu_kernel_problems,
     fp16_problems,
     problems_across,
     split_problems,
@@ -34,15 +44,17 @@ from retune.settings.rules import (
     swap_problems,
 )
 from retune.settings.sample import SampleSettings
-from retune.settings.section import Settings, default_of
+from retune.settings.section import Dtype, Settings, default_of
 from retune.settings.tokenize import TokenizeSettings
 
 __all__ = [
     "Accelerator",
+    "ActivationCheckpointing",
     "ConfigureSettings",
     "ConsolidateSettings",
     "DATASET_PRESETS",
     "DatasetSettings",
+    "Dtype",
     "EvaluateSettings",
     "FinetuneSettings",
     "HELD_OUT",
@@ -64,6 +76,8 @@ __all__ = [
     "SourceSettings",
     "Split",
     "TokenizeSettings",
+    "TrainedWeightsSettings",
+    "cpu_kernel_problems",
     "default_of",
     "fp16_problems",
     "problems_across",

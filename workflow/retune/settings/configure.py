@@ -8,6 +8,7 @@ from retune.settings.section import Auto, Count, Settings
 
 Offload = Literal["none", "cpu", "nvme"]
 Precision = Literal["fp32", "bf16", "fp16"]
+ActivationCheckpointing = bool | Literal["selective"]
 
 
 class ConfigureSettings(Settings):
@@ -26,6 +27,11 @@ class ConfigureSettings(Settings):
     zero_stage: Literal["auto", 0, 1, 2, 3] = Field(
         "auto", description="DeepSpeed ZeRO stage."
     )
+    bf16_optimizer_states: bool = Field(
+        False,
+        description="With `precision: bf16`: keep master weights and Adam's moments in"
+        " bf16, too. Half the memory, and small updates are lost to rounding.",
+    )
     offload_optimizer: Offload = Field(
         "none",
         description="Keep optimizer states in CPU memory, or under"
@@ -42,8 +48,26 @@ class ConfigureSettings(Settings):
         description="Cut the model into this many stages, a rank each, with ZeRO-1;"
         " 1: no pipeline. GPT-2, Llama, Mistral and Qwen models.",
     )
-    activation_checkpointing: bool = Field(
-        False, description="Recompute activations: less memory, slower."
+    activation_checkpointing: ActivationCheckpointing = Field(
+        False,
+        description="Compute activations again for the gradient: less memory, slower."
+        " `selective`: but for products with weights and attention, which are kept.",
+    )
+    activation_checkpointing_interval: int = Field(
+        1,
+        ge=1,
+        description="Do that in one decoder layer of so many.",
+    )
+    torch_compile: bool | Auto = Field(
+        "auto",
+        description="Compile each decoder layer with torch.compile: a minute or two at"
+        " the start for faster steps. `auto`: on GPUs where a pass over the data is"
+        " long, below ZeRO-3.",
+    )
+    use_liger_kernel: bool = Field(
+        False,
+        description="Liger's Triton kernels for normalisation, rotary embedding and"
+        " gated MLP, on GPUs where liger-kernel is installed.",
     )
     attn_implementation: Literal[
         "auto", "varlen", "sdpa", "flash_attention_2", "flex_attention", "eager"

@@ -1,16 +1,14 @@
 """The section `consolidate`."""
 
-from typing import Literal
-
 from pydantic import Field
 
-from retune.settings.section import Settings
+from retune.settings.section import Dtype, Settings
 
 
 class ConsolidateSettings(Settings):
     """How the weights are published."""
 
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: Dtype = Field(
         "auto",
         description="Data type of the published weights; `auto`: each as in the base"
         " model's files.",

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from retune.settings.section import Auto, Count, Length, Settings
+from retune.settings.section import Auto, Count, Dtype, Length, Settings
 
 
 class ScoringSettings(Settings):
@@ -20,6 +20,11 @@ class ScoringSettings(Settings):
         "auto",
         description="Tokens a window moves on; `auto`: the whole window, as lm-eval"
         " does. Smaller is slower and gives every token more context.",
+    )
+    dtype: Dtype = Field(
+        "auto",
+        description="Data type in which both models compute; `auto`: that of the base"
+        " model's files on GPUs that compute it fast, else float32.",
     )
     exact_match_examples: int = Field(
         100,

@@ -14,7 +14,10 @@ class LoraSettings(Settings):
 
     r: int = Field(16, ge=1, description="Rank of the adapters.")
     lora_alpha: float = Field(
-        32, gt=0, description="Adapters are scaled by `lora_alpha` / `r`."
+        32,
+        gt=0,
+        description="Adapters are scaled by `lora_alpha` / `r`; with `use_rslora` by"
+        " `lora_alpha` / the square root of `r`.",
     )
     lora_dropout: float = Field(
         0.0, ge=0, lt=1, description="Dropout of the adapters' input."
@@ -26,6 +29,16 @@ class LoraSettings(Settings):
         "all-linear",
         description="Layers that get adapters, by the end of their names (`q_proj`);"
         " `all-linear`: all but the output head and, in a mixture, the experts.",
+    )
+    use_rslora: bool = Field(
+        False,
+        description="Rank-stabilized LoRA: divide by the square root of the rank, for"
+        " high ranks.",
+    )
+    use_dora: bool = Field(
+        False,
+        description="DoRA: train the magnitude of an adapted weight apart from its"
+        " direction. A step takes longer.",
     )
 
 
@@ -60,7 +73,17 @@ Weight = Annotated[
 ]
 
 
-class FinetuneSettings(Settings):
+class TrainedWeightsSettings(Settings):
+    """Which weights are trained: the model's, or those of adapters."""
+
+    lora: LoraSettings | None = Field(
+        None,
+        description="Train low-rank adapters and freeze the model: `{r: 16,"
+        " lora_alpha: 32}`. `consolidate` merges them into the model.",
+    )
+
+
+class FinetuneSettings(TrainedWeightsSettings):
     """How the model is optimised, and which checkpoints are kept."""
 
     OPERATIONAL: ClassVar = frozenset(
@@ -91,11 +114,6 @@ class FinetuneSettings(Settings):
         "auto",
         description="Peak learning rate; `auto`: 5e-5 for a pre-trained model, 2e-4"
         " with `lora`, 1.5e-3 for the built-in model, whose weights are random.",
-    )
-    lora: LoraSettings | None = Field(
-        None,
-        description="Train low-rank adapters and freeze the model: `{r: 16,"
-        " lora_alpha: 32}`. `consolidate` merges them into the model.",
     )
     lr_scheduler_type: Literal["cosine", "linear", "constant", "WarmupLR"] = Field(
         "cosine",

@@ -22,7 +22,8 @@ class HardwareSettings(Settings):
     ranks_per_node: Count | Auto = Field(
         2,
         description="Ranks, which are training processes, per node: one for each GPU,"
-        " or so many CPU processes. `auto`: all GPUs of this machine.",
+        " or so many CPU processes. Evaluation takes no more GPUs than that. `auto`:"
+        " all GPUs of this machine.",
     )
     gpu_memory_gb: Gigabytes | Auto = Field(
         "auto",

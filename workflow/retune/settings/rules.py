@@ -9,11 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from retune.settings.configure import ConfigureSettings
+from retune.settings.configure import ActivationCheckpointing, ConfigureSettings
 from retune.settings.dataset import DatasetSettings
 from retune.settings.finetune import FinetuneSettings
 from retune.settings.hardware import HardwareSettings
 from retune.settings.section import Settings
+
+# Attention kernels that no CPU computes, or not their gradients.
+ON_GPUS_ALONE = ("flash_attention_2", "flex_attention")
 
 
 class Strategy(Protocol):
@@ -28,6 +31,10 @@ class Strategy(Protocol):
         """DeepSpeed's ZeRO stage."""
 
     @property
+    def bf16_optimizer_states(self) -> bool:
+        """Whether master weights and Adam's moments are bf16, too."""
+
+    @property
     def offload_optimizer(self) -> str:
         """Device that the optimizer states are offloaded to."""
 
@@ -38,6 +45,26 @@ class Strategy(Protocol):
     @property
     def pipeline_stages(self) -> int:
         """Number of stages that the model is cut into."""
+
+    @property
+    def activation_checkpointing(self) -> ActivationCheckpointing:
+        """Whether activations are computed again, or all but what is expensive."""
+
+    @property
+    def activation_checkpointing_interval(self) -> int:
+        """In one decoder layer of how many they are."""
+
+    @property
+    def torch_compile(self) -> bool | Literal["auto"]:
+        """Whether each decoder layer is compiled."""
+
+    @property
+    def attn_implementation(self) -> str:
+        """Name of the attention kernels."""
+
+    @property
+    def use_liger_kernel(self) -> bool:
+        """Whether the layers compute with Liger's kernels."""
 
     @property
     def global_batch_size(self) -> int:
@@ -110,6 +137,20 @@ def stage_0_problems(strategy: Strategy) -> list[str]:
     ]
 
 
+def bf16_states_problems(strategy: Strategy) -> list[str]:
+    """Return why the optimizer cannot keep its states in bf16."""
+    if not strategy.bf16_optimizer_states:
+        return []
+    setting = "configure.bf16_optimizer_states: true"
+    problems = []
+    if strategy.precision not in ("auto", "bf16"):
+        problems.append(f"{setting} needs precision: bf16, not {strategy.precision}")
+    if strategy.offload_optimizer != "none":
+        device = strategy.offload_optimizer
+        problems.append(f"{setting} goes with offload_optimizer: none, not {device}")
+    return problems
+
+
 def param_offload_problems(strategy: Strategy) -> list[str]:
     """Return why the parameters cannot be offloaded at a ZeRO stage."""
     device, stage = strategy.offload_param, strategy.zero_stage
@@ -146,6 +187,33 @@ def pipeline_problems(strategy: Strategy) -> list[str]:
         f"{setting} goes with {key}: none, not {device}"
         for key, device in offloaded.items()
         if device != "none"
+    ]
+
+
+def checkpointing_problems(strategy: Strategy) -> list[str]:
+    """Return that no layer computes activations again, if some are to."""
+    interval = strategy.activation_checkpointing_interval
+    if interval == 1 or strategy.activation_checkpointing:
+        return []
+    return [
+        f"configure.activation_checkpointing_interval: {interval} needs"
+        " activation_checkpointing: true or selective, not false"
+    ]
+
+
+def compile_problems(strategy: Strategy) -> list[str]:
+    """Return that compiling would compile nothing.
+
+    torch.compile takes a layer that computes activations again in one piece or not at
+    all, and ZeRO-3 gathers and frees weights within it.
+    """
+    if strategy.torch_compile is not True or strategy.zero_stage != 3:
+        return []
+    if not strategy.activation_checkpointing:
+        return []
+    return [
+        "configure.torch_compile: true would compile nothing with zero_stage: 3 and"
+        " activation_checkpointing; write false, or zero_stage: 2"
     ]
 
 
@@ -214,6 +282,31 @@ def fp16_problems(accelerator: str, precision: str) -> list[str]:
     ]
 
 
+def kernel_problems(hardware: HardwareSettings, strategy: Strategy) -> list[str]:
+    """Return which kernels the ranks cannot compute with."""
+    return cpu_kernel_problems(hardware.accelerator, strategy)
+
+
+def cpu_kernel_problems(accelerator: str, strategy: Strategy) -> list[str]:
+    """Return which kernels an accelerator does not have, if it is CPUs."""
+    if accelerator != "cpu":
+        return []
+    problems = []
+    if strategy.use_liger_kernel:
+        problems.append(
+            "configure.use_liger_kernel: true, but the ranks are CPUs"
+            " (hardware.accelerator) and the kernels are Triton's, for GPUs; write"
+            " false"
+        )
+    if strategy.attn_implementation in ON_GPUS_ALONE:
+        problems.append(
+            f"configure.attn_implementation: {strategy.attn_implementation}, but the"
+            " ranks are CPUs (hardware.accelerator), for which it has no kernels;"
+            " write auto"
+        )
+    return problems
+
+
 def lora_problems(
     configure: ConfigureSettings, finetune: FinetuneSettings
 ) -> list[str]:
@@ -250,15 +343,19 @@ def mix_problems(dataset: DatasetSettings, finetune: FinetuneSettings) -> list[s
 
 STRATEGY_RULES = (
     stage_0_problems,
+    bf16_states_problems,
     param_offload_problems,
     optimizer_offload_problems,
     pipeline_problems,
+    checkpointing_problems,
+    compile_problems,
 )
 RULES = (
     *(Rule(("configure",), problems) for problems in STRATEGY_RULES),
     Rule(("hardware", "configure"), batch_problems),
     Rule(("hardware", "configure"), nvme_problems),
     Rule(("hardware", "configure"), precision_problems),
+    Rule(("hardware", "configure"), kernel_problems),
     Rule(("configure", "finetune"), lora_problems),
     Rule(("dataset", "finetune"), mix_problems),
 )

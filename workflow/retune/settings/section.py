@@ -7,6 +7,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
 Length = Annotated[int, Field(ge=8)]
+# A data type, as PyTorch names it.
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -19,8 +19,9 @@ from retune.evaluation.document_scores import (
 )
 from retune.evaluation.document_tokens import chat_template_hash, encode_documents
 from retune.evaluation.exact_match import measure_exact_match
-from retune.evaluation.language_model import load_model
+from retune.evaluation.model_copies import opened
 from retune.evaluation.perplexity import resolve_protocol
+from retune.evaluation.placement import find_placements, log_placements
 from retune.quantities import counted
 from retune.settings import ScoringSettings
 from retune.tokens.tokenizer import ModelTokenizer
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 def run(
     settings: ScoringSettings,
     accelerator: str,
+    ranks_per_node: str,
     base: Path,
     clean: Path,
     documents: Path,
@@ -41,6 +43,8 @@ def run(
     Args:
         settings: What decides scores, of the `evaluate` section.
         accelerator: What to compute on, `accelerator` of the `hardware` section.
+        ranks_per_node: How many of this machine's GPUs to use, `ranks_per_node` of the
+            `hardware` section.
         base: Folder of the base model that fetch made (models/base).
         clean: Folder of the splits that prepare made (data/clean).
         documents: Parquet file to write: a score per document
@@ -51,27 +55,29 @@ def run(
         The bits per byte of the test documents, for people.
 
     Raises:
-        RetuneError: If an input is damaged.
+        RetuneError: If an input is damaged, or the model does not fit the GPUs.
     """
     verify_folder(clean, "prepare", leave_out=NOT_READ)
     verify_folder(base, "fetch")
     held_out = read_documents(clean)
     facts = ModelFacts.read(base)
     encoded = encode_documents(ModelTokenizer.of(base, facts), facts, held_out)
-    language_model = load_model(base, facts, accelerator)
-    protocol = resolve_protocol(
-        settings, language_model, chat_template_hash(base, held_out)
-    )
-    log.info("%s", protocol)
-    scores = score_documents(
-        "baseline", language_model, held_out, encoded, protocol, settings.batch_size
-    )
+    placements = find_placements(settings.dtype, facts, accelerator, ranks_per_node)
+    log_placements(placements)
+    with opened(base, facts, placements) as language_model:
+        protocol = resolve_protocol(
+            settings, language_model, chat_template_hash(base, held_out)
+        )
+        log.info("%s", protocol)
+        scores = score_documents(
+            "baseline", language_model, held_out, encoded, protocol, settings.batch_size
+        )
+        exact_match = measure_exact_match(
+            *("baseline", language_model),
+            *(examples_of(documents_of(held_out, "test")), settings),
+        )
     test = total_scores(documents_of(scores, "test"))
     validation = total_scores_if_any(documents_of(scores, "validation"))
-    exact_match = measure_exact_match(
-        *("baseline", language_model),
-        *(examples_of(documents_of(held_out, "test")), settings),
-    )
     write_scores(documents, scores)
     baseline = BaselineMetrics(
         protocol=protocol, validation=validation, test=test, exact_match=exact_match

@@ -17,12 +17,16 @@ from retune.planning.strategy import make_plan, refuse
 from retune.settings import (
     ConfigureSettings,
     HardwareSettings,
+    LoraSettings,
     PartOfSection,
+    TrainedWeightsSettings,
     problems_across,
 )
 from retune.units import GB
 
 log = logging.getLogger(__name__)
+
+NO_ADAPTERS = TrainedWeightsSettings()
 
 
 def run(
@@ -31,6 +35,7 @@ def run(
     base: Path,
     token_metrics: Path,
     plan: Path,
+    trained: TrainedWeightsSettings = NO_ADAPTERS,
 ) -> str:
     """Write deepspeed.json, plan.json, reasons.json and plan.md.
 
@@ -40,6 +45,7 @@ def run(
         base: Folder of the base model that fetch made (models/base).
         token_metrics: JSON file that tokenize wrote (metrics/tokens.json).
         plan: Folder to write into: the DeepSpeed config, and why it is so (plan).
+        trained: Of the `finetune` section, which weights are trained.
 
     Returns:
         The strategy in one line, and what is probably a mistake, for people.
@@ -56,7 +62,10 @@ def run(
     blocks = tokens.splits["train"].blocks
     machines = resolve_hardware(hardware)
     facts = ModelFacts.read(base)
-    made, decisions = make_plan(settings, machines, facts, tokens.sequence_length)
+    made, decisions = make_plan(
+        *(settings, machines, facts, tokens.sequence_length, blocks),
+        count_adapter_parameters(base, facts, trained.lora),
+    )
     check_cpu_memory(made, machines)
     warnings = batch_warnings(made.global_batch_size, blocks)
     for warning in warnings:
@@ -73,6 +82,29 @@ def run(
     reasons.write(plan / REASONS)
     write_text(plan / "plan.md", plan_page(made, reasons))
     return "; ".join([plan_line(made), *warnings])
+
+
+def count_adapter_parameters(
+    base: Path, facts: ModelFacts, lora: LoraSettings | None
+) -> int:
+    """Return the number of parameters of the adapters, 0 without `finetune.lora`.
+
+    Args:
+        base: Folder of the base model.
+        facts: Facts of the base model.
+        lora: The section `finetune.lora`.
+
+    Raises:
+        RetuneError: If peft is not installed, or the model cannot have such adapters.
+    """
+    if lora is None:
+        return 0
+    # Only these need torch, which takes seconds to import.
+    from retune.models.adapters import wrap
+    from retune.models.skeleton import build_skeleton
+
+    wrapped = wrap(build_skeleton(base), facts, lora)
+    return sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
 
 
 def batch_warnings(batch_size: int, blocks: int) -> list[str]:

@@ -40,8 +40,9 @@ from retune.evaluation.document_tokens import (
     encode_documents,
 )
 from retune.evaluation.exact_match import measure_exact_match
-from retune.evaluation.language_model import load_model
+from retune.evaluation.model_copies import opened
 from retune.evaluation.perplexity import resolve_protocol
+from retune.evaluation.placement import find_placements, log_placements
 from retune.quantities import change_line
 from retune.settings import EvaluateSettings
 from retune.tokens.sequences import TokenSequence
@@ -58,6 +59,7 @@ TOKENS_NOT_READ = ("train.*.bin",)
 def run(
     settings: EvaluateSettings,
     accelerator: str,
+    ranks_per_node: str,
     consolidated: Path,
     base: Path,
     clean: Path,
@@ -72,6 +74,8 @@ def run(
     Args:
         settings: The `evaluate` section.
         accelerator: What to compute on, `accelerator` of the `hardware` section.
+        ranks_per_node: How many of this machine's GPUs to use, `ranks_per_node` of the
+            `hardware` section.
         consolidated: Folder of the tuned model that consolidate made
             (models/consolidated).
         base: Folder of the base model that fetch made (models/base).
@@ -90,7 +94,7 @@ def run(
 
     Raises:
         RetuneError: If an input is damaged, or the baseline scored other documents, or
-            scored them otherwise.
+            scored them otherwise, or the model does not fit the GPUs.
     """
     verify_folder(consolidated, "consolidate")
     verify_folder(base, "fetch", leave_out=[WEIGHTS])
@@ -105,17 +109,23 @@ def run(
     tokenizer = ModelTokenizer.of(consolidated, facts)
     encoded = encode_documents(tokenizer, facts, held_out)
     check_same_as_training(tokenizer, held_out, encoded, tokens)
-    language_model = load_model(consolidated, facts, accelerator)
-    protocol = resolve_protocol(
-        settings, language_model, chat_template_hash(consolidated, held_out)
-    )
-    log.info("%s", protocol)
-    check_same_protocol(protocol, baseline.protocol)
-    scores = score_documents(
-        *("evaluate", language_model, held_out, encoded),
-        *(protocol, settings.batch_size),
-    )
-    check_same_tokens(scores, base_scores, baseline_documents)
+    placements = find_placements(settings.dtype, facts, accelerator, ranks_per_node)
+    log_placements(placements)
+    with opened(consolidated, facts, placements) as language_model:
+        protocol = resolve_protocol(
+            settings, language_model, chat_template_hash(consolidated, held_out)
+        )
+        log.info("%s", protocol)
+        check_same_protocol(protocol, baseline.protocol)
+        scores = score_documents(
+            *("evaluate", language_model, held_out, encoded),
+            *(protocol, settings.batch_size),
+        )
+        check_same_tokens(scores, base_scores, baseline_documents)
+        exact_match = measure_exact_match(
+            *("evaluate", language_model),
+            *(examples_of(documents_of(held_out, "test")), settings),
+        )
     on_test = compare(
         documents_of(base_scores, "test"), documents_of(scores, "test"), settings
     )
@@ -126,10 +136,6 @@ def run(
         documents_of(base_scores, "validation"),
         documents_of(scores, "validation"),
         settings,
-    )
-    exact_match = measure_exact_match(
-        *("evaluate", language_model),
-        *(examples_of(documents_of(held_out, "test")), settings),
     )
     evaluation = EvaluationMetrics(
         protocol=protocol,

@@ -1,5 +1,6 @@
 """The step `sample`: what the base and the tuned model write after the same prompts."""
 
+import gc
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from retune.evaluation.document_scores import (
 )
 from retune.evaluation.example_prompts import PromptMaker, find_example_prompts
 from retune.evaluation.language_model import load_model
+from retune.evaluation.placement import find_placements
 from retune.evaluation.prompt import Prompt
 from retune.evaluation.prompts import find_prompts
 from retune.evaluation.samples import (
@@ -60,7 +62,8 @@ def run(
         The number of prompts, for people.
 
     Raises:
-        RetuneError: If an input is damaged, or a prompt leaves no room for an answer.
+        RetuneError: If an input is damaged, or a prompt leaves no room for an answer,
+            or the model does not fit the GPUs.
     """
     verify_folder(consolidated, "consolidate")
     verify_folder(base, "fetch")
@@ -72,8 +75,13 @@ def run(
     # Texts end where the model's own configuration says.
     end_tokens = facts.end_token_ids if have_answers(documents) else None
 
+    # A few prompts are no work for several copies.
+    placement = find_placements("auto", facts, accelerator)[0]
+
     def continuations_of(model: Path) -> list[Continuation]:
-        language_model = load_model(model, facts, accelerator)
+        # The parts of a model that is split over GPUs refer to each other.
+        gc.collect()
+        language_model = load_model(model, facts, placement)
         return continue_prompts(language_model, prompts, settings, end_tokens)
 
     # One after the other, so that two models are never in memory at once.

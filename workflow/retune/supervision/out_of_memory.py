@@ -68,10 +68,14 @@ def advise(plan: Plan, needed: float, there: float, before: float) -> str:
         for size in smaller(plan):
             if (use := fixed + per_sequence * size) <= there:
                 return f"{problem}write micro_batch_size: {size} (about {use:.1f} GB)"
-        if micro > 1 and not plan.activation_checkpointing:
-            return f"{problem}write micro_batch_size: 1, activation_checkpointing: true"
-        if not plan.activation_checkpointing:
-            return f"{problem}write configure.activation_checkpointing: true"
+        every_layer = plan.activation_checkpointing_interval == 1
+        if plan.activation_checkpointing is not True or not every_layer:
+            most = "activation_checkpointing: true"
+            if not every_layer:
+                most += ", activation_checkpointing_interval: 1"
+            if micro > 1:
+                return f"{problem}write micro_batch_size: 1, {most}"
+            return f"{problem}write configure.{most}"
     can_shard = plan.zero_stage < 3 and plan.world_size > 1
     if can_shard and is_possible(plan, zero_stage=3):
         return f"{problem}write configure.zero_stage: 3, which shards the weights too"
