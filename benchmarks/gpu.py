@@ -133,15 +133,18 @@ def run_tests(out: Path, environment: dict[str, str], limit: float, toy: bool) -
     command = [sys.executable, "-m", "pytest", "tests/gpu", "--verbose", "--no-header"]
     # Of the plugins that the machine has only the one that pyproject.toml configures.
     environment = environment | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    command += ["-p", "no:cacheprovider", "-p", "pytest_timeout", "-m"]
+    command += ["-p", "no:cacheprovider", "-p", "pytest_timeout"]
+    command += ["--continue-on-collection-errors", "-m"]
     command += ["not gpu", "-k", TOY_TESTS] if toy else ["gpu"]
     log = out / "tests.log"
     start = time.monotonic()
     code = run_part(command, environment, limit, log)
     took = time.monotonic() - start
-    outcomes = re.findall(
-        r"^(\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED)", log.read_text(), re.M
-    )
+    said = log.read_text()
+    outcomes = re.findall(r"^(\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED)", said, re.M)
+    # A file that cannot be imported.
+    broken = re.findall(r"^_+ ERROR collecting (\S+)", said, re.M)
+    outcomes += [(file, "ERROR") for file in broken]
     counts = [
         f"{sum(outcome == kind for _, outcome in outcomes)} {kind.lower()}"
         for kind in ("PASSED", "FAILED", "ERROR", "SKIPPED")
