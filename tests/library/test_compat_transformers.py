@@ -106,7 +106,7 @@ def test_the_last_hidden_states_are_what_the_head_is_given():
 def test_a_layer_computes_something_else_within_checkpointing():
     with contract("transformers_layers"):
         model = AutoModelForCausalLM.from_config(LlamaConfig(**LLAMA))
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
         layers = layers_of(model)
         assert layers == list(model.model.layers)
         calls = []
