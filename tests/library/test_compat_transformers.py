@@ -23,6 +23,10 @@ from retune.compat.transformers_chat_templates import CompiledTemplate
 from retune.compat.transformers_decoder import decoder_of
 from retune.compat.transformers_empty_model import without_initial_weights
 from retune.compat.transformers_ignored_tensors import is_ignored
+from retune.compat.transformers_layers import (
+    layers_of,
+    replace_within_checkpointing,
+)
 from retune.compat.transformers_masks import MASKS, packed_masks
 from retune.compat.transformers_stateful import carries_state
 from retune.compat.transformers_tokenizer_config import (
@@ -97,6 +101,25 @@ def test_the_last_hidden_states_are_what_the_head_is_given():
         assert torch.equal(model.lm_head(hidden), model(**inputs).logits)
         replace_forward(model, lambda **_: "replaced")
         assert model(**inputs) == "replaced"
+
+
+def test_a_layer_computes_something_else_within_checkpointing():
+    with contract("transformers_layers"):
+        model = AutoModelForCausalLM.from_config(LlamaConfig(**LLAMA))
+        model.activation_checkpointing_enable({"use_reentrant": False})
+        layers = layers_of(model)
+        assert layers == list(model.model.layers)
+        calls = []
+
+        def counted(forward):
+            return lambda *a, **k: calls.append(1) or forward(*a, **k)
+
+        for layer in layers:
+            replace_within_checkpointing(layer, counted)
+        logits = model(input_ids=torch.arange(8).view(1, 8), use_cache=False).logits
+        assert len(calls) == len(layers)
+        logits.sum().backward()
+        assert len(calls) == 2 * len(layers)
 
 
 def test_a_model_is_built_without_random_numbers():

@@ -9,13 +9,14 @@ pytestmark = pytest.mark.long
 
 FOUR_STEPS = {"max_steps": 4, "learning_rate": 1e-2, "eval_steps": 2, "save_steps": 2}
 ADAPTERS = {"lora": {"r": 4, "lora_alpha": 8}}
-SELECTIVE = {"activation_checkpointing": "selective"}
+CHECKPOINTING = {"activation_checkpointing": True}
 # Name -> settings of `configure`, of `finetune`.
 STRATEGIES = {
     "ZeRO-2": ({"zero_stage": 2}, {}),
     "ZeRO-3": ({"zero_stage": 3}, {}),
-    "checkpointing": ({"zero_stage": 2, "activation_checkpointing": True}, {}),
-    "selective": ({"zero_stage": 2, **SELECTIVE}, {}),
+    "checkpointing": ({"zero_stage": 2, **CHECKPOINTING}, {}),
+    "ZeRO-3 and checkpointing": ({"zero_stage": 3, **CHECKPOINTING}, {}),
+    "masks": ({"zero_stage": 2, "attn_implementation": "sdpa"}, {}),
     "LoRA": ({"zero_stage": 2}, ADAPTERS),
     "pipeline": ({"pipeline_stages": 2}, {}),
 }

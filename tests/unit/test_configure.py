@@ -176,6 +176,7 @@ def test_precision_follows_the_accelerator():
         ({}, GPUS, 100_000, True),
         ({}, CPU, 100_000, False),
         ({"zero_stage": 3}, GPUS, 100_000, False),
+        ({"activation_checkpointing": "selective"}, GPUS, 100_000, False),
         ({"zero_stage": 3, "torch_compile": True}, GPUS, 1000, True),
         ({"torch_compile": True}, CPU, 1000, True),
         ({"torch_compile": False}, GPUS, 100_000, False),

@@ -4,10 +4,9 @@ import logging
 
 import torch
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from retune.artifacts.plan import Plan
-from retune.compat.transformers_causal_lm import replace_forward
+from retune.compat.transformers_layers import layers_of, replace_within_checkpointing
 
 log = logging.getLogger("retune")
 
@@ -16,8 +15,7 @@ def compile_layers(model: PreTrainedModel, plan: Plan) -> None:
     """Let torch.compile compile the layers of a model when they are first called.
 
     Each layer by itself, so that layers that are alike are compiled once, and the
-    modules and parameters keep their names. What is compiled is within what computes
-    activations again, because PyTorch would take that in one piece or not at all.
+    modules and parameters keep their names.
 
     Args:
         model: The model, which may be on the meta device.
@@ -25,9 +23,8 @@ def compile_layers(model: PreTrainedModel, plan: Plan) -> None:
     """
     if not plan.torch_compile:
         return
-    # Transformers makes the layers of which a model is a sequence from this class.
-    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    layers = layers_of(model)
     for layer in layers:
-        replace_forward(layer, torch.compile(layer.forward))
+        replace_within_checkpointing(layer, torch.compile)
     if not layers:
         log.warning("configure.torch_compile: this model has no layers to compile")

@@ -33,6 +33,9 @@ def choose_torch_compile(
     if draft.zero_stage == 3:
         why = "ZeRO-3 gathers weights between a layer's operations; not measured"
         return Decision(key, False, why)
+    if draft.activation_checkpointing == "selective":
+        why = "does not go with activation_checkpointing: selective"
+        return Decision(key, False, why)
     tokens = train_blocks * draft.sequence_length
     seconds = 6 * draft.num_parameters * tokens / (FLOPS * draft.world_size)
     saved = SAVED_SHARE * seconds

@@ -202,18 +202,14 @@ def checkpointing_problems(strategy: Strategy) -> list[str]:
 
 
 def compile_problems(strategy: Strategy) -> list[str]:
-    """Return that compiling would compile nothing.
-
-    torch.compile takes a layer that computes activations again in one piece or not at
-    all, and ZeRO-3 gathers and frees weights within it.
-    """
-    if strategy.torch_compile is not True or strategy.zero_stage != 3:
-        return []
-    if not strategy.activation_checkpointing:
+    """Return that nothing could be selected of compiled layers."""
+    is_selective = strategy.activation_checkpointing == "selective"
+    if strategy.torch_compile is not True or not is_selective:
         return []
     return [
-        "configure.torch_compile: true would compile nothing with zero_stage: 3 and"
-        " activation_checkpointing; write false, or zero_stage: 2"
+        "configure.torch_compile: true does not go with activation_checkpointing:"
+        " selective, because compiled layers have no operations to select; write true"
+        " or false"
     ]
 
 
