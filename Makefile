@@ -15,7 +15,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check
 shown = | "$(PYTHON)" envs/pip_progress.py "$(1)" $(2)
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup train test test-long test-slurm lint format
+.PHONY: help setup train test test-long test-slurm gpu-kit lint format
 
 help:  ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ test-long: .venv/.installed .venv/transformers-4 .venv/smollm2  ## Run the long 
 
 test-slurm: .venv/.installed  ## Run those on a SLURM that they start; as root.
 	@$(IN_VENV) pytest -m slurm tests/slurm
+
+gpu-kit: .venv/.installed  ## Gather what benchmarks/gpu.py needs on a bare GPU machine.
+	@$(IN_VENV) envs/gpu_kit.sh gpu-kit
 
 lint: .venv/.installed  ## Check code and workflow; changes nothing.
 	$(IN_VENV) ruff check .

@@ -22,8 +22,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from engine_ways import WAYS, Run, be_rank
+from engine_ways import WAYS, Run, be_rank, figures_of
 from machine import describe_machine
 from training_inputs import SETUPS, Setup, prepare
 
@@ -47,20 +48,7 @@ def measure(way: str, folder: Path, setup: Setup, steps: int) -> dict[str, float
             Run(**json.loads((work / f"run-{rank}.json").read_text()))
             for rank in range(setup.ranks)
         ]
-    kept = slice(DROPPED, steps - 1)
-    starts = runs[0].starts
-    seconds = starts[-1] - starts[DROPPED]
-    cpu_seconds = sum(run.cpu[-1] - run.cpu[DROPPED] for run in runs)
-    tokens = sum(sum(run.tokens[kept]) for run in runs)
-    useful = sum(sum(run.useful[kept]) for run in runs)
-    return {
-        "tokens/s": tokens / seconds,
-        "useful tokens/s": useful / seconds,
-        "tokens/CPU s": tokens / cpu_seconds,
-        "useful tokens/CPU s": useful / cpu_seconds,
-        "s/step": seconds / (steps - 1 - DROPPED),
-        "GB/rank": max(run.peak_memory_gb for run in runs),
-    }
+    return figures_of(runs, DROPPED)
 
 
 def peak_of_device() -> tuple[str, float | None]:
@@ -73,16 +61,31 @@ def peak_of_device() -> tuple[str, float | None]:
     return name, peak_flops(name, "bf16")
 
 
-def flops_per_token(folder: Path, setup: Setup) -> float | None:
-    """Return the model's FLOPs per token of a packed block."""
+def flops_per_token(
+    folder: Path, setup: Setup, lora: dict[str, Any] | None = None
+) -> float | None:
+    """Return the model's FLOPs per token of a packed block.
+
+    Args:
+        folder: Folder of `base`.
+        setup: What is trained.
+        lora: The section `finetune.lora`; None: all weights are trained.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from retune.artifacts.model_facts import ModelFacts
     from retune.measuring.model_flops import model_flops_per_token, multiplying_weights
+    from retune.settings import LoraSettings
 
     config = AutoConfig.from_pretrained(folder / "base")
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
+    if lora:
+        from retune.models.adapters import add_adapters
+
+        facts = ModelFacts.read(folder / "base")
+        model = add_adapters(model, facts, LoraSettings(**lora))
     weights = multiplying_weights(model)
     return model_flops_per_token(config, *weights, setup.sequence_length)
 

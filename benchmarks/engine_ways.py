@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -45,7 +46,17 @@ class Run:
         self.peak_memory_gb = peak_memory_gb()
 
 
-def run_retune(folder: Path, work: Path, steps: int, **of_plan: Any) -> Run:
+class MeasuredError(Exception):
+    """Ends a training once all is measured, before it saves what nobody wants."""
+
+
+def run_retune(
+    folder: Path,
+    work: Path,
+    steps: int,
+    lora: dict[str, Any] | None = None,
+    **of_plan: Any,
+) -> Run:
     """Train with our loop; `of_plan` are values of the plan that are changed."""
     from retune.artifacts.run_spec import RunSpec
     from retune.measuring.history import read_history, steps_in
@@ -57,11 +68,13 @@ def run_retune(folder: Path, work: Path, steps: int, **of_plan: Any) -> Run:
     run = Run()
 
     class Clock(Heartbeat):
-        """Notes the first beat of each step."""
+        """Notes the first beat of each step; the last step is not taken."""
 
         def beat(self, step: int, phase: str) -> None:
             if phase == "training" and step > len(run.starts):
                 run.begin_step()
+                if step == steps:
+                    raise MeasuredError
             super().beat(step, phase)
 
     rank = int(os.environ["RANK"])
@@ -72,12 +85,14 @@ def run_retune(folder: Path, work: Path, steps: int, **of_plan: Any) -> Run:
         eval_steps=steps,
         save_steps=steps,
         seed=SEED,
+        lora=lora,
     )
     inputs = (folder / name for name in ("base", "tokens", "plan"))
     training = RunSpec.make(settings, *inputs)
     plan = training.plan.model_copy(update=of_plan)
     training = training.model_copy(update={"plan": plan})
-    train(training, work, StopRequest(), Clock(work, rank))
+    with suppress(MeasuredError):
+        train(training, work, StopRequest(), Clock(work, rank))
     rows = steps_in(read_history(work))
     # Its counts are those of all ranks.
     run.tokens = [row.num_tokens if rank == 0 else 0 for row in rows]
@@ -85,11 +100,16 @@ def run_retune(folder: Path, work: Path, steps: int, **of_plan: Any) -> Run:
     return run
 
 
-def run_trainer(folder: Path, work: Path, steps: int) -> Run:
-    """Train with Hugging Face's Trainer."""
+def run_trainer(
+    folder: Path,
+    work: Path,
+    steps: int,
+    lora: dict[str, Any] | None = None,
+    use_liger_kernel: bool = False,
+) -> Run:
+    """Train with Hugging Face's Trainer, if asked with Liger's kernels."""
     import numpy as np
     import torch
-    from datasets import Dataset
     from transformers import (
         AutoModelForCausalLM,
         Trainer,
@@ -98,6 +118,7 @@ def run_trainer(folder: Path, work: Path, steps: int) -> Run:
         default_data_collator,
     )
 
+    from retune.artifacts.plan import PLAN, Plan
     from retune.artifacts.publishing import read_json
     from retune.tokens.blocks import PackedBlocks
 
@@ -109,17 +130,18 @@ def run_trainer(folder: Path, work: Path, steps: int) -> Run:
         def on_step_begin(self, *arguments: Any, **values: Any) -> None:
             run.begin_step()
 
-    plan = read_json(folder / "plan/plan.json")
-    is_bf16 = plan["precision"] == "bf16"
+    plan = Plan.read(folder / "plan" / PLAN)
     arguments = TrainingArguments(
         output_dir=str(work),
         deepspeed=read_json(folder / "plan/deepspeed.json"),
-        per_device_train_batch_size=plan["micro_batch_size"],
-        gradient_accumulation_steps=plan["gradient_accumulation_steps"],
-        max_grad_norm=plan["gradient_clipping"],
+        per_device_train_batch_size=plan.micro_batch_size,
+        gradient_accumulation_steps=plan.gradient_accumulation_steps,
+        max_grad_norm=plan.gradient_clipping,
         max_steps=steps,
         learning_rate=RATE,
-        bf16=is_bf16,
+        bf16=plan.precision == "bf16",
+        gradient_checkpointing=bool(plan.activation_checkpointing),
+        use_liger_kernel=use_liger_kernel,
         use_cpu=not torch.cuda.is_available(),
         report_to="none",
         save_strategy="no",
@@ -127,18 +149,27 @@ def run_trainer(folder: Path, work: Path, steps: int) -> Run:
         seed=SEED,
     )
     blocks = PackedBlocks(folder / "tokens", "train")
-    rows = blocks.batch(np.arange(len(blocks))).input_ids
-    dataset = Dataset.from_dict({"input_ids": rows, "labels": rows})
-    model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
+    rows = torch.as_tensor(blocks.batch(np.arange(len(blocks))).input_ids)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder / "base",
+        dtype=torch.float32,
+        attn_implementation="sdpa",
+    )
+    if lora:
+        from peft import LoraConfig, get_peft_model
+
+        options = {"target_modules": "all-linear", "task_type": "CAUSAL_LM", **lora}
+        model = get_peft_model(model, LoraConfig(**options))
+        if arguments.gradient_checkpointing:
+            model.enable_input_require_grads()
     Trainer(
         model=model,
         args=arguments,
-        train_dataset=dataset,
+        train_dataset=[{"input_ids": row, "labels": row} for row in rows],
         data_collator=default_data_collator,
         callbacks=[Clock()],
     ).train()
-    ranks = plan["nodes"] * plan["ranks_per_node"]
-    share = plan["global_batch_size"] // ranks
+    share = plan.global_batch_size // plan.world_size
     run.tokens = [share * blocks.sequence_length] * steps
     # It also predicts each document's first token from the one before.
     labels = blocks.num_labels(np.arange(len(blocks))) / len(blocks)
@@ -206,6 +237,29 @@ def run_tutorial(folder: Path, work: Path, steps: int) -> Run:
         run.tokens[-1] += batch["input_ids"].numel()
         run.useful[-1] += int(batch["attention_mask"].sum()) - 1
     return run
+
+
+def figures_of(runs: list[Run], dropped: int) -> dict[str, float]:
+    """Return the figures of all ranks together.
+
+    Args:
+        runs: What each rank saw.
+        dropped: Number of steps at the beginning that are not counted.
+    """
+    starts = runs[0].starts
+    kept = slice(dropped, len(starts) - 1)
+    seconds = starts[-1] - starts[dropped]
+    cpu_seconds = sum(run.cpu[-1] - run.cpu[dropped] for run in runs)
+    tokens = sum(sum(run.tokens[kept]) for run in runs)
+    useful = sum(sum(run.useful[kept]) for run in runs)
+    return {
+        "tokens/s": tokens / seconds,
+        "useful tokens/s": useful / seconds,
+        "tokens/CPU s": tokens / cpu_seconds,
+        "useful tokens/CPU s": useful / cpu_seconds,
+        "s/step": seconds / (len(starts) - 1 - dropped),
+        "GB/rank": max(run.peak_memory_gb for run in runs),
+    }
 
 
 SDPA = {"attn_implementation": "sdpa"}

@@ -36,6 +36,7 @@ from retune.artifacts.samples import GenerationSettings, Sample, Samples
 from retune.artifacts.tokens_card import Lengths, Piece, ShownRow, TokensCard
 from retune.artifacts.tokens_index import Overlong, SplitNumbers, TokenMetrics
 from retune.artifacts.training_history import StepHistory
+from retune.artifacts.training_operations import TrainingOperations
 from retune.reporting.run_results import (
     ReportResults,
     read_report_results,
@@ -92,6 +93,7 @@ class FinishedRun:
         write_text(self.folder / "history.csv", history(steps))
         write_text(self.folder / "validation.csv", validation(steps))
         PROVENANCE.write(self.folder / "provenance.json")
+        TrainingOperations().write(self.folder / "operations.json")
         self.write_finetune_metrics(steps)
         scores(self.folder / "base.parquet", 3.0)
         baseline_metrics().write(
@@ -115,7 +117,7 @@ class FinishedRun:
 
     def write_finetune_metrics(self, steps: int = 8) -> None:
         """Write finetune.json, which vouches for the files beside it."""
-        files = ("history.csv", "validation.csv", "provenance.json")
+        files = ("history.csv", "validation.csv", "provenance.json", "operations.json")
         beside = [self.folder / file for file in files]
         finetune_metrics(steps).write(self.folder / "finetune.json", *beside)
 
@@ -161,6 +163,7 @@ class FinishedRun:
         report.run(
             read_params(BUILTIN | sections),
             provenance=self.folder / "provenance.json",
+            operations=self.folder / "operations.json",
             figures=out / "report",
             page=out / "report.html",
             **self.of_card(),

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,9 +14,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from retune.models.weight_names import named_weights
 from retune.settings import ModelSettings, TokenizeSettings
-from retune.steps import fetch, tokenize
 from retune.tokens.blocks import IGNORE_INDEX, Batch
-from tiny_run import TinyRun, make_clean, make_texts
+from tiny_texts import make_texts
+
+if TYPE_CHECKING:
+    from tiny_run import TinyRun
 
 COMMON = {
     "vocab_size": 300,
@@ -132,8 +134,12 @@ def write_tokenizer(
     tokenizer.save_pretrained(folder)
 
 
-def make_run(name: str, folder: Path, dtype: torch.dtype) -> TinyRun:
+def make_run(name: str, folder: Path, dtype: torch.dtype) -> "TinyRun":
     """Return a run of a family's model: base and tokens are made, whole documents."""
+    # These read tables, which a GPU machine may lack the libraries for.
+    from retune.steps import fetch, tokenize
+    from tiny_run import TinyRun, make_clean
+
     source = build_family(name, folder / "source", dtype)
     settings = ModelSettings(source="local", folder=str(source))
     fetch.run(settings, folder / "base")

@@ -16,16 +16,7 @@ from retune.settings import (
     TokenizeSettings,
 )
 from retune.steps import configure, consolidate, finetune, tokenize
-
-WORDS = ["red", "green", "blue", "one", "two", "three", "up", "down", "left", "right"]
-
-
-def make_texts(count: int) -> list[str]:
-    """Return short texts of very unequal lengths."""
-    return [
-        " ".join(WORDS[(i * j + j) % 10] for j in range(2 + (i * 7) % 40))
-        for i in range(count)
-    ]
+from tiny_texts import make_texts
 
 
 def make_base(folder: Path, **config: Any) -> None:
@@ -111,6 +102,7 @@ class TinyRun:
             "history": self.folder / name / "history.csv",
             "validation": self.folder / name / "validation.csv",
             "provenance": self.folder / name / "provenance.json",
+            "operations": self.folder / name / "operations.json",
             "metrics": self.folder / name / "metrics.json",
         }
 

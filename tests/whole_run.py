@@ -48,6 +48,7 @@ BASELINE = {
     "baseline_documents": "results/baseline/documents.parquet",
     "baseline_metrics": "metrics/baseline.json",
 }
+OPERATIONS = {"operations": "results/finetune/operations.json"}
 SAMPLES = {"samples": "results/sample/samples.json"}
 HISTORY = {
     name: f"results/finetune/{name}.csv" for name in ("history", "validation")
@@ -80,6 +81,7 @@ READS: dict[str, dict[str, str]] = {
     },
     "report": {
         **RESULTS,
+        **OPERATIONS,
         **TOKENS,
         "reasons": "plan/reasons.json",
         **BASELINE,
@@ -96,6 +98,7 @@ WRITES: dict[str, dict[str, str]] = {
         "state": "state",
         "checkpoint": "results/finetune/checkpoint",
         **HISTORY,
+        **OPERATIONS,
         "metrics": "metrics/finetune.json",
     },
     "consolidate": {"consolidated": "models/consolidated"},

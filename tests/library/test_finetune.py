@@ -1,5 +1,7 @@
 """Real DeepSpeed ranks: same result however it is split, killed or resumed."""
 
+import gzip
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import pytest
 from flipped_bit import flip_a_bit
 from retune.artifacts.plan import Plan
 from retune.artifacts.publishing import read_json
+from retune.artifacts.training_operations import TrainingOperations
 from retune.checkpoints.checkpoint_files import (
     find_checkpoints,
     find_damage,
@@ -177,3 +180,26 @@ def test_a_loss_that_is_no_number_stops_with_a_sentence(still, steps):
     with pytest.raises(RetuneError, match=r"loss is (nan|inf).*learning_rate"):
         still.finetune(plan, f"diverging-{steps}", **diverging)
     assert not (still.folder / f"diverging-{steps}").exists()
+
+
+def test_a_profile_names_operations_and_leaves_a_trace(still, reference):
+    plan = still.plan("profiled", ranks=2, zero_stage=2)
+    profiled = still.finetune(plan, "profiled", **SIX_STEPS, profile=True)
+    assert profiled.losses == pytest.approx(reference.losses, abs=TOLERANCE)
+    measured = TrainingOperations.read(profiled.folder / "operations.json")
+    # Of six steps the last three.
+    assert (measured.first_step, measured.steps, measured.device) == (4, 3, "cpu")
+    assert len(measured.operations) == 10
+    seconds = [operation.seconds_per_step for operation in measured.operations]
+    assert seconds == sorted(seconds, reverse=True)
+    assert 0.5 < sum(operation.share for operation in measured.operations) <= 1
+    assert any(operation.name.startswith("aten::") for operation in measured.operations)
+    with gzip.open(profiled.folder / "trace.json.gz", "rt") as file:
+        names = {event.get("name") for event in json.load(file)["traceEvents"]}
+    assert {"aten::addmm", "ProfilerStep#5"} <= names
+
+
+def test_without_a_profile_nothing_is_measured(reference):
+    measured = TrainingOperations.read(reference.folder / "operations.json")
+    assert measured == TrainingOperations()
+    assert not (reference.folder / "trace.json.gz").exists()

@@ -1,6 +1,7 @@
 """The plan: batches that multiply, a config with nothing left open, reasons."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -134,6 +135,13 @@ def test_the_config_is_complete():
     assert config["fp16"] == {"enabled": False}
     assert config["zero_optimization"]["stage"] == 3
     assert config["zero_optimization"]["offload_param"]["device"] == "cpu"
+
+
+def test_only_several_ranks_send_gradients_during_the_backward_pass():
+    alone = replace(GPUS, ranks_per_node=1)
+    for hardware, overlaps in ((GPUS, True), (alone, False)):
+        config = deepspeed_config(plan_of(ConfigureSettings(), hardware))
+        assert config["zero_optimization"]["overlap_comm"] is overlaps
 
 
 @pytest.mark.parametrize(

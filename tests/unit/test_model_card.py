@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 from finished_run import FinishedRun
 from retune.artifacts.origins import DataOrigin, FileEntry, ModelOrigin
 from retune.artifacts.provenance import Provenance
+from retune.artifacts.training_operations import TrainingOperations
 from retune.reporting.escaping import to_html, to_markdown
 from retune.reporting.figures import drawings_of
 from retune.reporting.model_card import write_card
@@ -139,7 +140,7 @@ def test_card_and_page_say_nothing_of_the_folders_of_a_machine(run):
         base=LOCAL_MODEL,
     )
     card = write_card(results, PROVENANCE)
-    page = render_page(results, PROVENANCE, drawings_of(results))
+    page = render_page(results, PROVENANCE, TrainingOperations(), drawings_of(results))
     for text, start in ((card, "<pre><code>"), (page, '<pre class="settings">')):
         assert "somebody" not in text
         (shown,) = re.findall(rf"{start}\s*(dataset:.*?)<", text, re.DOTALL)

@@ -21,6 +21,7 @@ from finished_run import (
 )
 from retune.artifacts.evaluation_metrics import ExactMatch, ExactMatches, NoComparison
 from retune.artifacts.tokens_card import Piece
+from retune.artifacts.training_operations import Operation, TrainingOperations
 from retune.errors import RetuneError
 from retune.reporting.evaluation_figures import change_title, evenly
 from retune.reporting.evaluation_rows import evaluation_rows
@@ -321,6 +322,22 @@ def test_without_any_norm_there_is_a_report_too(tmp_path, recwarn):
     assert "how often is unknown" in figure
     assert "not known at ZeRO stage 0" in figure
     assert not [warning for warning in recwarn if warning.category is RuntimeWarning]
+
+
+def test_what_took_longest_is_told_of_a_run_that_was_profiled(tmp_path, page):
+    assert "took longest" not in page
+    run = FinishedRun(tmp_path).make()
+    slowest = Operation(
+        name="aten::mm", calls_per_step=1234, seconds_per_step=0.25, share=0.5
+    )
+    TrainingOperations(
+        first_step=5, steps=3, device="cuda", operations=(slowest,)
+    ).write(tmp_path / "operations.json")
+    run.write_finetune_metrics()
+    page = (run.report() / "report.html").read_text()
+    assert "in steps 5 to 7 of rank 0, on its GPU" in page
+    row = page.split("What took longest")[-1].split("aten::mm")[1].split("</tr>")[0]
+    assert re.findall(r"<td>(.*?)</td>", row) == ["250.00", "50.0 %", "1,234"]
 
 
 def test_what_was_not_looked_for_is_not_called_none(tmp_path):

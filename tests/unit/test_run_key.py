@@ -44,6 +44,7 @@ def identity(settings, paths):
     [
         *({"save_steps": 7}, {"save_total_limit": 1}, {"save_only_model": True}),
         *({"load_best_model_at_end": True}, {"ddp_timeout": 60}),
+        {"profile": True},
     ],
 )
 def test_a_run_is_the_same_though_something_else_is_to_be_kept(inputs, change):

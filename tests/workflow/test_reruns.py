@@ -46,8 +46,8 @@ RERUNS = {
         [
             *("finetune.save_steps", "finetune.save_total_limit"),
             *("finetune.save_only_model", "finetune.max_skipped_steps"),
-            *("finetune.ddp_timeout", "evaluate.batch_size"),
-            "hardware.nvme_path",
+            *("finetune.ddp_timeout", "finetune.profile"),
+            *("evaluate.batch_size", "hardware.nvme_path"),
         ],
         set[str](),
     ),

@@ -124,6 +124,7 @@ rule report:
         evaluation="metrics/evaluation.json",
         samples="results/sample/samples.json",
         provenance="results/finetune/provenance.json",
+        operations="results/finetune/operations.json",
     output:
         page=report(
             "report.html",
@@ -193,7 +194,7 @@ rule report:
         " --baseline-documents {input.baseline_documents:q}"
         " --tuned-documents {input.tuned_documents:q}"
         " --evaluation {input.evaluation:q} --samples {input.samples:q}"
-        " --provenance {input.provenance:q}"
+        " --provenance {input.provenance:q} --operations {input.operations:q}"
         " --figures {params.figures:q} --page {output.page:q} 2>{log:q}"
 
 

@@ -43,6 +43,7 @@ rule finetune:
         history="results/finetune/history.csv",
         validation="results/finetune/validation.csv",
         provenance="results/finetune/provenance.json",
+        operations="results/finetune/operations.json",
         metrics="metrics/finetune.json",
     log:
         "logs/finetune.log",
@@ -74,7 +75,8 @@ rule finetune:
         " --base {input.base:q} --tokens {input.tokens:q} --plan {params.plan:q}"
         " --state state --checkpoint {output.checkpoint:q}"
         " --history {output.history:q} --validation {output.validation:q}"
-        " --provenance {output.provenance:q} --metrics {output.metrics:q} 2>{log:q}"
+        " --provenance {output.provenance:q} --operations {output.operations:q}"
+        " --metrics {output.metrics:q} 2>{log:q}"
 
 
 rule consolidate:

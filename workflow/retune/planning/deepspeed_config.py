@@ -25,7 +25,9 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
     zero: dict[str, Any] = {
         "stage": plan.zero_stage,
         "contiguous_gradients": True,
-        "overlap_comm": True,
+        # It makes the host wait for a GPU after each micro-batch (DeepSpeed 0.19), and
+        # takes a second bucket. A single rank has nothing to send meanwhile.
+        "overlap_comm": plan.data_parallel_size > 1,
         "reduce_bucket_size": int(5e7),
         "allgather_bucket_size": int(5e7),
     }

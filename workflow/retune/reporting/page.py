@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from retune.artifacts.provenance import Provenance
+from retune.artifacts.training_operations import TrainingOperations
 from retune.quantities import counted, duration, parameters
 from retune.reporting.answer import find_answer
 from retune.reporting.escaping import visible
 from retune.reporting.figure_style import Drawing, minus, render_narrow, render_wide
 from retune.reporting.gpu_utilisation import model_flops_utilisation
+from retune.reporting.operation_rows import HEADER as OPERATION_HEADER
+from retune.reporting.operation_rows import operation_rows, profiled_steps
 from retune.reporting.plan_rows import plan_rows, plan_text
 from retune.reporting.protocol_text import protocol_text
 from retune.reporting.public_settings import settings_text
@@ -24,7 +27,10 @@ PLAN_HEADER = ("setting", "value", "why")
 
 
 def render_page(
-    run: ReportResults, provenance: Provenance, figures: Mapping[str, Drawing]
+    run: ReportResults,
+    provenance: Provenance,
+    profile: TrainingOperations,
+    figures: Mapping[str, Drawing],
 ) -> str:
     """Return the page's HTML; texts of data and models are shown as they are."""
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
@@ -42,9 +48,13 @@ def render_page(
         tables={
             **tables_of(run, provenance, model_flops_utilisation(run)),
             **card_tables(run),
+            "operations": Table(
+                "What took longest", operation_rows(profile), OPERATION_HEADER, True
+            ),
             "plan": Table("The plan", plan_rows(run), PLAN_HEADER),
         },
         figures={name: Images.of(drawing) for name, drawing in figures.items()},
+        profiled=profiled_steps(profile),
         protocol=protocol_text(run),
         plan=plan_text(run),
         shown_rows=shown_rows(run),

@@ -93,6 +93,7 @@ class FinetuneSettings(TrainedWeightsSettings):
             "save_only_model",
             "max_skipped_steps",
             "ddp_timeout",
+            "profile",
         }
     )
 
@@ -174,6 +175,12 @@ class FinetuneSettings(TrainedWeightsSettings):
         ge=10,
         description="Seconds without any progress after which a rank counts as hanging"
         " and the run is ended; at least 600 while it imports its libraries.",
+    )
+    profile: bool = Field(
+        False,
+        description="Profile a few steps of rank 0: the ten operations that take"
+        " longest in the report, and a trace, `results/finetune/trace.json.gz`."
+        " A change reruns nothing; it counts from the next training on.",
     )
 
     @property

@@ -18,6 +18,11 @@ from retune.artifacts.publishing import (
 )
 from retune.artifacts.run_spec import RunSpec
 from retune.artifacts.tokens_index import TokensIndex
+from retune.artifacts.training_operations import (
+    OPERATIONS,
+    TRACE,
+    TrainingOperations,
+)
 from retune.artifacts.verifying import verify_folder
 from retune.checkpoints.checkpoint_files import (
     best_of,
@@ -77,6 +82,7 @@ def run(
     history: Path,
     validation: Path,
     provenance: Path,
+    operations: Path,
     metrics: Path,
 ) -> str:
     """Train on the ranks of the plan, resuming what an earlier start left in `state`.
@@ -100,6 +106,8 @@ def run(
             (results/finetune/validation.csv).
         provenance: JSON file to write: where the training ran, with which versions
             (results/finetune/provenance.json).
+        operations: JSON file to write: what a few steps' time went to, if `profile` is
+            set; beside it then trace.json.gz (results/finetune/operations.json).
         metrics: JSON file to write: losses, speed, memory (metrics/finetune.json).
 
     Returns:
@@ -142,7 +150,8 @@ def run(
         write_text(history, steps_csv(steps_in(rows)))
         write_text(validation, validations_csv(validations_in(rows)))
         record_provenance(Path.cwd()).write(provenance)
-        numbers.write(metrics, history, validation, provenance)
+        publish_profile(run_state, operations)
+        numbers.write(metrics, history, validation, provenance, operations)
         keep_for_the_next_run()
         remove_run(run_state)
         remove_swap_files(spec, run_state.name)
@@ -245,6 +254,25 @@ def publish_checkpoint(
             from retune.checkpoints.moments import leave_out_moments
 
             leave_out_moments(result, stage)
+
+
+def publish_profile(state: Path, operations: Path) -> None:
+    """Publish what the ranks have profiled, or that they have not.
+
+    The trace is no output of the step, because it is not always there.
+
+    Args:
+        state: Folder of the run.
+        operations: JSON file to write; the trace goes beside it.
+    """
+    measured = TrainingOperations()
+    trace = operations.with_name(TRACE)
+    trace.unlink(missing_ok=True)
+    if (state / OPERATIONS).exists():
+        measured = TrainingOperations.read(state / OPERATIONS)
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(state / TRACE, trace)
+    measured.write(operations)
 
 
 def run_ranks(run: RunSpec, state: Path, bar: tqdm) -> None:

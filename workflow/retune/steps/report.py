@@ -4,6 +4,7 @@ from pathlib import Path
 
 from retune.artifacts.provenance import Provenance
 from retune.artifacts.publishing import published_folder, write_text
+from retune.artifacts.training_operations import TrainingOperations
 from retune.artifacts.verifying import read_verified
 from retune.reporting.figure_style import render_with_title
 from retune.reporting.figures import drawings_of
@@ -30,6 +31,7 @@ def run(
     evaluation: Path,
     samples: Path,
     provenance: Path,
+    operations: Path,
     figures: Path,
     page: Path,
 ) -> str:
@@ -59,6 +61,8 @@ def run(
             (results/sample/samples.json).
         provenance: Where the training ran, JSON file of finetune
             (results/finetune/provenance.json).
+        operations: What a few steps' time went to, JSON file of finetune
+            (results/finetune/operations.json).
         figures: Folder to publish: each figure as SVG (report).
         page: HTML file to write, which needs no other: the answer, all figures
             and tables (report.html).
@@ -89,10 +93,11 @@ def run(
         tuned_documents=tuned_documents,
         evaluation=evaluation,
     )
-    read_verified(finetune_metrics, "finetune", provenance)
+    read_verified(finetune_metrics, "finetune", provenance, operations)
     origin = Provenance.read(provenance)
+    profile = TrainingOperations.read(operations)
     drawings = drawings_of(results)
-    text = render_page(results, origin, drawings)
+    text = render_page(results, origin, profile, drawings)
     with published_folder(figures) as folder:
         for name, drawing in drawings.items():
             write_text(folder / f"{name}.svg", render_with_title(drawing))

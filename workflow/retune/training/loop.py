@@ -12,6 +12,7 @@ import torch
 from retune.artifacts.run_spec import RunSpec
 from retune.checkpoints.checkpoint_progress import CheckpointProgress
 from retune.engines.trainers import Trainer, gradient_norm
+from retune.measuring.profiling import StepProfiler
 from retune.measuring.stopwatch import Stopwatch
 from retune.supervision.heartbeat import Heartbeat
 from retune.supervision.stopping import StopRequest
@@ -61,13 +62,18 @@ def train(run: RunSpec, state: Path, stop: StopRequest, heartbeat: Heartbeat) ->
         loss = validation_loss(trainer, data, 0, heartbeat)
         recorder.add_validation(0, total, loss)
 
-    with Prefetcher(data.step_data, first, total) as steps:
+    is_profiled = settings.profile and rank == 0
+    with (
+        Prefetcher(data.step_data, first, total) as steps,
+        StepProfiler(is_profiled, state, first, total) as profiler,
+    ):
         for step_data in steps:
             step = step_data.step + 1
             is_last = step == total
             torch.manual_seed(seed_of(settings.seed, rank, step_data.step))
             rate = learning_rate(settings, step_data.step, total)
             taken = take_step(trainer, step_data, rate, heartbeat)
+            profiler.after_step()
             recorder.add_step(taken, step_data, steps.waited, saver.seconds)
             non_finite.check(taken, step_data)
 

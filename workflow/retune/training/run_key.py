@@ -44,6 +44,8 @@ OF_PLAN = frozenset(
 NOT_OF_DEEPSPEED = frozenset(
     {"train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "data_types"}
 )
+# When gradients are sent depends on the number of ranks, and decides no sum.
+WHEN_SENT = "zero_optimization.overlap_comm"
 # Code of the step that measures, reports and publishes, and decides no weight: a change
 # reruns `finetune`, but a run that was interrupted goes on. What is written into the
 # run's folder and read again is none of these.
@@ -55,6 +57,7 @@ NOT_OF_WEIGHTS = frozenset(
         "measuring/device_memory.py",
         "measuring/history_tables.py",
         "measuring/model_flops.py",
+        "measuring/profiling.py",
         "measuring/provenance.py",
         "measuring/speed.py",
         "steps/finetune.py",
@@ -84,6 +87,8 @@ class RunIdentity:
         settings = run.settings.decisive()
         del settings[CHOOSES_CHECKPOINT]
         config = {k: v for k, v in run.deepspeed.items() if k not in NOT_OF_DEEPSPEED}
+        of_config = dict(leaves(config))
+        of_config.pop(WHEN_SENT, None)
         adapters = ["peft"] if run.settings.lora else []
         packages = ["torch", "deepspeed", "transformers", *adapters]
         return cls(
@@ -91,7 +96,7 @@ class RunIdentity:
                 **{f"finetune.{key}": value for key, value in settings.items()},
                 **run.plan.model_dump(include=set(OF_PLAN)),
                 "hardware.accelerator": run.plan.accelerator,
-                **dict(leaves(config)),
+                **of_config,
                 "the base model": sha256(run.base / MANIFEST),
                 "the tokens": sha256(run.tokens / MANIFEST),
                 **{file: hash_file(file) for file in code_of_weights()},

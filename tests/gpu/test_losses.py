@@ -1,0 +1,59 @@
+"""Each strategy, kernel and precision trains as fp32 on the CPU does."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from device_cells import CELLS, TOLERANCE, check_losses
+from retune.settings import ConsolidateSettings
+from retune.steps import consolidate
+from retune.tokens.blocks import PackedBlocks
+
+USUAL = [name for name, cell in CELLS.items() if not cell.needs_compiler]
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_losses_are_those_of_the_cpu(run, trained, on_cpu, name):
+    if name not in trained:
+        pytest.skip(f"not possible on {run.device} in this version")
+    check_losses(trained[name], on_cpu, CELLS[name])
+
+
+@pytest.mark.parametrize("name", ["ZeRO-3", "bf16", "LoRA", "fp16"])
+@torch.no_grad()
+def test_the_published_model_has_the_loss(run, trained, tmp_path, name):
+    if name not in trained:
+        pytest.skip(f"not possible on {run.device}")
+    job = trained[name]
+    base = run.folder / "base"
+    consolidate.run(ConsolidateSettings(), base, job.checkpoint, tmp_path / "model")
+    model = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "model", dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    blocks = PackedBlocks(run.folder / "tokens", "validation")
+    batch = blocks.batch(range(len(blocks)))
+    logits = model(
+        input_ids=torch.as_tensor(batch.input_ids),
+        position_ids=torch.as_tensor(batch.position_ids),
+        use_cache=False,
+    ).logits
+    labels = torch.as_tensor(batch.labels)
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    tolerance = TOLERANCE[CELLS[name].precision]
+    assert loss.item() == pytest.approx(job.validation_loss, abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("one", "four", "most"),
+    [
+        ("bf16 varlen", "bf16 varlen accumulation", 0),
+        # Transformers looks whether there is more than one document.
+        ("bf16 sdpa", "bf16 sdpa accumulation", 1),
+    ],
+)
+def test_the_host_does_not_wait_for_micro_batches(trained, run, one, four, most):
+    if one not in trained:
+        pytest.skip(f"not possible on {run.device} in this version")
+    # The first steps allocate.
+    more = zip(trained[one].waits[2:], trained[four].waits[2:], strict=True)
+    assert all(of_four - of_one <= 3 * most for of_one, of_four in more)
