@@ -23,7 +23,13 @@ from retune.examples.example import (
     Example,
     Message,
 )
-from retune.settings import SPLITS, EvaluateSettings, SampleSettings
+from retune.settings import (
+    SPLITS,
+    Dtype,
+    EvaluateSettings,
+    PrecisionSettings,
+    SampleSettings,
+)
 from retune.steps import baseline, evaluate, sample
 from retune.steps.tokenize import write_split
 from retune.tokens.example_encoder import ExampleEncoder
@@ -184,11 +190,15 @@ def run_evaluate(root: Path, settings: EvaluateSettings = SETTINGS) -> str:
     )
 
 
-def run_sample(root: Path, settings: SampleSettings = SAMPLE_SETTINGS) -> str:
+def run_sample(
+    root: Path, settings: SampleSettings = SAMPLE_SETTINGS, dtype: Dtype = "auto"
+) -> str:
     seal_folders(root)
     return sample.run(
         settings,
+        PrecisionSettings(dtype=dtype),
         "cpu",
+        "auto",
         consolidated=root / "models/consolidated",
         base=root / "models/base",
         clean=root / "data/clean",

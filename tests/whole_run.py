@@ -9,6 +9,7 @@ import polars as pl
 from retune.artifacts.publishing import write_manifest
 from retune.settings import (
     Params,
+    PrecisionSettings,
     RunSettings,
     ScoringSettings,
     TrainedWeightsSettings,
@@ -150,8 +151,9 @@ def settings_of(step: str) -> dict[str, Any]:
         case "evaluate":
             return {"settings": params.evaluate, **devices_of(params)}
         case "sample":
-            accelerator = params.hardware.accelerator
-            return {"settings": params.sample, "accelerator": accelerator}
+            precision = PrecisionSettings.part_of(params.evaluate)
+            settings = {"settings": params.sample, "precision": precision}
+            return {**settings, **devices_of(params)}
         case "publish":
             return {"settings": RunSettings.part_of(params)}
         case "configure":
@@ -165,7 +167,7 @@ def settings_of(step: str) -> dict[str, Any]:
 
 
 def devices_of(params: Params) -> dict[str, str]:
-    """Return what baseline and evaluate are given of the machine."""
+    """Return what baseline, evaluate and sample are given of the machine."""
     hardware = params.hardware
     ranks_per_node = str(hardware.ranks_per_node)
     return {"accelerator": hardware.accelerator, "ranks_per_node": ranks_per_node}

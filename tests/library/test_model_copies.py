@@ -7,19 +7,22 @@ import time
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
 import torch
 from accelerate import dispatch_model
+from safetensors.torch import load_file, save_file
 
 import work_for_copies
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
+from retune.evaluation import language_model
 from retune.evaluation.document_tokens import scored_text
 from retune.evaluation.exact_match import measure_exact_match
 from retune.evaluation.language_model import LanguageModel, LoadedModel, load_model
-from retune.evaluation.model_copies import opened
+from retune.evaluation.model_copies import opened, serve
 from retune.evaluation.perplexity import resolve_protocol, score_tokens
 from retune.evaluation.placement import Placement
 from retune.examples.example import Completion
@@ -44,6 +47,15 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+# Where the parts of a tiny model are, one of them on the disk.
+PARTS = {
+    "transformer.wte": "cpu",
+    "transformer.wpe": "cpu",
+    "transformer.h.0": "cpu",
+    "transformer.h.1": "disk",
+    "transformer.ln_f": "cpu",
+    "lm_head": "cpu",
+}
 TEXTS = [" ".join(pair) for pair in product(SENTENCES, repeat=2)]
 
 
@@ -117,19 +129,34 @@ def test_copies_end_with_the_process_that_has_started_them(folder, tmp_path):
         time.sleep(0.1)
 
 
+def test_an_error_that_nobody_hears_any_more_leaves_no_traceback(folder, tmp_path):
+    broken = copytree(folder, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    del weights["transformer.h.0.ln_1.weight"]
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    facts = ModelFacts.read(folder)
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, broken, facts, TWO[0], 1))
+    process.start()
+    theirs.close()
+    ours.close()
+    process.join()
+    assert process.exitcode == 0
+
+
+def test_a_model_that_is_partly_on_the_disk_is_refused(folder, tmp_path, monkeypatch):
+    options = {"device_map": PARTS, "offload_folder": str(tmp_path)}
+    monkeypatch.setattr(language_model, "device_map", lambda gpus: options)
+    with pytest.raises(RetuneError, match="layers do not all fit GPUs 0, 1: "):
+        load_model(folder, ModelFacts.read(folder), Placement("float32", (0, 1)))
+
+
 def test_a_model_in_parts_scores_the_same(folder, tmp_path, one_thread):
     whole, parts = (load_model(folder, ModelFacts.read(folder)) for _ in range(2))
     # Between parts accelerate hands on what one computes to the device of the next.
     # Without GPUs one part is read from the disk each time.
-    places = {
-        "transformer.wte": "cpu",
-        "transformer.wpe": "cpu",
-        "transformer.h.0": "cpu",
-        "transformer.h.1": "disk",
-        "transformer.ln_f": "cpu",
-        "lm_head": "cpu",
-    }
-    dispatch_model(parts.model, places, main_device="cpu", offload_dir=tmp_path)
+    dispatch_model(parts.model, PARTS, main_device="cpu", offload_dir=tmp_path)
     assert {p.device.type for p in parts.model.parameters()} == {"cpu", "meta"}
     assert np.array_equal(score(parts), score(whole))
     assert match(parts) == match(whole)

@@ -19,6 +19,7 @@ from evaluation_case import (
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.publishing import read_json, write_json
 from retune.errors import RetuneError
+from tiny_models import build_tiny_model
 
 
 def test_samples_stand_side_by_side_with_their_settings(run_folder):
@@ -67,6 +68,20 @@ def test_a_prompt_that_leaves_no_room_is_refused(run_folder, monkeypatch):
     settings = SAMPLE_SETTINGS.model_copy(update={"max_new_tokens": 40})
     with pytest.raises(RetuneError, match=r"sample.prompts: 'Return the' .* holds 16"):
         run_sample(run_folder, settings)
+
+
+def test_the_data_type_is_that_of_the_evaluation(run_folder):
+    """Logits that float16 cannot hold are an error, and no texts of token 0."""
+
+    def enlarge(model):
+        model.transformer.ln_f.weight *= 1e5
+
+    build_tiny_model(run_folder / "models/base", change=enlarge)
+    with pytest.raises(RetuneError, match="float16 holds: evaluate.dtype: bfloat16$"):
+        run_sample(run_folder, dtype="float16")
+    assert not (run_folder / SAMPLES).exists()
+    run_sample(run_folder, dtype="bfloat16")
+    assert read_json(run_folder / SAMPLES)["samples"]
 
 
 def test_prompts_are_by_default_beginnings_of_test_documents_that_fit(run_folder):

@@ -17,6 +17,7 @@ from retune.cli.step_settings import step_values
 from retune.errors import RetuneError
 from retune.settings import (
     FinetuneSettings,
+    PrecisionSettings,
     RunSettings,
     ScoringSettings,
     TrainedWeightsSettings,
@@ -89,7 +90,7 @@ SETTINGS_OF_STEPS = {
     "consolidate": {"settings": "consolidate"},
     "baseline": {"settings": "evaluate"} | DEVICES,
     "evaluate": {"settings": "evaluate"} | DEVICES,
-    "sample": {"settings": "sample", "accelerator": "hardware.accelerator"},
+    "sample": {"settings": "sample", "precision": "evaluate"} | DEVICES,
     "report": {"settings": ""},
     "publish": {"settings": ""},
 }
@@ -98,6 +99,7 @@ PARTS = {
     "baseline": {"settings": ScoringSettings},
     "configure": {"trained": TrainedWeightsSettings},
     "publish": {"settings": RunSettings},
+    "sample": {"precision": PrecisionSettings},
 }
 
 
@@ -155,6 +157,20 @@ def test_settings_come_from_one_place(tmp_path, capsys):
     assert capsys.readouterr().err == (
         "error: --settings needs --accelerator and --ranks-per-node, too\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("ranks", "wanted"),
+    [("0", "greater than or equal to 1"), ("two", "a valid integer")],
+)
+def test_a_setting_of_the_hardware_is_checked(ranks, wanted, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run_baseline(
+            *("--settings", "{}", "--accelerator", "cuda", "--ranks-per-node", ranks)
+        )
+    assert exit_.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"hardware.ranks_per_node: '{ranks}' should be {wanted} or 'auto'" in last
 
 
 def test_operational_settings_stand_beside_the_others():

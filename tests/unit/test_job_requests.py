@@ -230,7 +230,7 @@ def test_evaluation_takes_more_time_for_more_text_or_without_a_gpu(
     times = [
         join_request(model).runtime,
         evaluation_of([24], 1).runtime,
-        evaluation_of([24], 200).runtime,
+        evaluation_of([24], 200, dtype="bfloat16").runtime,
         evaluation_of([24], 200, dtype="float32").runtime,
         evaluation_of([], 200).runtime,
     ]
@@ -243,7 +243,9 @@ def test_evaluation_takes_more_time_for_more_text_or_without_a_gpu(
 
 def test_all_documents_that_are_scored_take_time(evaluation_of):
     # 2 G FLOPs for each of 500 M tokens at 10 TFLOP/s, and as much again.
-    more = evaluation_of([24], 100, 500).runtime - evaluation_of([24], 100).runtime
+    bf16 = {"dtype": "bfloat16"}
+    some = evaluation_of([24], 100, **bf16)
+    more = evaluation_of([24], 100, 500, **bf16).runtime - some.runtime
     assert more == pytest.approx(2 * 2e9 * 5e8 / 1e13 / 60, abs=10)
 
 
@@ -257,21 +259,44 @@ def test_copies_of_a_model_share_its_documents(evaluation_of):
 def test_70b_is_evaluated_in_two_copies_on_a_node(evaluation_of, tmp_path):
     large = tmp_path / "large"
     sized(large / "model.safetensors", 141.1)
-    tiny_facts(num_parameters=70_553_706_496, dtype="bfloat16").write(large)
-    request = evaluation_of([80] * 8, 0.7, 0.8, folder=large)
+    facts = tiny_facts(num_parameters=70_553_706_496, num_layers=80, vocab_size=128_256)
+    facts.model_copy(update={"dtype": "bfloat16"}).write(large)
+    bf16 = {"folder": large, "dtype": "bfloat16"}
+    request = evaluation_of([80] * 8, 0.7, 0.8, **bf16)
     # Two processes and the files. 2 x 70.6 G FLOPs for each of 1.5 M tokens.
     assert request.mem_mb == pytest.approx(1.25 * (8 + 141.1) * 1000, abs=1000)
     scoring = 2 * 2 * 70.55e9 * 1.5e6 / 2e13 / 60
     assert request.runtime == pytest.approx(20 + 141 + scoring, abs=10)
     # No GPU of these holds a share of it: its step says so.
-    assert evaluation_of([16] * 8, 0.7, 0.8, folder=large).runtime > request.runtime
+    assert evaluation_of([16] * 8, 0.7, 0.8, **bf16).runtime > request.runtime
+
+
+def test_gpus_may_lack_fast_bf16(evaluation_of, tmp_path):
+    folder = tmp_path / "large"
+    sized(folder / "model.safetensors", 16)
+    tiny_facts(num_parameters=8 * 10**9, dtype="bfloat16").write(folder)
+    auto, bf16, fp32 = (
+        evaluation_of([24] * 8, 800, folder=folder, dtype=dtype)
+        for dtype in ("auto", "bfloat16", "float32")
+    )
+    # In fp32 there are fewer copies, and each is slower; in bf16 there are more
+    # processes.
+    assert auto.runtime == fp32.runtime > 3 * bf16.runtime
+    assert auto.mem_mb == bf16.mem_mb > fp32.mem_mb
+    few = SampleSettings(max_new_tokens=10_000)
+    auto, bf16, fp32 = (
+        sample_request(few, dtype, [24] * 8, folder, folder)
+        for dtype in ("auto", "bfloat16", "float32")
+    )
+    assert auto == fp32
+    assert auto.runtime > bf16.runtime
 
 
 def test_samples_take_time_for_their_tokens_and_not_for_the_documents(model):
     few, many = SampleSettings(), SampleSettings(prompts=["a"] * 12)
     requests = [
-        sample_request(few, [24], model, model),
-        sample_request(many, [], model, model),
+        sample_request(few, "auto", [24], model, model),
+        sample_request(many, "auto", [], model, model),
     ]
     # 2 minutes a GB to load both; on CPUs 12 prompts, twice 48 tokens, twice 4 GB read
     # at 2 GB/s, for each of two models.

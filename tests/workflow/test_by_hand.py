@@ -17,6 +17,7 @@ INSTEAD_OF_PARAMS = (
     "--nvme-path",
     "--operational",
     "--trained",
+    "--precision",
 )
 
 

@@ -211,6 +211,39 @@ def test_only_what_comes_after_a_change_is_not_known_yet(cluster, workspace):
     assert requests["evaluate"].endswith(NOT_KNOWN_YET)
 
 
+def test_fewer_gpus_of_the_profile_take_more_time(cluster):
+    cluster.set_hardware(
+        accelerator="cuda", nodes=1, ranks_per_node=8, gpu_memory_gb=80
+    )
+    base, clean = cluster.folder / "models/base", cluster.folder / "data/clean"
+    for folder in (base, clean):
+        folder.mkdir(parents=True)
+    tiny_facts(num_parameters=8 * 10**9).write(base)
+    for split in ("validation", "test"):
+        with (clean / f"{split}.parquet").open("wb") as file:
+            file.truncate(10**7)
+    alone = ("--allowed-rules", "baseline", "--", "baseline")
+
+    def request() -> tuple[int, str, str]:
+        words = shlex.split(cluster.requests(*alone)["baseline"])
+        given = dict(zip(words, words[1:], strict=False))
+        options = dict(word.split("=") for word in words if "=" in word)
+        return int(given["-t"]), options["--gres"], options["--cpus-per-task"]
+
+    minutes, *eight = request()
+    assert eight == ["gpu:8", "16"]
+    for gres in ("gpu:1", "gpu:a100:1"):
+        cluster.adapt(
+            lambda profile, gres=gres: profile["set-resources"].update(
+                baseline={"gres": gres}
+            )
+        )
+        longer, *one = request()
+        assert one == [gres, "4"]
+        # The start takes 20 minutes.
+        assert longer - 20 > 7 * (minutes - 20 - 10)
+
+
 def test_what_a_cluster_wants_of_every_job_goes_beside_the_signal(cluster):
     cluster.set_hardware(**GPUS)
     cluster.adapt(

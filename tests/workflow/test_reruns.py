@@ -38,7 +38,7 @@ RERUNS = {
     "evaluate.context_length": {"baseline", "evaluate", *AFTER_SCORES},
     "evaluate.stride": {"baseline", "evaluate", *AFTER_SCORES},
     "evaluate.exact_match_examples": {"baseline", "evaluate", *AFTER_SCORES},
-    "evaluate.dtype": {"baseline", "evaluate", *AFTER_SCORES},
+    "evaluate.dtype": {"baseline", "evaluate", "sample", *AFTER_SCORES},
     "evaluate": {"evaluate", *AFTER_SCORES},
     "sample": {"sample", *AFTER_SCORES},
     "report": {"report"},

@@ -166,29 +166,41 @@ def evaluation_request(
         documents: Parquet files with the documents.
     """
     facts, size = ModelFacts.read(base), folder_gb(model)
-    weights = evaluated_weights(settings.dtype, facts, gpus)
-    copies = copies_on(gpus, weights.num_bytes)
+    possible = evaluated_weights(settings.dtype, facts, gpus)
+    copies = [copies_on(gpus, facts, weights.width) for weights in possible]
     # A token takes about a byte of compressed text.
     tokens = sum(path.stat().st_size for path in documents)
     flops = 2.0 * facts.num_parameters * tokens
-    speed = copies * SLOW_EVALUATION_FLOPS[weights.device, weights.width]
-    memory = evaluation_memory_gb(weights, size, copies)
+    speed = min(
+        number * SLOW_EVALUATION_FLOPS[weights.device, weights.width]
+        for weights, number in zip(possible, copies, strict=True)
+    )
+    memory = max(
+        evaluation_memory_gb(weights, size, number)
+        for weights, number in zip(possible, copies, strict=True)
+    )
     return JobRequest(in_mb(memory), model_runtime(size, 2 * flops / speed), 0)
 
 
 def sample_request(
-    settings: SampleSettings, gpus: Sequence[float], base: Path, model: Path
+    settings: SampleSettings,
+    dtype: Dtype,
+    gpus: Sequence[float],
+    base: Path,
+    model: Path,
 ) -> JobRequest:
     """Return what `sample` asks for.
 
     Args:
         settings: Settings of the section `sample`.
+        dtype: The setting `evaluate.dtype`.
         gpus: Memory of each GPU, GB; none: it runs on CPUs.
         base: Folder of the base model.
         model: Folder of the tuned model.
     """
     facts, size = ModelFacts.read(base), folder_gb(model)
-    weights = evaluated_weights("auto", facts, gpus)
+    possible = evaluated_weights(dtype, facts, gpus)
+    weights = max(possible, key=lambda weights: weights.num_bytes)
     prompts = NUM_PROMPTS if settings.prompts == "auto" else len(settings.prompts)
     # Each model continues each prompt twice: the likeliest way, and a random draw.
     tokens = 2 * 2 * prompts * settings.max_new_tokens
@@ -213,8 +225,11 @@ class EvaluatedWeights(NamedTuple):
 
 def evaluated_weights(
     dtype: Dtype, facts: ModelFacts, gpus: Sequence[float]
-) -> EvaluatedWeights:
-    """Return the weights of a model as they are evaluated.
+) -> list[EvaluatedWeights]:
+    """Return the weights of a model as they may be evaluated.
+
+    Whether the GPUs of a node compute bf16 fast is not known here, and `auto` goes by
+    it.
 
     Args:
         dtype: The setting `evaluate.dtype`.
@@ -222,19 +237,26 @@ def evaluated_weights(
         gpus: Memory of each GPU, GB; none: it is evaluated on CPUs.
     """
     device = "cuda" if gpus else "cpu"
-    width = BYTES[resolve_dtype(dtype, facts.dtype, device)]
-    return EvaluatedWeights(device, width, width * facts.num_parameters)
+    dtypes = {resolve_dtype(dtype, facts.dtype, device, has) for has in (True, False)}
+    return [
+        EvaluatedWeights(device, BYTES[each], BYTES[each] * facts.num_parameters)
+        for each in sorted(dtypes)
+    ]
 
 
-def copies_on(gpus: Sequence[float], num_bytes: int) -> int:
+def copies_on(gpus: Sequence[float], facts: ModelFacts, width: int) -> int:
     """Return how many copies of a model share the work; on CPUs it is one.
 
     Args:
         gpus: Memory of each GPU, GB.
-        num_bytes: Size of the weights, bytes.
+        facts: Facts of the base model.
+        width: Size of a weight, bytes.
     """
+    if not gpus:
+        return 1
+    memory = [int(each * GB) for each in gpus]
     try:
-        return len(share_gpus(num_bytes, [int(each * GB) for each in gpus] or [2**63]))
+        return len(share_gpus(facts, width, memory, len(memory)))
     except RetuneError:
         # The step will say that they are too small.
         return 1

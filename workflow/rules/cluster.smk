@@ -138,22 +138,29 @@ def request_of_finetune(input):
     return finetune_request(PARAMS.finetune, Path(input.plan), Path(input.tokens))
 
 
-def gpus_gb():
-    """Return the memory of each GPU of a node, GB, a low one where it is not known."""
+def gpus_of(step):
+    """Return how many GPUs an evaluation uses: the profile's `gres` may ask for fewer."""
+    found = re.search(r"\bgpu(:[a-zA-Z][^:,]*)?(:(\d+))?", str(own(step, "gres") or ""))
+    number = gpus_per_node()
+    return min(int(found[3] or 1), number) if found else number
+
+
+def gpus_gb(step):
+    """Return the memory of each GPU of a job, GB, a low one where it is not known."""
     memory_gb = PARAMS.hardware.gpu_memory_gb
-    return [SMALL_GPU_GB if memory_gb == "auto" else memory_gb] * gpus_per_node()
+    return [SMALL_GPU_GB if memory_gb == "auto" else memory_gb] * gpus_of(step)
 
 
 def evaluation_resources(step, model):
-    """Return the resources of a step that scores a model on all GPUs of a node."""
+    """Return the resources of a step that scores a model on the GPUs of a node."""
 
     def request(input):
         scored = [Path(input.clean) / f"{split}.parquet" for split in HELD_OUT]
         return evaluation_request(
-            PARAMS.evaluate, gpus_gb(), Path(input.base), Path(input[model]), scored
+            PARAMS.evaluate, gpus_gb(step), Path(input.base), Path(input[model]), scored
         )
 
-    number = gpus_per_node()
+    number = gpus_of(step)
     return {
         **gpus(step, number),
         **estimates(request),
@@ -164,7 +171,8 @@ def evaluation_resources(step, model):
 def request_of_sample(input):
     """Return what `sample` asks for."""
     models = Path(input.base), Path(input.consolidated)
-    return sample_request(PARAMS.sample, gpus_gb(), *models)
+    dtype = PARAMS.evaluate.dtype
+    return sample_request(PARAMS.sample, dtype, gpus_gb("sample"), *models)
 
 
 def cpus_of_finetune():

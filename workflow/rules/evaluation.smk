@@ -1,6 +1,6 @@
 # Evaluation, samples, report and the published model: base against tuned on the same bytes.
 # In: models/base, models/consolidated, data/clean. Out: metrics, report, models/tuned.
-from retune.settings import Params, RunSettings, ScoringSettings
+from retune.settings import Params, PrecisionSettings, RunSettings, ScoringSettings
 
 
 rule baseline:
@@ -92,16 +92,20 @@ rule sample:
     resources:
         **gpus("sample", gpus_per_node()),
         **estimates(request_of_sample),
+        ranks_per_node=str(PARAMS.hardware.ranks_per_node),
     params:
         code=list_code("sample"),
         settings=section("sample"),
+        precision=part_of_section("evaluate", PrecisionSettings),
         accelerator=PARAMS.hardware.accelerator,
     message:
         "Letting both models continue the prompts"
     shell:
         "brought_back sample 2>{log:q} ||"
         " python -m retune sample --settings {params.settings:q}"
+        " --precision {params.precision:q}"
         " --accelerator {params.accelerator:q}"
+        " --ranks-per-node {resources.ranks_per_node:q}"
         " --consolidated {input.consolidated:q} --base {input.base:q}"
         " --clean {input.clean:q} --samples {output.samples:q} 2>{log:q}"
 

@@ -27,6 +27,7 @@ from retune.cli.step_settings import (
     StepValue,
     choices_of,
     model_of,
+    setting_type,
     settings_type,
     step_values,
 )
@@ -161,6 +162,8 @@ def add_option(add: Callable[..., object], argument: Argument) -> None:
     if argument.name != "settings":
         text = f"{text} {WITH_SETTINGS}"
     if argument.type == "str":
-        add(option, choices=choices_of(argument), help=text)
+        choices = choices_of(argument)
+        checked = None if choices else setting_type(argument)
+        add(option, choices=choices, type=checked, help=text)
     else:
         add(option, type=settings_type(argument), metavar="JSON", help=text)

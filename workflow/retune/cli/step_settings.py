@@ -98,6 +98,23 @@ def choices_of(argument: Argument) -> Sequence[str] | None:
     return get_args(annotation) if get_origin(annotation) is Literal else None
 
 
+def setting_type(argument: Argument) -> Callable[[str], str]:
+    """Return an argparse type that checks a text that is one setting of `hardware`.
+
+    No text at all stands for a setting that has no value.
+    """
+
+    def parse(text: str) -> str:
+        try:
+            HardwareSettings.model_validate({argument.name: text or None})
+        except ValidationError as error:
+            problems = "; ".join(problem_lines(error, HardwareSettings))
+            raise argparse.ArgumentTypeError(f"hardware.{problems}") from error
+        return text
+
+    return parse
+
+
 def settings_type(argument: Argument) -> Callable[[str], Settings]:
     """Return an argparse type that reads settings from JSON and says what is wrong."""
     model = model_of(argument)

@@ -18,6 +18,8 @@ from retune.tokens.tokenizer import ModelTokenizer
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
 
+OR_TOO_LARGE = ", or they exceed what float16 holds: evaluate.dtype: bfloat16"
+
 
 @dataclass(frozen=True)
 class LanguageModel(ABC):
@@ -80,6 +82,14 @@ class LoadedModel(LanguageModel):
         for number, batch in enumerate(batches):
             yield number, work(self, batch)
 
+    def not_finite(self) -> RetuneError:
+        """Return the error for logits that are NaN or infinite."""
+        return RetuneError(
+            f"{self.folder}: the model's logits are not finite (NaN or infinity): its"
+            " weights are damaged, or its training diverged"
+            f"{OR_TOO_LARGE if self.dtype == 'float16' else ''}"
+        )
+
 
 def load_model(
     folder: Path, facts: ModelFacts, placement: Placement | None = None
@@ -114,6 +124,11 @@ def load_model(
             " another program there?"
         ) from error
     model, report = loaded
+    if placement.gpus and {"cpu", "disk"} & set(model.hf_device_map.values()):
+        raise RetuneError(
+            f"{folder}: the model's layers do not all fit {placement}: run this step"
+            " where GPUs are larger or more, or choose a smaller evaluate.dtype"
+        )
     if missing := sorted(report["missing_keys"]):
         raise RetuneError(
             f"{folder}: {len(missing)} of the model's weights are not in its"

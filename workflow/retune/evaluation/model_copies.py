@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -194,13 +195,24 @@ def serve(
     # stdout is for the step's progress bar; what libraries print goes to the log.
     os.dup2(2, 1)
     torch.set_num_threads(threads)
-    try:
-        model = load_model(folder, facts, placement)
-        connection.send(None)
-        while True:
+    model = result_or_error(partial(load_model, folder, facts, placement))
+    answer: Any = model if isinstance(model, RetuneError) else None
+    while True:
+        try:
+            connection.send(answer)
+            if isinstance(answer, RetuneError):
+                return
             work, number, batch = connection.recv()
-            connection.send((number, work(model, batch)))
+        except (EOFError, OSError):
+            # The step's process has ended.
+            return
+        result = result_or_error(partial(work, model, batch))
+        answer = result if isinstance(result, RetuneError) else (number, result)
+
+
+def result_or_error(function: Callable[[], Result]) -> Result | RetuneError:
+    """Return what a function returns, or the error for people that it raises."""
+    try:
+        return function()
     except RetuneError as error:
-        connection.send(error)
-    except (EOFError, BrokenPipeError):
-        return
+        return error

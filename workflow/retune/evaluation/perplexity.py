@@ -29,8 +29,6 @@ LONGEST_AUTO_CONTEXT = 1024
 # pass has fewer windows than batch_size.
 LOGITS_BYTES = 2**30
 
-OR_TOO_LARGE = ", or they exceed what float16 holds: evaluate.dtype: bfloat16"
-
 
 class Window(NamedTuple):
     """A part of a sequence's inputs that the model sees at once.
@@ -220,11 +218,7 @@ def score_batch(
             " tokens do not fit the GPU's memory; use fewer, or shorter ones"
         ) from error
     if not all(map(math.isfinite, nll)):
-        raise RetuneError(
-            f"{language_model.folder}: the model's logits are not finite (NaN or"
-            " infinity): its weights are damaged, or its training diverged"
-            f"{OR_TOO_LARGE if language_model.dtype == 'float16' else ''}"
-        )
+        raise language_model.not_finite()
     return nll
 
 

@@ -66,11 +66,10 @@ def find_placements(
 
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     resolved = resolve_dtype(dtype, facts.dtype, "cuda", has_bf16)
-    count = torch.cuda.device_count()
-    if ranks_per_node != "auto":
-        count = min(count, int(ranks_per_node))
-    memory = [torch.cuda.get_device_properties(n).total_memory for n in range(count)]
-    groups = share_gpus(facts.num_parameters * BYTES[resolved], memory)
+    gpus = range(torch.cuda.device_count())
+    memory = [torch.cuda.get_device_properties(gpu).total_memory for gpu in gpus]
+    at_most = len(memory) if ranks_per_node == "auto" else int(ranks_per_node)
+    groups = share_gpus(facts, BYTES[resolved], memory, at_most)
     return [Placement(resolved, group) for group in groups]
 
 
@@ -121,31 +120,76 @@ def resolve_dtype(
     return stored if device == "cuda" and stored in fast else "float32"
 
 
-def share_gpus(model_bytes: int, memory: Sequence[int]) -> list[tuple[int, ...]]:
+def share_gpus(
+    facts: ModelFacts, width: int, memory: Sequence[int], at_most: int
+) -> list[tuple[int, ...]]:
     """Return the GPUs of each copy of a model: as many copies as there is room for.
 
     The GPUs of a copy have consecutive numbers; some copies may have one more.
 
     Args:
-        model_bytes: Size of the weights, bytes.
+        facts: Facts of the base model.
+        width: Size of a weight, bytes.
         memory: Memory of each GPU, bytes.
+        at_most: Number of GPUs that may be used.
 
     Raises:
-        RetuneError: If all GPUs together are too small for one copy.
+        RetuneError: If these GPUs together are too small for one copy.
     """
-    number, smallest = len(memory), min(memory)
-    fitting = [
-        size for size in range(1, number + 1) if model_bytes <= FILLED * size * smallest
-    ]
-    if not fitting and model_bytes > FILLED_AT_MOST * number * smallest:
-        gpus = f"{number} GPU{'s' if number > 1 else ''} of {smallest / GB:.0f} GB"
-        raise RetuneError(
-            f"the model's weights, {model_bytes / GB:.0f} GB, do not fit the {gpus}"
-            " here: run this step where there are more, or evaluate.dtype: bfloat16 if"
-            " it is float32, or hardware.accelerator: cpu"
+    number = min(len(memory), at_most)
+    smallest = min(memory[:number])
+    model_bytes = width * facts.num_parameters
+
+    def hold(size: int, filled: float) -> bool:
+        # Each GPU has whole layers, and one has the output head.
+        whole = width * (layer_size(facts) + head_size(facts)) if size > 1 else 0
+        return (
+            model_bytes <= filled * size * smallest
+            and model_bytes / size + whole <= FILLED_AT_MOST * smallest
         )
+
+    fitting = [size for size in range(1, number + 1) if hold(size, FILLED)]
+    if not fitting and not hold(number, FILLED_AT_MOST):
+        raise RetuneError(too_large(model_bytes, number, smallest, len(memory)))
     copies = number // fitting[0] if fitting else 1
     ends = [number * copy // copies for copy in range(copies + 1)]
     return [
         tuple(range(first, end)) for first, end in zip(ends, ends[1:], strict=False)
     ]
+
+
+def layer_size(facts: ModelFacts) -> float:
+    """Return the number of parameters of a decoder layer: no less, maybe a few more."""
+    return facts.num_parameters / max(1, facts.num_layers)
+
+
+def head_size(facts: ModelFacts) -> float:
+    """Return about the number of parameters of the output head.
+
+    A layer has about 12 h^2 of them for hidden states of size h, with experts more, so
+    that h is then taken for larger than it is.
+    """
+    return facts.vocab_size * (layer_size(facts) / 12) ** 0.5
+
+
+def too_large(model_bytes: int, number: int, smallest: int, present: int) -> str:
+    """Return why a model is not evaluated on GPUs, and what would help.
+
+    Args:
+        model_bytes: Size of the weights, bytes.
+        number: Number of GPUs that may be used.
+        smallest: Memory of the smallest of them, bytes.
+        present: Number of GPUs of this machine.
+    """
+    gpus = f"{number} GPU{'s' if number > 1 else ''} of {smallest / GB:.0f} GB"
+    more = (
+        f"hardware.ranks_per_node: {number} leaves {present - number} of the machine's"
+        " GPUs unused, and a larger number, like hardware.accelerator: cpu,"
+        if present > number
+        else "hardware.accelerator: cpu"
+    )
+    return (
+        f"the model's weights, {model_bytes / GB:.0f} GB, do not fit the {gpus} here:"
+        " run this step where there are more, or evaluate.dtype: bfloat16 if it is"
+        f" float32; {more} would rerun configure and finetune"
+    )

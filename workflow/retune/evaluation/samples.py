@@ -6,7 +6,7 @@ from itertools import takewhile
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
@@ -123,6 +123,9 @@ def generate(
         options: Options of Transformers' GenerationConfig.
         end_tokens: Tokens that end an answer and are not returned; None: as the model's
             own generation_config.json has it, and they are returned.
+
+    Raises:
+        RetuneError: If logits are not finite.
     """
     model, pad = language_model.model, language_model.prefix
     longest = max(map(len, prompts))
@@ -147,9 +150,29 @@ def generate(
             inputs.to(model.device),
             attention_mask=attended.to(model.device),
             generation_config=generation,
+            logits_processor=LogitsProcessorList([FiniteLogits(language_model)]),
         )
     added = output[:, longest:].tolist()
     return [until_end(ids, end_tokens or ()) for ids in added]
+
+
+class FiniteLogits(LogitsProcessor):
+    """Refuses logits that are NaN or infinite, of which token 0 would be taken."""
+
+    def __init__(self, language_model: LoadedModel) -> None:
+        """Take the model whose logits they are."""
+        self.language_model = language_model
+
+    def __call__(
+        self, input_ids: torch.LongTensor, scores: torch.FloatTensor
+    ) -> torch.FloatTensor:
+        """Return the logits, float32 [prompts, vocabulary], as they are.
+
+        Minus infinity is a token that cannot be drawn, unless all are.
+        """
+        if not scores.amax(dim=-1).isfinite().all():
+            raise self.language_model.not_finite()
+        return scores
 
 
 def until_end(ids: Sequence[int], end_tokens: Sequence[int]) -> list[int]:

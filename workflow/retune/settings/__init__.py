@@ -24,7 +24,11 @@ from retune.settings.dataset import (
     SourceSettings,
     Split,
 )
-from retune.settings.evaluate import EvaluateSettings, ScoringSettings
+from retune.settings.evaluate import (
+    EvaluateSettings,
+    PrecisionSettings,
+    ScoringSettings,
+)
 from retune.settings.finetune import (
     FinetuneSettings,
     LoraSettings,
@@ -66,6 +70,7 @@ __all__ = [
     "Params",
     "PartOfSection",
     "Precision",
+    "PrecisionSettings",
     "PrepareSettings",
     "ReportSettings",
     "RunSettings",

@@ -7,7 +7,17 @@ from pydantic import Field, model_validator
 from retune.settings.section import Auto, Count, Dtype, Length, Settings
 
 
-class ScoringSettings(Settings):
+class PrecisionSettings(Settings):
+    """The data type in which models are evaluated, and write samples."""
+
+    dtype: Dtype = Field(
+        "auto",
+        description="Data type in which both models compute; `auto`: that of the base"
+        " model's files on GPUs that compute it fast, else float32.",
+    )
+
+
+class ScoringSettings(PrecisionSettings):
     """What decides the scores of a model, the base model's like the tuned one's."""
 
     OPERATIONAL: ClassVar = frozenset({"batch_size"})
@@ -20,11 +30,6 @@ class ScoringSettings(Settings):
         "auto",
         description="Tokens a window moves on; `auto`: the whole window, as lm-eval"
         " does. Smaller is slower and gives every token more context.",
-    )
-    dtype: Dtype = Field(
-        "auto",
-        description="Data type in which both models compute; `auto`: that of the base"
-        " model's files on GPUs that compute it fast, else float32.",
     )
     exact_match_examples: int = Field(
         100,

@@ -31,7 +31,7 @@ from retune.evaluation.samples import (
     fits,
 )
 from retune.quantities import counted
-from retune.settings import SampleSettings
+from retune.settings import PrecisionSettings, SampleSettings
 from retune.tokens.example_encoder import ExampleEncoder
 from retune.tokens.tokenizer import ModelTokenizer
 
@@ -40,7 +40,9 @@ log = logging.getLogger(__name__)
 
 def run(
     settings: SampleSettings,
+    precision: PrecisionSettings,
     accelerator: str,
+    ranks_per_node: str,
     consolidated: Path,
     base: Path,
     clean: Path,
@@ -50,7 +52,10 @@ def run(
 
     Args:
         settings: The `sample` section.
+        precision: The data type of both models, of the `evaluate` section.
         accelerator: What to compute on, `accelerator` of the `hardware` section.
+        ranks_per_node: How many of this machine's GPUs to use at most,
+            `ranks_per_node` of the `hardware` section.
         consolidated: Folder of the tuned model that consolidate made
             (models/consolidated).
         base: Folder of the base model that fetch made (models/base).
@@ -63,7 +68,7 @@ def run(
 
     Raises:
         RetuneError: If an input is damaged, or a prompt leaves no room for an answer,
-            or the model does not fit the GPUs.
+            or the model does not fit the GPUs, or its logits are not finite.
     """
     verify_folder(consolidated, "consolidate")
     verify_folder(base, "fetch")
@@ -76,7 +81,7 @@ def run(
     end_tokens = facts.end_token_ids if have_answers(documents) else None
 
     # A few prompts are no work for several copies.
-    placement = find_placements("auto", facts, accelerator)[0]
+    placement = find_placements(precision.dtype, facts, accelerator, ranks_per_node)[0]
 
     def continuations_of(model: Path) -> list[Continuation]:
         # The parts of a model that is split over GPUs refer to each other.
