@@ -1,5 +1,6 @@
 """Checkpoints of every layout become the model that was trained, or nothing."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -166,6 +167,19 @@ def test_adapters_are_published_and_merged(folder, tmp_path, name):
         torch.testing.assert_close(tensor, peft[key], rtol=2 * step, atol=step)
         has_adapter = ".c_" in key and key.endswith("weight") and "mlp.c_fc" not in key
         assert torch.equal(tensor, start[key]) != has_adapter, key
+
+
+def test_adapters_in_bf16_are_rounded_once(folder, tmp_path):
+    name = "lora2-bf16-bare"
+    path = join(folder / name, tmp_path / "model")
+    base = load_file(folder / "base" / "model.safetensors")
+    adapters = load_file(path / "adapter" / "adapter_model.safetensors")
+    ours = weights_of(path)
+    key = "transformer.h.1.attn.c_attn"
+    a, b = (adapters[f"base_model.model.{key}.lora_{x}.weight"].float() for x in "AB")
+    # W as it was trained, though the base model's files have it in fp32; alpha is 16.
+    merged = base[f"{key}.weight"].bfloat16().float() + 16 / math.sqrt(4) * (b @ a).T
+    torch.testing.assert_close(ours[f"{key}.weight"], merged, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

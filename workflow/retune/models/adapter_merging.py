@@ -95,7 +95,7 @@ def merge(
     read_b: Callable[[], torch.Tensor],
     read_magnitude: Callable[[], torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Return V = W + scaling * B @ A, computed in fp32 and rounded once to W's dtype.
+    """Return V = W + scaling * B @ A, in fp32.
 
     Hu et al. 2021, https://arxiv.org/abs/2106.09685, section 4.1; the scaling is
     alpha / r, or with `use_rslora` alpha / sqrt(r) (Kalajdzievski 2023,
@@ -107,27 +107,53 @@ def merge(
     Args:
         name: Name of the weight, for the message.
         rule: How the adapter is added.
-        read_weight: Returns W, [out, in], or with `fan_in_fan_out` [in, out].
-        read_a: Returns A, [r, in].
-        read_b: Returns B, [out, r].
-        read_magnitude: Returns m, [out]; None without DoRA.
+        read_weight: Returns W as it was trained, [out, in], or with `fan_in_fan_out`
+            [in, out].
+        read_a: Returns A as it was trained, [r, in].
+        read_b: Returns B as it was trained, [out, r].
+        read_magnitude: Returns m as it was trained, [out]; None without DoRA.
+
+    Returns:
+        V in the shape of W.
 
     Raises:
         RetuneError: If the shapes do not fit together.
     """
-    weight, a, b = read_weight(), read_a().float(), read_b().float()
+    stored, a, b = read_weight(), read_a(), read_b()
+    weight = stored.T if rule.is_transposed else stored
+    if weight.shape != (len(b), a.shape[1]):
+        wanted = [len(b), a.shape[1]]
+        raise RetuneError(
+            f"{name} is {list(stored.shape)}, its adapters with fan_in_fan_out"
+            f" {rule.is_transposed} are for"
+            f" {wanted[::-1] if rule.is_transposed else wanted}"
+        )
     rank = len(a)
     scaling = rule.alpha / (math.sqrt(rank) if rule.is_rank_stabilized else rank)
-    left, right = (a.T, b.T) if rule.is_transposed else (b, a)
-    if weight.shape != (left.shape[0], right.shape[1]):
-        raise RetuneError(
-            f"{name} is {list(weight.shape)}, its adapters with fan_in_fan_out"
-            f" {rule.is_transposed} are for"
-            f" {[left.shape[0], right.shape[1]]}"
-        )
-    merged = torch.addmm(weight.float(), left, right, alpha=scaling)
+    delta = b.float() @ a.float()
+    merged = torch.add(weight.float(), delta, alpha=scaling)
     if read_magnitude is not None:
-        inputs = 0 if rule.is_transposed else 1
-        norm = torch.linalg.vector_norm(merged, dim=inputs, keepdim=True)
-        merged *= read_magnitude().float().view_as(norm) / norm
-    return merged.to(weight.dtype)
+        norm = trained_norm(weight.to(a.dtype), delta.to(a.dtype), scaling)
+        # This quotient, too, is rounded to the dtype of the adapters, as in training.
+        merged *= (read_magnitude() / norm)[:, None]
+    return merged.T if rule.is_transposed else merged
+
+
+def trained_norm(
+    weight: torch.Tensor, delta: torch.Tensor, scaling: float
+) -> torch.Tensor:
+    """Return the norms of the rows of W + scaling * B @ A, rounded as in training.
+
+    peft computes them in the dtype of the adapters, when DoRA begins and in every
+    forward pass. Below fp32 a norm without these roundings would scale each row by an
+    error that the trained model does not have.
+
+    Args:
+        weight: W, [out, in], in the dtype of the adapters.
+        delta: B @ A, [out, in], in the same dtype.
+        scaling: The factor of B @ A.
+
+    Returns:
+        The norms, [out], in the same dtype.
+    """
+    return torch.linalg.norm(weight + scaling * delta, dim=1)

@@ -96,6 +96,7 @@ def publish(
         for name, weight in weights.tensors.items()
     }
     base_weights = BaseWeights(base)
+    trained = live
     readers = find_live_weights(base_weights, checkpoint, weights, live)
     with published_folder(consolidated) as stage:
         copy_all_but_weights(base, stage)
@@ -112,7 +113,7 @@ def publish(
         write_configs(base, stage, settings.dtype)
         write_manifest(stage)
     num_bytes = sum(tensor.num_bytes for tensor in expected.values())
-    dtypes = rounded_dtypes(base_weights, live, expected)
+    dtypes = rounded_dtypes(base_weights, trained, expected)
     rounding = f" rounded to {' and '.join(dtypes)}" if dtypes else ""
     return (
         f"{counted(len(expected), 'tensor')}, {size(num_bytes)}, all equal to the live"
@@ -179,6 +180,8 @@ def merged_model(
 ) -> tuple[Tensors, Expected]:
     """Return how to read base weights with adapters added, and what these must be.
 
+    A weight with an adapter is fp32, so that it is rounded once, to what is published.
+
     Args:
         lora: The content of peft's adapter_config.json.
         tensors: How to read each weight, of base model and adapters.
@@ -187,7 +190,9 @@ def merged_model(
     merged = merge_adapters(lora, verified(tensors, live))
     names = [name for name in live if not is_adapter(name)]
     expected = {
-        name: replace(live[name], sha256=None) if name in merged else live[name]
+        name: replace(live[name], dtype="float32", sha256=None)
+        if name in merged
+        else live[name]
         for name in names
     }
     return {name: merged.get(name, tensors[name]) for name in names}, expected
