@@ -20,9 +20,26 @@ def no_compiler_here(monkeypatch, tmp_path):
 )
 def test_a_missing_compiler_is_told(accelerator, wanted):
     plan = make_plan(torch_compile=True, accelerator=accelerator)
-    told = f"^configure.torch_compile: true needs a compiler, and {wanted} is not here"
+    told = f"^configure.torch_compile needs a compiler, and {wanted} is not here"
     with pytest.raises(RetuneError, match=told):
         check_compiler(plan)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "variable", "value"),
+    [("cpu", "CXX", "g++ -m64"), ("cuda", "CC", "ccache gcc")],
+)
+def test_options_are_refused_as_pytorch_refuses_them(
+    no_compiler_here, monkeypatch, accelerator, variable, value
+):
+    for name in value.split():
+        (no_compiler_here / name).touch(mode=0o755)
+    monkeypatch.setenv(variable, value)
+    plan = make_plan(torch_compile=True, accelerator=accelerator)
+    with pytest.raises(RetuneError) as error:
+        check_compiler(plan)
+    told = f"{variable}={value}, taken for the name of one program without options,"
+    assert f"needs a compiler, and {told} is not here" in str(error.value)
 
 
 @pytest.mark.parametrize(("name", "variable"), [("g++", None), ("my-compiler", "CXX")])

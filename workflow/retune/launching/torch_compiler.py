@@ -20,8 +20,13 @@ def check_compiler(plan: Plan) -> None:
         else ("CC", ["gcc", "clang", "cc"])
     )
     wanted = [os.environ[variable]] if variable in os.environ else known
-    if not any(map(shutil.which, wanted)):
-        raise RetuneError(
-            f"configure.torch_compile: true needs a compiler, and {' or '.join(wanted)}"
-            " is not here: install one (Debian: g++), or write false"
-        )
+    if any(map(shutil.which, wanted)):
+        return
+    told = " or ".join(wanted)
+    if variable in os.environ:
+        # PyTorch and Triton run the whole text, `g++ -m64` or `ccache gcc`, too.
+        told = f"{variable}={told}, taken for the name of one program without options,"
+    raise RetuneError(
+        f"configure.torch_compile needs a compiler, and {told} is not here: install one"
+        " (Debian: g++), or write false"
+    )
