@@ -184,7 +184,7 @@ def test_adapters_that_cannot_be_are_refused_by_the_plan(run):
     message = r"finetune.lora.target_modules: \['nonsense'\]: Target modules"
     lora = LoraSettings(target_modules=["nonsense"])
     with pytest.raises(RetuneError, match=message):
-        configure.count_adapter_parameters(run.folder / "base", lora)
+        configure.with_adapters(run.folder / "base", tiny_facts(), lora)
 
 
 def test_adapters_of_llama_8b_are_counted_without_weights(tmp_path):
@@ -194,9 +194,14 @@ def test_adapters_of_llama_8b_are_counted_without_weights(tmp_path):
         num_key_value_heads=8,
     )
     config.save_pretrained(tmp_path)
-    tiny_facts().write(tmp_path)
     lora = LoraSettings(r=16)
-    assert configure.count_adapter_parameters(tmp_path, lora) == 41_943_040
+    facts, number = configure.with_adapters(tmp_path, tiny_facts(), lora)
+    assert number == 41_943_040
+    assert facts.output_head is not None
+    # The loss cannot be computed with its weight alone then.
+    lora = LoraSettings(target_modules=["q_proj", "lm_head"])
+    facts, _ = configure.with_adapters(tmp_path, tiny_facts(), lora)
+    assert facts.output_head is None
 
 
 def test_weights_of_zero_have_no_direction(run):

@@ -10,7 +10,7 @@ from retune.errors import RetuneError
 from retune.models.find_model_facts import find_model_facts
 from retune.models.packed_documents import PackedDocuments, padded_lengths
 from retune.models.packed_inputs import packed_inputs
-from retune.models.packing_check import varlen_is_exact
+from retune.models.packing_check import build_small, varlen_is_exact
 from retune.models.varlen_attention import (
     VARLEN,
     attend,
@@ -102,6 +102,7 @@ def test_it_drops_attention_weights(tmp_path):
     [
         {"s_aux": torch.ones(4)},
         {"position_bias": torch.ones(4)},
+        {"block_indices": torch.ones(4)},
         {"is_causal": False},
         {"packed_documents": None},
     ],
@@ -113,6 +114,21 @@ def test_it_refuses_what_it_does_not_compute(asked):
     options = {"packed_documents": documents} | asked
     with pytest.raises(RetuneError, match="varlen cannot compute .*; write sdpa"):
         varlen_attention(torch.nn.Identity(), query, query, query, None, **options)
+
+
+def test_a_wide_model_is_looked_at_with_fewer_heads():
+    wide = MistralConfig(
+        hidden_size=16384,
+        intermediate_size=53248,
+        num_hidden_layers=126,
+        num_attention_heads=128,
+        num_key_value_heads=8,
+        sliding_window=None,
+    )
+    small = build_small(wide).config
+    assert (small.hidden_size, small.num_attention_heads) == (4096, 32)
+    assert small.num_key_value_heads == 2
+    assert varlen_is_exact(wide)
 
 
 @pytest.mark.parametrize("ignored", ["sliding_window", "packed_documents"])

@@ -370,9 +370,8 @@ def test_what_nobody_trains_by_is_not_in_the_plan(run_here, tmp_path):
 @pytest.mark.parametrize(
     ("hardware", "precision", "why"),
     [
-        (CPU, "fp32", "PyTorch's kernels, each packed document by itself"),
-        (GPUS, "fp32", "PyTorch's kernels, each packed document by itself"),
-        (GPUS, "bf16", "flash attention, each packed document by itself"),
+        (CPU, "fp32", "each packed document by itself, by PyTorch's kernels"),
+        (GPUS, "bf16", "each packed document by itself, by PyTorch's kernels"),
     ],
 )
 def test_documents_are_computed_by_themselves_where_that_is_exact(
@@ -387,7 +386,11 @@ def test_documents_are_computed_by_themselves_where_that_is_exact(
     plan, decisions = make_plan(settings, hardware, other, 256, 100)
     assert plan.attn_implementation == "sdpa"
     whys = " ".join(decision.why for decision in decisions)
-    assert "varlen does not compute gpt2 models" in whys
+    assert "varlen was not seen to compute gpt2 models" in whys
+    capped = tiny_facts(caps_attention=True)
+    plan, decisions = make_plan(settings, hardware, capped, 256, 100)
+    assert plan.attn_implementation == "varlen"
+    assert "by itself, in plain operations" in " ".join(d.why for d in decisions)
 
 
 def test_kernels_that_do_not_compute_the_family_are_refused():
@@ -404,10 +407,11 @@ def test_the_loss_is_chunked_where_the_output_head_is_known():
     for settings, facts, expected in (
         (ConfigureSettings(), tiny_facts(), True),
         (ConfigureSettings(), unknown, False),
+        (ConfigureSettings(precision="fp16"), tiny_facts(), False),
         (ConfigureSettings(chunked_cross_entropy=False), tiny_facts(), False),
     ):
-        plan, _ = make_plan(settings, CPU, facts, 256, 100)
+        plan, _ = make_plan(settings, GPUS, facts, 256, 100)
         assert plan.chunked_cross_entropy is expected
     settings = ConfigureSettings(chunked_cross_entropy=True)
-    with pytest.raises(RetuneError, match="chunked_cross_entropy: true, but how gpt2"):
+    with pytest.raises(RetuneError, match="chunked_cross_entropy: true, but the model"):
         make_plan(settings, CPU, unknown, 256, 100)

@@ -71,6 +71,7 @@ class ModelFacts(Artifact):
             that is no linear layer, or if it is not known.
         has_varlen: Whether `varlen` attention computes what the model's own attention
             does.
+        caps_attention: Whether scores of attention are capped, as in Gemma 2.
         added_tokens: Ids of the tokens that `fetch` added because the chat template
             needs them, ascending; before the training they mean nothing.
     """
@@ -96,6 +97,7 @@ class ModelFacts(Artifact):
     added_tokens: tuple[int, ...] = ()
     output_head: OutputHead | None = None
     has_varlen: bool = False
+    caps_attention: bool = False
 
     @classmethod
     def read(cls, base: Path) -> Self:

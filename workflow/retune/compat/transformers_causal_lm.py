@@ -61,7 +61,11 @@ def scale_and_softcap(model: PreTrainedModel) -> tuple[float, float | None] | No
     children = {child: name for name, child in model.named_children()}
     if type(head) is not nn.Linear or head not in children:
         return None
-    products = torch.tensor(PROBES)
+    # As many as the head has words: of some families' logits a part is cut off.
+    repeats = -(-head.out_features // len(PROBES))
+    products = torch.tensor(PROBES).repeat(repeats)[: head.out_features]
+    if head.out_features < len(PROBES):
+        return None
     inner = {
         model.base_model_prefix: GivenOutputs(products.view(1, 1, -1)),
         children[head]: nn.Identity(),

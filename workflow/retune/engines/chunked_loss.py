@@ -104,12 +104,11 @@ class ChunkedLoss(torch.autograd.Function):
         output_head: OutputHead,
     ) -> torch.Tensor:
         """Return the sum; the arguments are those of `chunked_loss_sum`."""
-        needed = ctx.needs_input_grad[:3]
-        gradients = [
-            torch.zeros_like(tensor) if is_needed and tensor is not None else None
-            for tensor, is_needed in zip((hidden, weight, bias), needed, strict=True)
-        ]
-        of_hidden, of_weight, of_bias = gradients
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        of_hidden = torch.empty_like(hidden) if needs_hidden else None
+        # In fp32, because rounding after each chunk would add up.
+        of_weight = fp32_zeros(weight) if needs_weight else None
+        of_bias = fp32_zeros(bias) if needs_bias and bias is not None else None
         total = torch.zeros((), device=hidden.device)
         done = 0
         for rows, wanted in chunks(hidden, labels):
@@ -121,11 +120,13 @@ class ChunkedLoss(torch.autograd.Function):
             if of_hidden is not None:
                 torch.mm(of_products, weight, out=of_hidden[done : done + len(rows)])
             if of_weight is not None:
-                of_weight.addmm_(of_products.t(), rows)
+                add_product(of_weight, of_products.t(), rows)
             if of_bias is not None:
-                of_bias += of_products.sum(dim=0)
+                of_bias += of_products.sum(dim=0, dtype=torch.float32)
             done += len(rows)
-        ctx.save_for_backward(*gradients)
+        sums = (of_weight, of_bias)
+        rounded = (None if part is None else part.to(weight.dtype) for part in sums)
+        ctx.save_for_backward(of_hidden, *rounded)
         return total
 
     @staticmethod
@@ -137,6 +138,19 @@ class ChunkedLoss(torch.autograd.Function):
             None,
             None,
         )
+
+
+def fp32_zeros(parameter: torch.Tensor) -> torch.Tensor:
+    """Return zeros of the shape of a parameter, in fp32."""
+    return torch.zeros_like(parameter, dtype=torch.float32)
+
+
+def add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+    """Add a matrix product to a sum in fp32; the product may be of lower precision."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
 
 
 def chunks(

@@ -1,6 +1,5 @@
 """Has a model compute the loss in its `forward`, in place of the logits."""
 
-import logging
 from functools import wraps
 from typing import Any
 
@@ -11,8 +10,6 @@ from transformers import PreTrainedModel
 from retune.artifacts.model_facts import OutputHead
 from retune.compat.transformers_causal_lm import last_hidden_states, replace_forward
 from retune.engines.chunked_loss import LossHead
-
-log = logging.getLogger("retune")
 
 
 def compute_loss_in_forward(model: PreTrainedModel, output_head: OutputHead) -> None:
@@ -28,12 +25,8 @@ def compute_loss_in_forward(model: PreTrainedModel, output_head: OutputHead) -> 
         output_head: What the model does with its head's products.
     """
     head = model.get_output_embeddings()
-    if type(head) is not nn.Linear:
-        log.warning(
-            "the output head has adapters, so the logits of all tokens are computed at"
-            " once: slower, and more memory"
-        )
-        return
+    # `configure` plans it for no other head, neither for one with adapters.
+    assert type(head) is nn.Linear
     loss_head = LossHead(head, output_head)
     model.set_output_embeddings(loss_head)
     original = model.forward

@@ -63,6 +63,7 @@ def find_model_facts(
         added_tokens=added_tokens,
         output_head=output_head_of(model),
         has_varlen=varlen_is_exact(model.config),
+        caps_attention=getattr(config, "attn_logit_softcapping", None) is not None,
         weights=matched.groups,
         ignored=matched.ignored,
     )

@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedConfig
 
 from retune.compat.transformers_attention import attention_kernels, is_flash_attention
 from retune.models.packed_documents import PackedDocuments
 from retune.models.varlen_attention import VARLEN
-from retune.tokens.blocks import Array
+
+Array = np.ndarray | torch.Tensor
 
 
 def packed_inputs(

@@ -6,6 +6,7 @@ models at all. Both depend on the code of the family and not on its weights.
 
 import copy
 import logging
+import math
 from collections.abc import Callable
 
 import torch
@@ -21,13 +22,14 @@ LEAK = {torch.float32: 1e-4, torch.bfloat16: 1e-2, torch.float16: 1e-2}
 # Families whose small model has more parameters are checked by `finetune` alone.
 MOST_PARAMETERS = 5e8
 FEW_LAYERS = 2
+FEW_GROUPS = 2
 FEW_WORDS = 64
 # Names of a feed-forward layer's width in configs. The layer can be made narrow for the
 # check, because it mixes no tokens.
 WIDTHS = ("intermediate_size", "moe_intermediate_size", "ffn_dim", "n_inner")
 NARROW = 64
 # Names in configs of the number of tokens that a token sees.
-WINDOWS = ("sliding_window", "attention_chunk_size")
+WINDOWS = ("sliding_window", "attention_chunk_size", "index_topk", "index_block_size")
 SHORT_WINDOW = 3
 # Standard deviation of the weights with which caps of the scores show.
 STRONG_WEIGHTS = 1.0
@@ -124,26 +126,75 @@ def varlen_is_exact(config: PreTrainedConfig) -> bool:
     if hasattr(text, "initializer_range"):
         text.initializer_range = STRONG_WEIGHTS
     register_varlen()
-    tokens = torch.arange(10, 34).view(2, 12)
-    positions = torch.cat([torch.arange(7), torch.arange(5)]).expand(2, -1)
-    logits = []
     try:
-        for kernels in ("eager", VARLEN):
-            narrow._attn_implementation = kernels
-            model = build_small(narrow)
-            if model is None:
-                return False
-            device = torch.device("cpu")
-            inputs = packed_inputs(model.config, tokens, positions, device)
-            logits.append(model(**inputs).logits)
+        logits = [small_logits(narrow, kernels) for kernels in ("eager", VARLEN)]
     except Exception as error:
         log.info("varlen attention cannot be used: %s", error)
         return False
-    return not differ(torch.cat([part.flatten(0, 1)[None] for part in logits]))
+    return not differ(torch.stack(logits))
+
+
+def small_logits(config: PreTrainedConfig, kernels: str) -> torch.Tensor:
+    """Return the logits of packed documents under a small model, [tokens, vocabulary].
+
+    Raises:
+        Exception: Whatever Transformers raises if that cannot be computed.
+    """
+    config._attn_implementation = kernels
+    model = build_small(config)
+    if model is None:
+        raise ValueError("the family cannot be made small")
+    tokens = torch.arange(10, 34).view(2, 12)
+    positions = torch.cat([torch.arange(7), torch.arange(5)]).expand(2, -1)
+    inputs = packed_inputs(model.config, tokens, positions, torch.device("cpu"))
+    logits: torch.Tensor = model(**inputs).logits
+    return logits.flatten(0, 1)
 
 
 def build_small(config: PreTrainedConfig) -> PreTrainedModel | None:
-    """Return a model of few layers and words, fp32; None if it still is large."""
+    """Return a model of few layers and words, fp32; None if it still is large.
+
+    It has fewer heads only if it would be large with all of them.
+    """
+    small = config_of_few(config)
+    if num_parameters(small) > MOST_PARAMETERS:
+        keep_few_heads(small.get_text_config())
+        if num_parameters(small) > MOST_PARAMETERS:
+            return None
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(
+            small, dtype=torch.float32, trust_remote_code=False
+        )
+    return model.eval()
+
+
+def num_parameters(config: PreTrainedConfig) -> int:
+    """Return the number of parameters of a configuration's model."""
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    return sum(weight.numel() for weight in skeleton.parameters())
+
+
+def keep_few_heads(text: PreTrainedConfig) -> None:
+    """Leave a configuration heads of the same size, of which as many share keys.
+
+    The hidden size follows, as far as it is that of all heads together.
+    """
+    heads = text.num_attention_heads
+    groups = getattr(text, "num_key_value_heads", None) or heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // heads
+    fewer = math.gcd(heads, groups) // FEW_GROUPS
+    if fewer < 1 or text.hidden_size != heads * size:
+        return
+    text.num_attention_heads = heads // fewer
+    if groups != heads or hasattr(text, "num_key_value_heads"):
+        text.num_key_value_heads = groups // fewer
+    text.hidden_size = heads // fewer * size
+
+
+def config_of_few(config: PreTrainedConfig) -> PreTrainedConfig:
+    """Return a configuration of few layers and words."""
     small = copy.deepcopy(config)
     text = small.get_text_config()
     text.vocab_size = min(text.vocab_size, FEW_WORDS)
@@ -160,13 +211,4 @@ def build_small(config: PreTrainedConfig) -> PreTrainedModel | None:
         text.layer_types = kinds[:layers]
     if text.num_hidden_layers > layers:
         text.num_hidden_layers = layers
-    with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(small, trust_remote_code=False)
-    if sum(weight.numel() for weight in skeleton.parameters()) > MOST_PARAMETERS:
-        return None
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(
-            small, dtype=torch.float32, trust_remote_code=False
-        )
-    return model.eval()
+    return small

@@ -21,8 +21,13 @@ VARLEN = "varlen"
 # What flash attention's kernels take.
 FLASH_DTYPES = (torch.bfloat16, torch.float16)
 FLASH_HEAD_SIZE = 256
-# Arguments of attention that change its result in a way that is not computed here.
-UNKNOWN = ("s_aux", "position_bias")
+AMPERE = (8, 0)
+# Arguments that change nothing of the result. With any other, such as the sinks of
+# GPT-OSS or the blocks of sparse attention, something else would be computed.
+HARMLESS = {
+    *("position_ids", "cache_position", "use_cache", "return_dict"),
+    *("output_attentions", "output_hidden_states", "output_router_logits"),
+}
 
 
 def register_varlen() -> None:
@@ -70,7 +75,8 @@ def varlen_attention(
         RetuneError: If the layer needs something that is not computed here.
     """
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    is_known = all(others.get(name) is None for name in UNKNOWN)
+    asked = {name for name, value in others.items() if value is not None}
+    is_known = asked <= HARMLESS
     if packed_documents is None or attention_mask is not None or not causal:
         is_known = False
     if not is_known or packed_documents is None:
@@ -97,10 +103,14 @@ def varlen_attention(
 
 
 def can_flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
-    """Return whether flash attention's kernels take these, [tokens, heads, size]."""
+    """Return whether flash attention's kernels take these, [tokens, heads, size].
+
+    They need a GPU since Ampere.
+    """
     size = query.shape[-1]
     return (
         query.is_cuda
+        and torch.cuda.get_device_capability(query.device) >= AMPERE
         and query.dtype in FLASH_DTYPES
         and size == value.shape[-1]
         and size <= FLASH_HEAD_SIZE
@@ -161,7 +171,13 @@ def attend(
     softcap: float | None,
     dropout: float,
 ) -> torch.Tensor:
-    """Return the causal attention of a bucket's documents, [documents, heads, ...]."""
+    """Return the causal attention of a bucket's documents, [documents, heads, ...].
+
+    Keys and values that several heads share are repeated, because of the kernels only
+    flash attention does without.
+    """
+    groups = query.shape[1] // key.shape[1]
+    key, value = (t.repeat_interleave(groups, dim=1) for t in (key, value))
     if softcap is not None:
         return attend_capped(query, key, value, scale, window, softcap, dropout)
     band = None if window is None else visible(query, window)
@@ -173,7 +189,6 @@ def attend(
         dropout_p=dropout,
         is_causal=band is None,
         scale=scale,
-        enable_gqa=query.shape[1] != key.shape[1],
     )
 
 
@@ -187,8 +202,6 @@ def attend_capped(
     dropout: float,
 ) -> torch.Tensor:
     """Return it with scores up to `softcap`, as Gemma 2 has it; no kernel does this."""
-    groups = query.shape[1] // key.shape[1]
-    key, value = (t.repeat_interleave(groups, dim=1) for t in (key, value))
     scores = (query @ key.transpose(2, 3)) * scale
     scores = softcap * torch.tanh(scores / softcap)
     hidden = ~visible(query, window)

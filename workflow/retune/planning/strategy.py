@@ -65,7 +65,7 @@ def make_plan(
         f" {data_parallel_size} {'ranks' if stages == 1 else 'pipelines'} x this",
     )
     attention = choose_attention(settings, hardware, precision.value, facts)
-    chunked = choose_chunked_cross_entropy(settings, facts)
+    chunked = choose_chunked_cross_entropy(settings, precision.value, facts)
     draft = Plan(
         precision=precision.value,
         zero_stage=2,
@@ -182,11 +182,14 @@ def choose_attention(
         )
     if settings.attn_implementation != "auto":
         return Decision(key, settings.attn_implementation, SET)
+    has_kernels = hardware.accelerator == "cuda" and precision != "fp32"
+    if has_kernels and facts.caps_attention and find_spec("flash_attn"):
+        why = "flash-attn caps scores as this model does; PyTorch has no kernel for it"
+        return Decision(key, "flash_attention_2", why)
     if facts.has_varlen:
-        is_flash = hardware.accelerator == "cuda" and precision != "fp32"
-        kernels = "flash attention" if is_flash else "PyTorch's kernels"
-        return Decision(key, "varlen", f"{kernels}, each packed document by itself")
-    other = f"varlen does not compute {facts.model_type} models"
+        how = "in plain operations" if facts.caps_attention else "by PyTorch's kernels"
+        return Decision(key, "varlen", f"each packed document by itself, {how}")
+    other = f"varlen was not seen to compute {facts.model_type} models"
     if hardware.accelerator == "cpu":
         return Decision(key, "sdpa", f"PyTorch's own kernels; {other}")
     if precision == "fp32":
@@ -198,27 +201,26 @@ def choose_attention(
 
 
 def choose_chunked_cross_entropy(
-    settings: ConfigureSettings, facts: ModelFacts
+    settings: ConfigureSettings, precision: Precision, facts: ModelFacts
 ) -> Decision[bool]:
     """Return whether logits and loss are computed some tokens at a time.
 
     Raises:
-        RetuneError: If that is set and the model's output head does not allow it.
+        RetuneError: If that is set and not possible.
     """
     key = "chunked_cross_entropy"
-    is_possible = facts.output_head is not None
-    if settings.chunked_cross_entropy is True and not is_possible:
-        raise RetuneError(
-            f"configure.{key}: true, but how {facts.model_type} models make logits is"
-            " not known; write auto"
-        )
+    problem = ""
+    if facts.output_head is None:
+        problem = "the model's output head is no plain linear layer, or has adapters"
+    elif precision == "fp16":
+        # They would overflow before DeepSpeed's loss scale can help.
+        problem = "in fp16 gradients have to be scaled before they are computed"
+    if settings.chunked_cross_entropy is True and problem:
+        raise RetuneError(f"configure.{key}: true, but {problem}; write auto")
     if settings.chunked_cross_entropy != "auto":
         return Decision(key, settings.chunked_cross_entropy, SET)
-    if is_possible:
-        why = "the logits of a whole micro-batch are never in memory"
-        return Decision(key, True, why)
-    why = f"how {facts.model_type} models make logits is not known"
-    return Decision(key, False, why)
+    why = "the logits of a whole micro-batch are never in memory"
+    return Decision(key, not problem, problem or why)
 
 
 def choose_micro_batch_size(

@@ -74,15 +74,17 @@ class ConfigureSettings(Settings):
     ] = Field(
         "auto",
         description="Attention kernels, as transformers names them; `varlen` computes"
-        " each packed document by itself, with PyTorch's flash attention on GPUs."
-        " `auto`: `varlen` for the families that it computes exactly; for others"
-        " `flash_attention_2` on GPUs where it is installed, else `sdpa`.",
+        " each packed document by itself, with PyTorch's flash attention where it can:"
+        " on GPUs since Ampere, in bf16 or fp16, without dropout of attention weights."
+        " `auto`: `varlen` for the families that it computes exactly; for others, and"
+        " for those that cap scores, `flash_attention_2` on GPUs where it is"
+        " installed; else `sdpa`.",
     )
     chunked_cross_entropy: bool | Auto = Field(
         "auto",
         description="Compute logits and loss some tokens at a time, so that the logits"
-        " of a whole micro-batch are never in memory; `auto`: for all models whose"
-        " output head allows it.",
+        " of a whole micro-batch are never in memory; `auto`: but for fp16, and for"
+        " output heads that are no plain linear layer or have adapters.",
     )
     gradient_clipping: float = Field(
         1.0, ge=0, description="Largest norm of the gradient; 0 does not clip."

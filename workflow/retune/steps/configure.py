@@ -62,9 +62,12 @@ def run(
     blocks = tokens.splits["train"].blocks
     machines = resolve_hardware(hardware)
     facts = ModelFacts.read(base)
+    num_adapter_parameters = 0
+    if trained.lora:
+        facts, num_adapter_parameters = with_adapters(base, facts, trained.lora)
     made, decisions = make_plan(
         *(settings, machines, facts, tokens.sequence_length, blocks),
-        count_adapter_parameters(base, facts, trained.lora),
+        num_adapter_parameters,
     )
     check_cpu_memory(made, machines)
     warnings = batch_warnings(made.global_batch_size, blocks)
@@ -84,10 +87,10 @@ def run(
     return "; ".join([plan_line(made), *warnings])
 
 
-def count_adapter_parameters(
-    base: Path, facts: ModelFacts, lora: LoraSettings | None
-) -> int:
-    """Return the number of parameters of the adapters, 0 without `finetune.lora`.
+def with_adapters(
+    base: Path, facts: ModelFacts, lora: LoraSettings
+) -> tuple[ModelFacts, int]:
+    """Return the facts of a model with adapters, and their number of parameters.
 
     Args:
         base: Folder of the base model.
@@ -97,14 +100,16 @@ def count_adapter_parameters(
     Raises:
         RetuneError: If peft is not installed, or the model cannot have such adapters.
     """
-    if lora is None:
-        return 0
     # Only these need torch, which takes seconds to import.
     from retune.models.adapters import wrap
     from retune.models.skeleton import build_skeleton
 
-    wrapped = wrap(build_skeleton(base), facts, lora)
-    return sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
+    model = build_skeleton(base)
+    head = type(model.get_output_embeddings())
+    wrapped = wrap(model, facts, lora)
+    if type(model.get_output_embeddings()) is not head:
+        facts = facts.model_copy(update={"output_head": None})
+    return facts, sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
 
 
 def batch_warnings(batch_size: int, blocks: int) -> list[str]:

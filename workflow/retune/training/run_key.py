@@ -37,6 +37,8 @@ OF_PLAN = frozenset(
         "pipeline_stages",
         "attn_implementation",
         "chunked_cross_entropy",
+        "torch_compile",
+        "use_liger_kernel",
     }
 )
 # What of the DeepSpeed config is no part of the identity: how a batch is divided.
