@@ -46,7 +46,7 @@ CONTRACT = {
     "consolidate.max_shard_size_gb": AFTER_CONFIGURE[1:],
     "evaluate.bootstrap_draws": ["evaluate", *AFTER_SCORES],
     "evaluate.stride": ["baseline", "evaluate", *AFTER_SCORES],
-    "evaluate": ["baseline", "evaluate", *AFTER_SCORES],
+    "evaluate": ["baseline", "evaluate", "sample", *AFTER_SCORES],
     "sample.prompts": ["sample", *AFTER_SCORES],
     "report.peak_tflops": ["report"],
 }
