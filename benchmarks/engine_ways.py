@@ -100,6 +100,14 @@ def run_retune(
     return run
 
 
+def run_unfused(folder: Path, work: Path, steps: int) -> Run:
+    """Train with our loop, and with Transformers' activation functions."""
+    from retune.models import loading
+
+    loading.fuse_activations = lambda model: None
+    return run_retune(folder, work, steps)
+
+
 def run_trainer(
     folder: Path,
     work: Path,
@@ -269,6 +277,7 @@ WAYS = {
     "sdpa": partial(run_retune, **SDPA),
     "whole-logits": partial(run_retune, **WHOLE_LOGITS),
     "both": partial(run_retune, **SDPA, **WHOLE_LOGITS),
+    "unfused": run_unfused,
     "Trainer": run_trainer,
     "tutorial": run_tutorial,
 }
