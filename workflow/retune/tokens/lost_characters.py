@@ -86,9 +86,10 @@ class LostCharacters:
         return may_lose and bool(self._lost_of([PROBE]))
 
     @cached_property
-    def _keeps_ascii(self) -> bool:
-        """Whether no character of ASCII is lost alone; most texts have no others."""
-        return not self._lost_of(list(map(chr, range(128))))
+    def _kept_ascii(self) -> bytes:
+        """The characters of ASCII that are kept alone; most texts have no others."""
+        lost = self._lost_of(list(map(chr, range(128))))
+        return bytes(code for code in range(128) if chr(code) not in lost)
 
     def _texts_that_drop(self, texts: Sequence[str]) -> list[str]:
         """Return the texts with a character that is dropped where it is alone."""
@@ -100,7 +101,8 @@ class LostCharacters:
         return found
 
     def _may_drop(self, text: str) -> bool:
-        if text.isascii() and self._keeps_ascii:
+        # It takes a quarter of the time that a regular expression takes.
+        if text.isascii() and not text.encode().translate(None, self._kept_ascii):
             return False
         if not self._suspect.search(text):
             return False
