@@ -56,18 +56,24 @@ def run(
     # The workflow tells this step only what decides the plan; where a fast disk is
     # mounted does not, and `finetune` asks that rule.
     decisive = PartOfSection(hardware, hardware.OPERATIONAL)
-    refuse(problems_across({"hardware": decisive, "configure": settings}))
+    sections = {"configure": settings, "finetune": trained}
+    refuse(problems_across({"hardware": decisive, **sections}))
     verify_folder(base, "fetch", leave_out=[WEIGHTS])
     tokens = TokenMetrics.read_verified(token_metrics)
     blocks = tokens.splits["train"].blocks
     machines = resolve_hardware(hardware)
     facts = ModelFacts.read(base)
-    num_adapter_parameters = 0
+    num_adapter_parameters = num_4bit_parameters = 0
     if trained.lora:
         facts, num_adapter_parameters = with_adapters(base, facts, trained.lora)
+        if trained.lora.load_in_4bit:
+            from retune.models.four_bit_weights import num_parameters_in_4bit
+
+            num_4bit_parameters = num_parameters_in_4bit(base)
     made, decisions = make_plan(
         *(settings, machines, facts, tokens.sequence_length, blocks),
         num_adapter_parameters,
+        num_4bit_parameters,
     )
     check_cpu_memory(made, machines)
     warnings = batch_warnings(made.global_batch_size, blocks)
