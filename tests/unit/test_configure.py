@@ -23,7 +23,7 @@ from retune.planning.memory import (
 )
 from retune.planning.strategy import make_plan
 from retune.settings import ConfigureSettings, HardwareSettings
-from retune.steps.configure import check_cpu_memory, run
+from retune.steps.configure import check_cpu_memory, run, warnings_4bit
 from tiny_facts import tiny_facts
 from token_files import make_token_metrics
 
@@ -146,6 +146,11 @@ def test_weights_in_4_bits_take_half_a_byte_and_their_scales():
     assert model_states_bytes(alone) == expected
     assert expected / 1e9 == pytest.approx(6.70, abs=0.01)
     assert "6,979.3 M parameters of it in 4 bits (NF4)" in frozen_text(plan)
+    assert warnings_4bit(plan) == []
+    mixture = plan.model_copy(update={"num_4bit_parameters": facts.num_parameters // 4})
+    (told,) = warnings_4bit(mixture)
+    assert "only 25.0 % of the parameters can be held in 4 bits" in told
+    assert "experts of a mixture stay in bf16" in told
 
 
 def test_the_config_is_complete():

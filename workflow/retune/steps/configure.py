@@ -14,6 +14,7 @@ from retune.planning.explanation import plan_line, plan_page
 from retune.planning.hardware import Hardware, resolve_hardware
 from retune.planning.memory import model_states_bytes, offloaded_to_cpu_bytes
 from retune.planning.strategy import make_plan, refuse
+from retune.quantities import percent
 from retune.settings import (
     ConfigureSettings,
     HardwareSettings,
@@ -76,7 +77,7 @@ def run(
         num_4bit_parameters,
     )
     check_cpu_memory(made, machines)
-    warnings = batch_warnings(made.global_batch_size, blocks)
+    warnings = batch_warnings(made.global_batch_size, blocks) + warnings_4bit(made)
     for warning in warnings:
         log.warning("%s", warning)
     reasons = Reasons(
@@ -131,6 +132,18 @@ def batch_warnings(batch_size: int, blocks: int) -> list[str]:
         f"configure.global_batch_size: {batch_size:,} is more than the {blocks:,}"
         f" training blocks: each step goes over them {batch_size / blocks:.2g} times,"
         " whatever finetune.epochs"
+    ]
+
+
+def warnings_4bit(plan: Plan) -> list[str]:
+    """Return that 4 bits do not save much, if most weights are not held in them."""
+    share = plan.num_4bit_parameters / plan.num_parameters
+    if not 0 < share < 0.5:
+        return []
+    return [
+        f"finetune.lora.load_in_4bit: only {percent(share)} of the parameters can be"
+        " held in 4 bits; embeddings, the output head and the experts of a mixture stay"
+        f" in {plan.precision}"
     ]
 
 
