@@ -134,13 +134,13 @@ def write_tokenizer(
     tokenizer.save_pretrained(folder)
 
 
-def make_run(name: str, folder: Path, dtype: torch.dtype) -> "TinyRun":
+def make_run(name: str, folder: Path, dtype: torch.dtype, **changed: Any) -> "TinyRun":
     """Return a run of a family's model: base and tokens are made, whole documents."""
     # These read tables, which a GPU machine may lack the libraries for.
     from retune.steps import fetch, tokenize
     from tiny_run import TinyRun, make_clean
 
-    source = build_family(name, folder / "source", dtype)
+    source = build_family(name, folder / "source", dtype, **changed)
     settings = ModelSettings(source="local", folder=str(source))
     fetch.run(settings, folder / "base")
     make_clean(folder / "clean", train=60)

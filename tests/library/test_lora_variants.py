@@ -12,6 +12,7 @@ from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.plan import Plan
 from retune.errors import RetuneError
 from retune.models.adapters import add_adapters
+from retune.models.four_bit_weights import num_parameters_in_4bit
 from retune.settings import (
     ConfigureSettings,
     ConsolidateSettings,
@@ -198,6 +199,8 @@ def test_adapters_of_llama_8b_are_counted_without_weights(tmp_path):
     facts, number = configure.with_adapters(tmp_path, tiny_facts(), lora)
     assert number == 41_943_040
     assert facts.output_head is not None
+    # All linear layers but the output head can be held in 4 bits.
+    assert num_parameters_in_4bit(tmp_path) == 6_979_321_856
     # The loss cannot be computed with its weight alone then.
     lora = LoraSettings(target_modules=["q_proj", "lm_head"])
     facts, _ = configure.with_adapters(tmp_path, tiny_facts(), lora)

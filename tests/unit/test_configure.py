@@ -13,6 +13,7 @@ from retune.artifacts.publishing import (
 )
 from retune.errors import RetuneError
 from retune.planning.deepspeed_config import deepspeed_config
+from retune.planning.explanation import frozen_text
 from retune.planning.hardware import Hardware, resolve_hardware
 from retune.planning.memory import (
     accumulates_in_fp32,
@@ -22,7 +23,7 @@ from retune.planning.memory import (
 )
 from retune.planning.strategy import make_plan
 from retune.settings import ConfigureSettings, HardwareSettings
-from retune.steps.configure import check_cpu_memory, run
+from retune.steps.configure import check_cpu_memory, run, warnings_4bit
 from tiny_facts import tiny_facts
 from token_files import make_token_metrics
 
@@ -124,6 +125,32 @@ def test_frozen_weights_have_neither_gradients_nor_states():
     assert model_states_bytes(both) == 41_943_040 * 2
     assert offloaded_to_cpu_bytes(both) == 8_030_261_248 * 2 + 41_943_040 * 18
     assert checkpoint_bytes(plan, plan.num_trained) == 41_943_040 * 14
+
+
+def test_weights_in_4_bits_take_half_a_byte_and_their_scales():
+    settings = ConfigureSettings(global_batch_size=1)
+    facts = tiny_facts(num_parameters=8_030_261_248)
+    # Llama 3.1 8B as above; the embedding and the output head stay in bf16. Two GPUs:
+    # weights that could be sharded would be, at stage 3.
+    two = Hardware("cuda", 1, 2, 8.0, None)
+    in_4bit = 6_979_321_856
+    two_settings = settings.model_copy(update={"global_batch_size": 2})
+    plan, decisions = make_plan(
+        two_settings, two, facts, 4096, 1000, 41_943_040, in_4bit
+    )
+    assert plan.zero_stage == 2
+    assert decisions[1].why.startswith("weights in 4 bits cannot be sharded")
+    alone = plan.model_copy(update={"ranks_per_node": 1})
+    others = facts.num_parameters - in_4bit
+    expected = in_4bit * 0.5625 + others * 2 + 41_943_040 * 16
+    assert model_states_bytes(alone) == expected
+    assert expected / 1e9 == pytest.approx(6.70, abs=0.01)
+    assert "6,979.3 M parameters of it in 4 bits (NF4)" in frozen_text(plan)
+    assert warnings_4bit(plan) == []
+    mixture = plan.model_copy(update={"num_4bit_parameters": facts.num_parameters // 4})
+    (told,) = warnings_4bit(mixture)
+    assert "only 25.0 % of the parameters can be held in 4 bits" in told
+    assert "experts of a mixture stay in bf16" in told
 
 
 def test_the_config_is_complete():

@@ -70,6 +70,7 @@ def test_a_run_is_the_same_on_other_ranks_and_in_other_portions(
     "change",
     [
         *({"learning_rate": 1.0}, {"seed": 1}, {"lora": {"r": 2}}, {"epochs": 2.0}),
+        {"lora": {"load_in_4bit": True}},
         {"mix": {"mine": {"rows": 9}}},
     ],
 )

@@ -261,6 +261,21 @@ def test_a_wrong_section_does_not_hide_that_adapters_go_with_one_stage(wrong):
     assert any("finetune.lora goes with" in line for line in lines)
 
 
+def test_weights_in_4_bits_are_neither_sharded_nor_offloaded():
+    lora = {"finetune": {"lora": {"load_in_4bit": True}}}
+    for section in ({"zero_stage": "auto"}, {"zero_stage": 2}):
+        assert read_params({**MINIMAL, **lora, "configure": section})
+    section = {"zero_stage": 3, "offload_optimizer": "nvme", "offload_param": "cpu"}
+    disk = {"hardware": {"nvme_path": "/disk"}}
+    lines = problems_of({**MINIMAL, **lora, **disk, "configure": section})
+    setting = "  finetune.lora.load_in_4bit: true goes with configure."
+    assert lines == [
+        f"{setting}zero_stage: 0, 1, 2 or auto, not 3",
+        f"{setting}offload_param: none, not cpu, which needs zero_stage: 3",
+        f"{setting}offload_optimizer: none or cpu, not nvme, which needs zero_stage: 3",
+    ]
+
+
 def test_a_rule_that_reads_a_wrong_key_waits_until_it_is_right_and_no_other_does():
     sections = {
         "hardware": {"ranks_per_node": 3},

@@ -32,6 +32,8 @@ class CheckpointWeights(Artifact):
         tensors: Name in the model -> the weight, of all weights; tied ones have one
             name, and those of adapters the name that peft publishes.
         lora: The content of peft's adapter_config.json; None without adapters.
+        in_4bit: Names in the model of the weights that were held in 4 bits (NF4);
+            `tensors` has what these stand for.
         layers: File of the checkpoint -> name in the file -> name in the model; None
             without pipeline stages.
     """
@@ -41,6 +43,7 @@ class CheckpointWeights(Artifact):
     format: Literal[1] = 1
     tensors: dict[str, LiveWeight]
     lora: dict[str, Any] | None = None
+    in_4bit: tuple[str, ...] = ()
     layers: dict[str, dict[str, str]] | None = None
 
     @classmethod

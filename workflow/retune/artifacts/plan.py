@@ -44,6 +44,7 @@ class Plan(SealedArtifact):
         num_parameters: Number of parameters of the model, tied ones counted once.
         num_adapter_parameters: Number of parameters of the adapters that are trained
             instead of the model; 0: there are none.
+        num_4bit_parameters: Number of parameters of the model that are held in 4 bits.
     """
 
     STEP: ClassVar = "configure"
@@ -71,6 +72,7 @@ class Plan(SealedArtifact):
     sequence_length: int
     num_parameters: int
     num_adapter_parameters: int = 0
+    num_4bit_parameters: int = 0
 
     @property
     def world_size(self) -> int:

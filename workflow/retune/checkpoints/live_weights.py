@@ -10,7 +10,9 @@ import deepspeed.comm as dist
 import torch
 
 from retune.artifacts.checkpoint_weights import CheckpointWeights, LiveWeight
+from retune.compat.bitsandbytes_4bit import layers_in_4bit, weight_of
 from retune.compat.deepspeed_parameters import is_sharded
+from retune.compat.peft_names import published_name
 from retune.engines.pipeline import Pipeline
 from retune.engines.pipeline_layers import layer_files
 from retune.engines.trainers import Trainer
@@ -53,6 +55,7 @@ def checkpoint_weights(
     return CheckpointWeights(
         tensors=live_weights(trainer, earlier.tensors if earlier else {}),
         lora=adapter_config(trainer),
+        in_4bit=tuple(weights_in_4bit(trainer)),
         layers=all_layer_files(trainer),
     )
 
@@ -67,6 +70,12 @@ def adapter_config(trainer: Trainer) -> dict[str, Any] | None:
         key: sorted(value) if isinstance(value, set) else value
         for key, value in config.to_dict().items()
     }
+
+
+def weights_in_4bit(trainer: Trainer) -> dict[str, Any]:
+    """Return weight's name -> layer, of the weights that are held in 4 bits."""
+    layers = layers_in_4bit(trainer.engine.module)
+    return {published_name(f"{name}.weight"): layer for name, layer in layers.items()}
 
 
 def all_layer_files(trainer: Trainer) -> dict[str, dict[str, str]] | None:
@@ -118,15 +127,16 @@ def hash_some_weights(trainer: Trainer, only_trained: bool) -> list[HashedWeight
     """
     # The ranks of one pipeline stage follow each other.
     stage = dist.get_rank() // trainer.data_world_size
-    hashed = []
+    hashed, in_4bit = [], weights_in_4bit(trainer)
     for place, (name, weight) in enumerate(trainer.named_weights()):
         if only_trained and not weight.requires_grad:
             continue
         sharded = [weight] if is_sharded(weight) else []
         with deepspeed.zero.GatheredParameters(sharded):
             if place % trainer.data_world_size == trainer.data_rank:
+                held = weight_of(in_4bit[name]) if name in in_4bit else weight
                 found = HashedWeight(
-                    stage, place, name, live_weight(weight), is_finite(weight)
+                    stage, place, name, live_weight(held), is_finite(held)
                 )
                 hashed.append(found)
     return hashed

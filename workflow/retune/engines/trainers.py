@@ -24,6 +24,7 @@ from retune.engines.pipeline import Pipeline, load_pipeline
 from retune.measuring.model_flops import model_flops_per_token, multiplying_weights
 from retune.measuring.stopwatch import Stopwatch
 from retune.models.adapters import add_adapters
+from retune.models.four_bit_weights import check_kernels
 from retune.models.isolation import check_isolation
 from retune.models.loading import load_model
 from retune.models.skeleton import build_skeleton
@@ -61,7 +62,8 @@ def build_trainer(
     if plan.pipeline_stages > 1:
         return Pipeline(build_engine(load_pipeline(run.base, plan), run, config))
     facts = ModelFacts.read(run.base)
-    base = load_model(run.base, plan, config)
+    in_4bit = settings.lora is not None and settings.lora.load_in_4bit
+    base = load_model(run.base, plan, config, in_4bit)
     model: nn.Module = base
     if settings.lora:
         # The adapters must start the same on all ranks and at every ZeRO stage.
@@ -70,6 +72,7 @@ def build_trainer(
     if plan.chunked_cross_entropy and facts.output_head:
         compute_loss_in_forward(base, facts.output_head)
     engine = build_engine(model, run, config)
+    check_kernels(engine.module)
     check_isolation(engine)
     return DataParallel(engine, stopwatch)
 

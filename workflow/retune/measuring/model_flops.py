@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
+from retune.compat.bitsandbytes_4bit import layers_in_4bit
 from retune.compat.deepspeed_parameters import whole_shape
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ def multiplying_weights(model: "nn.Module") -> tuple[int, int]:
             device, have adapters, or be sharded by ZeRO-3.
     """
     trained = frozen = 0
+    layers = layers_in_4bit(model).values()
+    frozen += sum(layer.in_features * layer.out_features for layer in layers)
+    in_4bit = set(layers)
     for module in model.modules():
+        if module in in_4bit:
+            continue
         if hasattr(module, "num_embeddings"):
             continue
         for weight in module.parameters(recurse=False):

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from transformers.integrations import HfDeepSpeedConfig
 
 from retune.artifacts.model_facts import ModelFacts
+from retune.compat.bitsandbytes_4bit import has_transposed_layers
 from retune.compat.deepspeed_parameters import is_sharded
 from retune.compat.peft_names import (
     MAGNITUDE,
@@ -26,6 +27,10 @@ def add_adapters(
 ) -> nn.Module:
     """Return the model with new LoRA adapters in its dtype, its own weights frozen.
 
+    For 4 bits peft's `prepare_model_for_kbit_training` is not needed: DeepSpeed rounds
+    all weights, also those of norms, to the precision, and activations are computed
+    again without reentering the backward pass, which needs no gradients of the inputs.
+
     Args:
         model: The base model, loaded.
         facts: The facts of the model.
@@ -37,6 +42,11 @@ def add_adapters(
     """
     with gathering_of_shards(model):
         adapted = wrap(model, facts, lora)
+    if lora.load_in_4bit:
+        # peft takes the dtype of an adapter from its weight, which is bytes here.
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.to(model.dtype)
     check_magnitudes(adapted)
     return adapted.train()
 
@@ -60,11 +70,14 @@ def wrap(model: PreTrainedModel, facts: ModelFacts, lora: LoraSettings) -> nn.Mo
             "finetune.lora needs peft, which is not installed: pip install"
             " 'retune[lora]'"
         ) from None
-    options = lora.model_dump()
+    options = lora.model_dump(exclude={"load_in_4bit"})
     if experts := names_of_experts(facts):
         options["target_modules"] = layers_beside_experts(
             model, experts, lora.target_modules
         )
+    if has_transposed_layers(model):
+        # As peft does it for Conv1D, which layers in 4 bits no longer are.
+        options["fan_in_fan_out"] = True
     try:
         # Otherwise the adapters would be fp32, but only under ZeRO-3.
         adapted = get_peft_model(

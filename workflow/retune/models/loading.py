@@ -18,6 +18,7 @@ from retune.errors import RetuneError
 from retune.models.activation_checkpointing import checkpoint_activations
 from retune.models.base_weights import BaseWeights
 from retune.models.compiled_layers import compile_layers
+from retune.models.four_bit_weights import load_in_4bit
 from retune.models.fused_activations import fuse_activations
 from retune.models.liger_kernels import use_liger_kernels
 from retune.models.skeleton import build_skeleton
@@ -34,7 +35,9 @@ DTYPES: dict[Precision, torch.dtype] = {
 }
 
 
-def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedModel:
+def load_model(
+    base: Path, plan: Plan, config: dict[str, Any], in_4bit: bool = False
+) -> PreTrainedModel:
     """Return the base model in the plan's precision and in training mode.
 
     DeepSpeed would round an fp32 model to the precision, too, before it copies the
@@ -47,18 +50,19 @@ def load_model(base: Path, plan: Plan, config: dict[str, Any]) -> PreTrainedMode
         base: Folder of the base model that `fetch` made.
         plan: The plan that `configure` made.
         config: The DeepSpeed config.
+        in_4bit: Whether the weights of linear layers are held in 4 bits.
 
     Raises:
         RetuneError: If Transformers cannot load it with the plan's attention kernels,
             or if it cannot compute activations again, or with Liger's kernels.
     """
     register_varlen()
-    kernels = plan.attn_implementation
-    load = (
-        partial(load_sharded, base, config)
-        if plan.zero_stage == 3
-        else partial(load_whole, base, DTYPES[plan.precision])
-    )
+    kernels, dtype = plan.attn_implementation, DTYPES[plan.precision]
+    if plan.zero_stage == 3:
+        assert not in_4bit, "ZeRO-3 shards no weights in 4 bits"
+        load = partial(load_sharded, base, config)
+    else:
+        load = partial(load_in_4bit if in_4bit else load_whole, base, dtype)
     try:
         model = load(kernels)
     except (ValueError, ImportError) as error:

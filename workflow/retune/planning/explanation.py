@@ -33,10 +33,15 @@ def frozen_text(plan: Plan) -> str:
     """Return a sentence on the frozen weights of a model with adapters."""
     if not plan.num_adapter_parameters:
         return ""
+    in_4bit = plan.num_4bit_parameters
+    how = (
+        f"{parameters(in_4bit)} of it in 4 bits (NF4), the others in {plan.precision}"
+        if in_4bit
+        else f"in {plan.precision}"
+    )
     return (
         f"Adapters of {parameters(plan.num_adapter_parameters)} are trained. The model"
-        f" is frozen: its weights, in {plan.precision}, have neither gradients nor"
-        " states.\n\n"
+        f" is frozen: its weights, {how}, have neither gradients nor states.\n\n"
     )
 
 

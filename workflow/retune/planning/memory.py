@@ -29,6 +29,8 @@ MIXED_PRECISION = BytesPerParameter(weight=2, gradient=2, states=12)
 BF16_STATES = BytesPerParameter(weight=2, gradient=2, states=6)
 FP32_BYTES = 4
 BF16_BYTES = 2
+# NF4 of bitsandbytes: 4 bits a weight, and an fp32 scale for each block of 64.
+NF4_BYTES = 0.5 + FP32_BYTES / 64
 
 
 def bytes_per_parameter(precision: Precision) -> BytesPerParameter:
@@ -130,15 +132,20 @@ def checkpoint_bytes(plan: Plan, num_trained: int) -> int:
 
 
 def weights_bytes(plan: Plan) -> int:
-    """Return the bytes of all weights in the training precision, each counted once."""
-    number = plan.num_parameters + plan.num_adapter_parameters
-    return number * bytes_per_parameter(plan.precision).weight
+    """Return the bytes of all weights, each counted once.
+
+    They are in the training precision, but for those that are held in 4 bits.
+    """
+    in_4bit = plan.num_4bit_parameters
+    others = plan.num_parameters + plan.num_adapter_parameters - in_4bit
+    each = bytes_per_parameter(plan.precision).weight
+    return others * each + round(in_4bit * NF4_BYTES)
 
 
 def loading_bytes(plan: Plan) -> int:
     """Return the bytes of main memory that a rank loads the model through.
 
-    The model is loaded in the training precision. At ZeRO stage 3 each rank holds its
+    The model is loaded as it is trained. At ZeRO stage 3 each rank holds its
     shard alone.
     """
     return 0 if plan.zero_stage == 3 else weights_bytes(plan)

@@ -37,6 +37,7 @@ def make_plan(
     sequence_length: int,
     train_blocks: int,
     num_adapter_parameters: int = 0,
+    num_4bit_parameters: int = 0,
 ) -> tuple[Plan, list[Decision[PlanValue]]]:
     """Return the plan, and each value of the strategy with the reason for it.
 
@@ -48,6 +49,7 @@ def make_plan(
         train_blocks: Number of training sequences.
         num_adapter_parameters: Number of parameters of the adapters that are trained
             instead of the model; 0: there are none.
+        num_4bit_parameters: Number of parameters of the model that are held in 4 bits.
 
     Raises:
         RetuneError: If settings and machines do not go together.
@@ -89,6 +91,7 @@ def make_plan(
         sequence_length=sequence_length,
         num_parameters=facts.num_parameters,
         num_adapter_parameters=num_adapter_parameters,
+        num_4bit_parameters=num_4bit_parameters,
     )
     refuse(
         split_problems(draft, draft.world_size)
@@ -270,6 +273,9 @@ def choose_zero_stage(
     if settings.offload_param != "none" or settings.offload_optimizer == "nvme":
         return Decision(key, 3, "what is offloaded needs it")
     needed_gb = model_states_bytes(draft) / GB
+    if draft.num_4bit_parameters:
+        why = f"weights in 4 bits cannot be sharded: {needed_gb:.2f} GB a rank"
+        return Decision(key, 2, why)
     if hardware.gpu_memory_gb is None or hardware.accelerator == "cpu":
         why = f"shards gradients and optimizer states: {needed_gb:.2f} GB a rank"
         is_known = hardware.accelerator == "cpu"

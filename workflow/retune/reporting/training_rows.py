@@ -101,6 +101,7 @@ def lora_text(lora: LoraSettings) -> str:
         f"r {lora.r}, lora_alpha {lora.lora_alpha:g}, dropout {lora.lora_dropout:g},"
         + "".join(f" {kind}," for kind, is_used in kinds.items() if is_used)
         + f" on {where}; merged"
+        + (" into weights that were held in 4 bits (NF4)" if lora.load_in_4bit else "")
     )
 
 

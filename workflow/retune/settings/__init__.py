@@ -41,6 +41,7 @@ from retune.settings.report import ReportSettings
 from retune.settings.rules import (
     PartOfSection,
     cpu_kernel_problems,
+    four_bit_problems,
     fp16_problems,
     problems_across,
     split_problems,
@@ -84,6 +85,7 @@ __all__ = [
     "TrainedWeightsSettings",
     "cpu_kernel_problems",
     "default_of",
+    "four_bit_problems",
     "fp16_problems",
     "problems_across",
     "split_problems",

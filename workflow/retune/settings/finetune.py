@@ -40,6 +40,13 @@ class LoraSettings(Settings):
         description="DoRA: train the magnitude of an adapted weight apart from its"
         " direction. A step takes longer.",
     )
+    load_in_4bit: bool = Field(
+        False,
+        description="QLoRA: hold the frozen weights of linear layers, but for the"
+        " output head, in 4 bits (NF4 of bitsandbytes, which has to be installed), with"
+        " ZeRO 0 to 2. `consolidate` merges the adapters into what the 4 bits stand"
+        " for.",
+    )
 
 
 class RowsPerEpoch(Settings):

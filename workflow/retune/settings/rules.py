@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from retune.settings.configure import ActivationCheckpointing, ConfigureSettings
 from retune.settings.dataset import DatasetSettings
-from retune.settings.finetune import FinetuneSettings
+from retune.settings.finetune import FinetuneSettings, TrainedWeightsSettings
 from retune.settings.hardware import HardwareSettings
 from retune.settings.section import Settings
 
@@ -304,13 +304,34 @@ def cpu_kernel_problems(accelerator: str, strategy: Strategy) -> list[str]:
 
 
 def lora_problems(
-    configure: ConfigureSettings, finetune: FinetuneSettings
+    configure: ConfigureSettings, trained: TrainedWeightsSettings
 ) -> list[str]:
     """Return why adapters cannot be trained in a pipeline."""
     stages = configure.pipeline_stages
-    if not finetune.lora or stages == 1:
+    if not trained.lora or stages == 1:
         return []
     return [f"finetune.lora goes with configure.pipeline_stages: 1, not {stages}"]
+
+
+def four_bit_problems(strategy: Strategy, trained: TrainedWeightsSettings) -> list[str]:
+    """Return why weights cannot be held in 4 bits: ZeRO-3 shards no packed bytes."""
+    if not trained.lora or not trained.lora.load_in_4bit:
+        return []
+    setting = "finetune.lora.load_in_4bit: true goes with configure"
+    problems = []
+    if strategy.zero_stage == 3:
+        problems.append(f"{setting}.zero_stage: 0, 1, 2 or auto, not 3")
+    if strategy.offload_param != "none":
+        device = strategy.offload_param
+        problems.append(
+            f"{setting}.offload_param: none, not {device}, which needs zero_stage: 3"
+        )
+    if strategy.offload_optimizer == "nvme":
+        problems.append(
+            f"{setting}.offload_optimizer: none or cpu, not nvme, which needs"
+            " zero_stage: 3"
+        )
+    return problems
 
 
 def mix_problems(dataset: DatasetSettings, finetune: FinetuneSettings) -> list[str]:
@@ -353,5 +374,6 @@ RULES = (
     Rule(("hardware", "configure"), precision_problems),
     Rule(("hardware", "configure"), kernel_problems),
     Rule(("configure", "finetune"), lora_problems),
+    Rule(("configure", "finetune"), four_bit_problems),
     Rule(("dataset", "finetune"), mix_problems),
 )

@@ -14,6 +14,7 @@ from retune.planning.explanation import plan_line, plan_page
 from retune.planning.hardware import Hardware, resolve_hardware
 from retune.planning.memory import model_states_bytes, offloaded_to_cpu_bytes
 from retune.planning.strategy import make_plan, refuse
+from retune.quantities import percent
 from retune.settings import (
     ConfigureSettings,
     HardwareSettings,
@@ -56,21 +57,27 @@ def run(
     # The workflow tells this step only what decides the plan; where a fast disk is
     # mounted does not, and `finetune` asks that rule.
     decisive = PartOfSection(hardware, hardware.OPERATIONAL)
-    refuse(problems_across({"hardware": decisive, "configure": settings}))
+    sections = {"configure": settings, "finetune": trained}
+    refuse(problems_across({"hardware": decisive, **sections}))
     verify_folder(base, "fetch", leave_out=[WEIGHTS])
     tokens = TokenMetrics.read_verified(token_metrics)
     blocks = tokens.splits["train"].blocks
     machines = resolve_hardware(hardware)
     facts = ModelFacts.read(base)
-    num_adapter_parameters = 0
+    num_adapter_parameters = num_4bit_parameters = 0
     if trained.lora:
         facts, num_adapter_parameters = with_adapters(base, facts, trained.lora)
+        if trained.lora.load_in_4bit:
+            from retune.models.four_bit_weights import num_parameters_in_4bit
+
+            num_4bit_parameters = num_parameters_in_4bit(base)
     made, decisions = make_plan(
         *(settings, machines, facts, tokens.sequence_length, blocks),
         num_adapter_parameters,
+        num_4bit_parameters,
     )
     check_cpu_memory(made, machines)
-    warnings = batch_warnings(made.global_batch_size, blocks)
+    warnings = batch_warnings(made.global_batch_size, blocks) + warnings_4bit(made)
     for warning in warnings:
         log.warning("%s", warning)
     reasons = Reasons(
@@ -125,6 +132,18 @@ def batch_warnings(batch_size: int, blocks: int) -> list[str]:
         f"configure.global_batch_size: {batch_size:,} is more than the {blocks:,}"
         f" training blocks: each step goes over them {batch_size / blocks:.2g} times,"
         " whatever finetune.epochs"
+    ]
+
+
+def warnings_4bit(plan: Plan) -> list[str]:
+    """Return that 4 bits do not save much, if most weights are not held in them."""
+    share = plan.num_4bit_parameters / plan.num_parameters
+    if not 0 < share < 0.5:
+        return []
+    return [
+        f"finetune.lora.load_in_4bit: only {percent(share)} of the parameters can be"
+        " held in 4 bits; embeddings, the output head and the experts of a mixture stay"
+        f" in {plan.precision}"
     ]
 
 

@@ -24,10 +24,12 @@ from retune.artifacts.publishing import (
 from retune.artifacts.verifying import WEIGHTS as BASE_WEIGHTS
 from retune.artifacts.verifying import check_list, verify_folder, verify_hashes
 from retune.checkpoints.shards import find_weights
+from retune.compat.bitsandbytes_4bit import quantized_and_back
 from retune.compat.peft_names import is_adapter, published_name
 from retune.errors import RetuneError
 from retune.models.adapter_merging import merge_adapters
 from retune.models.base_weights import BaseWeights
+from retune.models.four_bit_weights import check_installed
 from retune.models.published_weights import published_tensors
 from retune.models.tensor_hashes import tensor_sha256
 from retune.models.tensor_spec import Expected, ExpectedTensor, Tensors
@@ -91,6 +93,8 @@ def publish(
     """Write the model's folder; see `run`."""
     weights = CheckpointWeights.read(checkpoint)
     lora = weights.lora
+    if weights.in_4bit:
+        check_installed()
     live = {
         name: ExpectedTensor(weight.dtype, weight.shape, weight.sha256)
         for name, weight in weights.tensors.items()
@@ -115,9 +119,11 @@ def publish(
     num_bytes = sum(tensor.num_bytes for tensor in expected.values())
     dtypes = rounded_dtypes(base_weights, trained, expected)
     rounding = f" rounded to {' and '.join(dtypes)}" if dtypes else ""
+    onto = " into the weights as they were in 4 bits" if weights.in_4bit else ""
+    merged = f", adapters merged{onto}" if lora is not None else ""
     return (
         f"{counted(len(expected), 'tensor')}, {size(num_bytes)}, all equal to the live"
-        f" weights{rounding}{', adapters merged' if lora is not None else ''}"
+        f" weights{rounding}{merged}"
     )
 
 
@@ -159,6 +165,11 @@ def find_live_weights(
         readers = {published_name(name): reader for name, reader in readers.items()}
         frozen = [name for name in live if name not in readers and name in base.groups]
         readers |= {name: partial(read_frozen, base, name) for name in frozen}
+        is_transposed = bool(weights.lora.get("fan_in_fan_out"))
+        readers |= {
+            name: partial(read_in_4bit, base, name, is_transposed)
+            for name in weights.in_4bit
+        }
     if missing := [name for name in live if name not in readers]:
         raise RetuneError(
             f"{checkpoint} lacks {len(missing)} of {len(live)} weights, such as"
@@ -173,6 +184,20 @@ def find_live_weights(
 def read_frozen(base: BaseWeights, name: str, dtype: torch.dtype) -> torch.Tensor:
     """Return a weight of the base model, which the training left as it was."""
     return base.read(name).to(dtype)
+
+
+def read_in_4bit(
+    base: BaseWeights, name: str, is_transposed: bool, dtype: torch.dtype
+) -> torch.Tensor:
+    """Return a weight of the base model as the training held it, in 4 bits.
+
+    Args:
+        base: The base model.
+        name: Name of the weight in the model.
+        is_transposed: Whether the weight is [in, out].
+        dtype: Dtype of the training.
+    """
+    return quantized_and_back(read_frozen(base, name, dtype), is_transposed)
 
 
 def merged_model(

@@ -49,7 +49,7 @@ from retune.measuring.history import (
 from retune.measuring.history_tables import steps_csv, validations_csv
 from retune.measuring.provenance import record_provenance
 from retune.quantities import counted
-from retune.settings import FinetuneSettings, swap_problems
+from retune.settings import FinetuneSettings, four_bit_problems, swap_problems
 from retune.supervision.starter import starter
 from retune.supervision.stopping import StopRequest
 from retune.supervision.watched_progress import BarAndLog
@@ -122,7 +122,8 @@ def run(
     source = read_json(base / MANIFEST).get("source", "")
     settings = resolve_learning_rate(settings, source)
     spec = RunSpec.make(settings, base, tokens, plan, nvme_path)
-    if problems := swap_problems(nvme_path, spec.plan):
+    problems = swap_problems(nvme_path, spec.plan)
+    if problems := problems + four_bit_problems(spec.plan, settings):
         raise RetuneError("\n".join(problems))
     check_devices(spec.plan)
     for leftover in state.glob(f"{REMOVED}*"):

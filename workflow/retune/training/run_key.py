@@ -91,7 +91,10 @@ class RunIdentity:
         config = {k: v for k, v in run.deepspeed.items() if k not in NOT_OF_DEEPSPEED}
         of_config = dict(leaves(config))
         of_config.pop(WHEN_SENT, None)
-        adapters = ["peft"] if run.settings.lora else []
+        lora = run.settings.lora
+        adapters = ["peft"] if lora else []
+        if lora and lora.load_in_4bit:
+            adapters.append("bitsandbytes")
         packages = ["torch", "deepspeed", "transformers", *adapters]
         return cls(
             {

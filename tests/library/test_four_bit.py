@@ -1,0 +1,244 @@
+"""Adapters on a base model in 4 bits train as with peft and bitsandbytes alone."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+from model_families import make_run, reference_loss
+from retune.artifacts.checkpoint_weights import CheckpointWeights
+from retune.artifacts.plan import Plan
+from retune.artifacts.publishing import read_json, write_json, write_manifest
+from retune.checkpoints.checkpoint_files import find_checkpoints
+from retune.measuring.history import read_history, validations_in
+from retune.models.base_weights import BaseWeights
+from retune.models.tensor_hashes import tensor_sha256
+from retune.settings import (
+    ConsolidateSettings,
+)
+from retune.steps import consolidate
+from retune.tokens.data_shard import DataShard
+from training_ranks import Job, train_all
+
+STEPS = 4
+RATE = 1e-2
+SETTINGS = {
+    **{"max_steps": STEPS, "learning_rate": RATE, "lr_scheduler_type": "constant"},
+    **{"epochs": 9, "warmup_steps": 0, "eval_steps": STEPS, "save_steps": 2},
+}
+LORA = {"r": 4, "lora_alpha": 8.0, "load_in_4bit": True}
+DORA = {**LORA, "use_dora": True}
+# On CPUs bitsandbytes 0.50 computes only layers of such widths everywhere alike.
+WIDTHS = {"hidden_size": 64, "intermediate_size": 128}
+FAMILIES = {
+    "llama": WIDTHS,
+    # Its layers are Conv1D, whose weights are [in, out].
+    "gpt2": {"n_embd": 64},
+    # Its experts are stacked and stay as they are.
+    "mixtral": WIDTHS,
+}
+# Name -> family, of `configure`, adapters.
+CELLS = {
+    "ZeRO-1": ("llama", {"zero_stage": 1}, LORA),
+    "ZeRO-2": ("llama", {"zero_stage": 2}, LORA),
+    "selective": (
+        "llama",
+        {"zero_stage": 2, "activation_checkpointing": "selective"},
+        LORA,
+    ),
+    "DoRA": ("llama", {"zero_stage": 2}, DORA),
+    "bf16, DoRA": ("llama", {"zero_stage": 2, "precision": "bf16"}, DORA),
+    "Conv1D": ("gpt2", {"zero_stage": 2}, LORA),
+    "experts": ("mixtral", {"zero_stage": 2}, LORA),
+}
+# Largest difference of a loss from that in fp32, nats; they begin above 8.
+IN_TRAINING = {"fp32": 2e-5, "bf16": 5e-2}
+PUBLISHED = {"fp32": 2e-5, "bf16": 1e-2}
+
+
+def precision_of(cell):
+    return CELLS[cell][1].get("precision", "fp32")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Return a run of each family."""
+    folder = tmp_path_factory.mktemp("four-bit")
+    return {
+        family: make_run(family, folder / family, torch.float32, **changed)
+        for family, changed in FAMILIES.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(runs):
+    """Return the jobs of all cells, trained on two ranks."""
+    jobs = {}
+    for cell, (family, strategy, lora) in CELLS.items():
+        run, name = runs[family], cell.replace(", ", "-")
+        plan = {"precision": "fp32", "global_batch_size": 8, **strategy}
+        jobs[cell] = Job(
+            run.plan(f"plan-{name}", 2, **plan),
+            run.folder / f"state-{name}",
+            {**SETTINGS, "lora": lora},
+            inputs=run.folder,
+        )
+    train_all(runs["llama"].folder, list(jobs.values()), 2)
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def references(runs, trained):
+    """Return a function from a cell to the losses of peft alone, and its model."""
+    known = {}
+
+    def reference(cell):
+        family, _, lora = CELLS[cell]
+        key = family, "use_dora" in lora
+        if key not in known:
+            plan = Plan.read(trained[cell].plan / "plan.json")
+            known[key] = train_plainly(runs[family].folder, plan, lora)
+        return known[key]
+
+    return reference
+
+
+def train_plainly(folder, plan, lora):
+    """Train with Transformers, peft and bitsandbytes alone, in fp32, on one process."""
+    four_bit = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=torch.float32,
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        folder / "base",
+        dtype=torch.float32,
+        quantization_config=four_bit,
+        device_map="cpu",
+    )
+    torch.manual_seed(0)
+    options = {key: value for key, value in lora.items() if key != "load_in_4bit"}
+    if model.config.model_type == "mixtral":
+        options["target_modules"] = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    config = LoraConfig(
+        **{"task_type": "CAUSAL_LM", "target_modules": "all-linear", **options}
+    )
+    model = get_peft_model(model, config).train()
+    adapters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in adapters if p.ndim > 1], "weight_decay": 0.1},
+        {"params": [p for p in adapters if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    adam = torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=RATE, betas=(0.9, 0.95)
+    )
+    data = DataShard(folder / "tokens", plan, 0, 0, 1)
+    losses = []
+    for step in range(STEPS):
+        losses.append(0.0)
+        taken = data.step_data(step)
+        for batch in taken.micro_batches:
+            ids, positions, labels = map(
+                torch.as_tensor, (batch.input_ids, batch.position_ids, batch.labels)
+            )
+            logits = model(ids, position_ids=positions, use_cache=False).logits
+            predicted = logits.flatten(0, 1), labels.flatten()
+            loss = cross_entropy(*predicted, reduction="sum") / taken.num_labels
+            losses[-1] += loss.item()
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(adapters, plan.gradient_clipping)
+        adam.step()
+        adam.zero_grad()
+    return losses
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_losses_are_those_of_peft_and_bitsandbytes(trained, references, cell):
+    losses = references(cell)
+    tolerance = IN_TRAINING[precision_of(cell)]
+    assert trained[cell].losses == pytest.approx(losses, abs=tolerance)
+    assert losses[-1] < losses[0] - 0.05
+
+
+def validation_loss(run, folder, plan):
+    """Return the validation loss of a published model, as Transformers computes it."""
+    plan = plan.model_copy(update={"micro_batch_size": 4})
+    batches = DataShard(run.folder / "tokens", plan, 0, 0, 1).validation_batches()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return reference_loss(model, batches, torch.float32)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_published_model_is_the_live_one(runs, trained, cell, tmp_path):
+    run, job = runs[CELLS[cell][0]], trained[cell]
+    base, plan = run.folder / "base", Plan.read(job.plan / "plan.json")
+    live = validations_in(read_history(job.state))[-1].validation_loss
+    told = consolidate.run(
+        ConsolidateSettings(), base, job.checkpoint, tmp_path / "merged"
+    )
+    assert told.endswith("adapters merged into the weights as they were in 4 bits")
+    merged = validation_loss(run, tmp_path / "merged", plan)
+    assert merged == pytest.approx(live, abs=PUBLISHED[precision_of(cell)])
+
+
+@pytest.mark.parametrize("cell", ["ZeRO-2", "Conv1D"])
+def test_merged_into_the_weights_of_the_files_it_would_be_another_model(
+    runs, trained, cell, tmp_path
+):
+    run, job = runs[CELLS[cell][0]], trained[cell]
+    base, plan = run.folder / "base", Plan.read(job.plan / "plan.json")
+    live = validations_in(read_history(job.state))[-1].validation_loss
+    wrong = without_4bit(base, job.checkpoint, tmp_path / "checkpoint")
+    consolidate.run(ConsolidateSettings(), base, wrong, tmp_path / "wrong")
+    assert abs(validation_loss(run, tmp_path / "wrong", plan) - live) > 2e-2
+
+
+def without_4bit(base, checkpoint, folder):
+    """Return a copy of a checkpoint as if the weights had been those of the files."""
+    shutil.copytree(checkpoint, folder)
+    values = read_json(folder / "weights.json")
+    stored = BaseWeights(base)
+    for name in values.pop("in_4bit"):
+        weight = values["tensors"][name]
+        tensor = stored.read(name).to(getattr(torch, weight["dtype"]))
+        weight["sha256"] = tensor_sha256(tensor)
+    write_json(folder / "weights.json", values)
+    write_manifest(folder)
+    return folder
+
+
+def cut_back(job, folder, **changes):
+    """Return a copy of a job as a kill after its first checkpoint leaves it."""
+    state = folder / job.state.name
+    shutil.copytree(job.state, state)
+    for checkpoint in find_checkpoints(state)[1:]:
+        shutil.rmtree(checkpoint)
+    return replace(job, state=state, **changes)
+
+
+@pytest.mark.long
+def test_a_killed_run_goes_on_on_as_many_ranks_and_on_others(runs, trained, tmp_path):
+    whole = {cell: trained[cell] for cell in ("ZeRO-2", "bf16, DoRA")}
+    again = {cell: cut_back(job, tmp_path) for cell, job in whole.items()}
+    train_all(runs["llama"].folder, list(again.values()), 2)
+    for cell, job in whole.items():
+        assert read_json(again[cell].state / "started.json")["step"] == 2
+        assert again[cell].losses == job.losses
+        assert again[cell].weights == job.weights
+
+    plan = {"precision": "fp32", "global_batch_size": 8, "zero_stage": 2}
+    alone = cut_back(
+        whole["ZeRO-2"],
+        tmp_path / "alone",
+        plan=runs["llama"].plan("plan-alone", 1, **plan),
+    )
+    train_all(runs["llama"].folder, [alone], 1)
+    assert read_json(alone.state / "started.json")["step"] == 2
+    assert alone.losses == pytest.approx(whole["ZeRO-2"].losses, abs=2e-5)
+    frozen = CheckpointWeights.read(alone.checkpoint).in_4bit
+    assert len(frozen) == 14
+    assert all(alone.weights[name] == whole["ZeRO-2"].weights[name] for name in frozen)

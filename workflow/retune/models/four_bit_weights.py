@@ -1,0 +1,99 @@
+"""Base models whose linear layers are held in 4 bits: what QLoRA trains adapters on."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from retune.compat.bitsandbytes_4bit import (
+    count_in_4bit,
+    layers_in_4bit,
+    nf4_config,
+    prepare_layers,
+    weight_by_kernels,
+    weight_of,
+)
+from retune.errors import RetuneError
+from retune.models.skeleton import build_skeleton
+
+SETTING = "finetune.lora.load_in_4bit: true"
+
+
+def check_installed() -> None:
+    """Raise RetuneError if bitsandbytes is not installed."""
+    if find_spec("bitsandbytes") is None:
+        raise RetuneError(
+            f"{SETTING} needs bitsandbytes, which is not installed: pip install"
+            " 'retune[bitsandbytes]'"
+        )
+
+
+def num_parameters_in_4bit(base: Path) -> int:
+    """Return how many parameters of a model are held in 4 bits.
+
+    Args:
+        base: Folder of the base model.
+
+    Raises:
+        RetuneError: If bitsandbytes is not installed, or the model has no layers that
+            it can hold in 4 bits.
+    """
+    check_installed()
+    skeleton = build_skeleton(base)
+    number = count_in_4bit(skeleton)
+    if not number:
+        raise RetuneError(
+            f"{SETTING}: this {skeleton.config.model_type} model has no linear layers"
+            " that could be held in 4 bits"
+        )
+    return number
+
+
+def load_in_4bit(
+    base: Path, dtype: torch.dtype, attn_implementation: str
+) -> PreTrainedModel:
+    """Return the model with the weights of its linear layers rounded to 4 bits (NF4).
+
+    All other weights, those of embeddings, norms and the output head among them, are
+    rounded to the dtype. The 4 bits are made on the CPU, wherever the model computes
+    later, so that `consolidate` can make the very same.
+
+    Raises:
+        RetuneError: If bitsandbytes is not installed.
+    """
+    check_installed()
+    model = AutoModelForCausalLM.from_pretrained(
+        base,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        attn_implementation=attn_implementation,
+        quantization_config=nf4_config(dtype),
+        device_map={"": "cpu"},
+    )
+    prepare_layers(model)
+    return model
+
+
+@torch.no_grad()
+def check_kernels(model: nn.Module) -> None:
+    """Raise RetuneError if bitsandbytes computes other weights than its 4 bits say.
+
+    One layer of each shape is looked at, on the device that trains. bitsandbytes 0.50
+    is wrong on CPUs with AVX-512 where the inputs of a layer are 16, 32 or 48 more than
+    a multiple of 64.
+    """
+    layers = layers_in_4bit(model)
+    of_shapes = {layer.quant_state.shape: name for name, layer in layers.items()}
+    for (outputs, inputs), name in of_shapes.items():
+        weight, computed = weight_of(layers[name]), weight_by_kernels(layers[name])
+        # The kernels of a GPU may round another way.
+        step = torch.finfo(weight.dtype).eps
+        if not torch.allclose(computed.float(), weight.float(), rtol=step, atol=0):
+            raise RetuneError(
+                f"{SETTING}: bitsandbytes computes layers of {inputs} inputs and"
+                f" {outputs} outputs wrongly on this {weight.device.type}; leave it out"
+            )
