@@ -26,7 +26,7 @@ def use_liger_kernels(model: PreTrainedModel, plan: Plan) -> None:
     """
     if not plan.use_liger_kernel:
         return
-    setting = "configure.use_liger_kernel: true"
+    setting = "configure.use_liger_kernel"
     try:
         families = liger_families()
     except ImportError as error:
@@ -35,5 +35,7 @@ def use_liger_kernels(model: PreTrainedModel, plan: Plan) -> None:
             f" ({str(error).splitlines()[0]}): pip install liger-kernel, or write false"
         ) from error
     if (kind := model.config.model_type) not in families:
-        raise RetuneError(f"{setting}, but Liger has no kernels for {kind} models")
+        raise RetuneError(
+            f"{setting}: Liger has no kernels for {kind} models; write false"
+        )
     apply_liger_kernel(model, PARTS)

@@ -38,6 +38,7 @@ from retune.launching import several_machines, slurm, this_machine
 from retune.launching.compiled_operators import build_ops
 from retune.launching.control_file import end_earlier_nodes
 from retune.launching.devices import check_devices
+from retune.launching.liger import check_liger_kernel
 from retune.measuring.history import (
     RunStart,
     read_history,
@@ -125,6 +126,7 @@ def run(
     if problems := swap_problems(nvme_path, spec.plan):
         raise RetuneError("\n".join(problems))
     check_devices(spec.plan)
+    check_liger_kernel(spec.plan)
     for leftover in state.glob(f"{REMOVED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     identity = RunIdentity.of(spec)

@@ -92,7 +92,8 @@ class RunIdentity:
         of_config = dict(leaves(config))
         of_config.pop(WHEN_SENT, None)
         adapters = ["peft"] if run.settings.lora else []
-        packages = ["torch", "deepspeed", "transformers", *adapters]
+        kernels = ["liger-kernel"] if run.plan.use_liger_kernel else []
+        packages = ["torch", "deepspeed", "transformers", *adapters, *kernels]
         return cls(
             {
                 **{f"finetune.{key}": value for key, value in settings.items()},
