@@ -54,6 +54,9 @@ CELLS = {
     ),
     "gemma2, checkpointing": Cell("gemma2", plan={"activation_checkpointing": True}),
 }
+# In 16 bits, which Triton's interpreter has as fp16 only.
+FP16 = {"precision": "fp16", "chunked_cross_entropy": False}
+HALVES = {f"{name}, fp16": Cell(name, plan=FP16) for name in ("gemma2", "llama")}
 # What `configure` refuses, and why.
 REFUSED = {
     "llama, selective": Cell("llama", plan={"activation_checkpointing": "selective"}),

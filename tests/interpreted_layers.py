@@ -13,10 +13,11 @@ import numpy as np
 import torch
 import transformers
 
-from interpreted_cells import CELLS, OTHERS, REFUSED, Cell
+from interpreted_cells import CELLS, HALVES, OTHERS, REFUSED, Cell
 from model_families import FAMILIES, build_family
 from plans import make_plan
 from retune.artifacts.model_facts import ModelFacts
+from retune.engines.loss import token_loss_sum
 from retune.engines.loss_in_forward import compute_loss_in_forward
 from retune.models.adapters import add_adapters
 from retune.models.find_model_facts import find_model_facts
@@ -70,7 +71,7 @@ def train(
         loss = model(**inputs, labels=labels, label_places=places)
     else:
         logits = model(**inputs).logits.flatten(0, 1)
-        loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+        loss = token_loss_sum(logits, labels)
     (loss / len(labels)).backward()
     gradients = {
         name: weight.grad
@@ -108,7 +109,7 @@ def compare_all(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the outcomes of all cells."""
     FAMILIES.update(OTHERS)
     torch.set_num_threads(1)
-    cells = CELLS | REFUSED
+    cells = CELLS | HALVES | REFUSED
     return {name: asdict(compare(folder / name, cell)) for name, cell in cells.items()}
 
 
