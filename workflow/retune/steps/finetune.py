@@ -60,6 +60,7 @@ from retune.training.metrics import metrics_of
 from retune.training.run_key import RunIdentity, open_run
 from retune.training.run_lock import only_run_in
 from retune.training.schedules import (
+    bf16_warnings,
     find_warnings,
     num_steps,
     resolve_learning_rate,
@@ -133,6 +134,7 @@ def run(
     mixture = Mixture.of(TokensIndex.read(tokens), settings.mix)
     length = mixture.blocks_per_epoch, spec.plan.global_batch_size
     total, warnings = num_steps(settings, *length), find_warnings(settings, *length)
+    warnings += bf16_warnings(settings, spec.plan.bf16_optimizer_states)
     for warning in warnings:
         log.warning("%s", warning)
     build_ops(spec.plan)
