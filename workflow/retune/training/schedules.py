@@ -57,8 +57,8 @@ def find_warnings(
     return warnings
 
 
-# Learning rate below which a step of Adam leaves nearly half of the weights, or more, as
-# they are, if they are in bf16 and have a standard deviation of 0.02: see
+# Learning rate below which nearly half of the weights, or more, stay as they are in a
+# step of Adam, if they are in bf16 and have a standard deviation of 0.02: see
 # docs/training.md.
 LOST_IN_BF16 = 5e-5
 
