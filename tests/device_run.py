@@ -133,7 +133,8 @@ class DeviceRun:
         """
         plan = self.folder / f"plan-{name}"
         configure.run(
-            ConfigureSettings(**settings),
+            # Liger's kernels only where a cell is for them.
+            ConfigureSettings(**{"use_liger_kernel": False, **settings}),
             HardwareSettings(accelerator=self.device, ranks_per_node=1),
             *(self.folder / "base", self.metrics, plan),
         )

@@ -134,8 +134,22 @@ def write_tokenizer(
     tokenizer.save_pretrained(folder)
 
 
-def make_run(name: str, folder: Path, dtype: torch.dtype, **changed: Any) -> "TinyRun":
-    """Return a run of a family's model: base and tokens are made, whole documents."""
+def make_run(
+    name: str,
+    folder: Path,
+    dtype: torch.dtype,
+    held_out: int = 20,
+    **changed: Any,
+) -> "TinyRun":
+    """Return a run of a family's model: base and tokens are made, whole documents.
+
+    Args:
+        name: Of FAMILIES.
+        folder: Where to.
+        dtype: Of the weights.
+        held_out: Number of texts for the validation, and for the test.
+        changed: Values of the config that differ from the family's.
+    """
     # These read tables, which a GPU machine may lack the libraries for.
     from retune.steps import fetch, tokenize
     from tiny_run import TinyRun, make_clean
@@ -143,7 +157,7 @@ def make_run(name: str, folder: Path, dtype: torch.dtype, **changed: Any) -> "Ti
     source = build_family(name, folder / "source", dtype, **changed)
     settings = ModelSettings(source="local", folder=str(source))
     fetch.run(settings, folder / "base")
-    make_clean(folder / "clean", train=60)
+    make_clean(folder / "clean", train=60, held_out=held_out)
     tokenize.run(
         TokenizeSettings(sequence_length=64),
         *(folder / "clean", folder / "base", folder / "tokens", folder / "tokens.json"),

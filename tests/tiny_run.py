@@ -40,10 +40,10 @@ def make_base(folder: Path, **config: Any) -> None:
     write_manifest(folder, source="builtin")
 
 
-def make_clean(folder: Path, train: int = 200) -> None:
-    """Write the three splits."""
+def make_clean(folder: Path, train: int = 200, held_out: int = 20) -> None:
+    """Write the three splits, of so many texts."""
     folder.mkdir(parents=True)
-    sizes = {"train": train, "validation": 20, "test": 20}
+    sizes = {"train": train, "validation": held_out, "test": held_out}
     for split, size in sizes.items():
         texts = make_texts(size)
         ids = [f"{split}-{i}" for i in range(size)]

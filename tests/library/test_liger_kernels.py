@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, GPT2Config
 
 from plans import make_plan
 from retune.errors import RetuneError
+from retune.launching.liger import check_liger_kernel
 from retune.models.liger_kernels import use_liger_kernels
 
 
@@ -19,7 +20,7 @@ def model():
 
 def test_a_missing_package_is_told(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "liger_kernel", None)
-    told = "^configure.use_liger_kernel: true needs liger-kernel, .* pip install liger"
+    told = "^configure.use_liger_kernel needs liger-kernel, .* pip install liger"
     with pytest.raises(RetuneError, match=told):
         use_liger_kernels(model, make_plan(use_liger_kernel=True))
 
@@ -27,3 +28,10 @@ def test_a_missing_package_is_told(model, monkeypatch):
 def test_without_the_setting_the_package_is_not_needed(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "liger_kernel", None)
     use_liger_kernels(model, make_plan())
+
+
+def test_a_missing_package_is_told_before_ranks_start(monkeypatch):
+    monkeypatch.setattr("retune.launching.liger.find_spec", lambda name: None)
+    check_liger_kernel(make_plan())
+    with pytest.raises(RetuneError, match="the plan needs liger-kernel, which is not"):
+        check_liger_kernel(make_plan(use_liger_kernel=True))

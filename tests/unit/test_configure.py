@@ -429,6 +429,59 @@ def test_kernels_that_do_not_compute_the_family_are_refused():
         make_plan(settings, CPU, tiny_facts(), 256, 100)
 
 
+LLAMA = {"model_type": "llama", "activation": "silu"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "hardware", "facts", "there", "why"),
+    [
+        ({}, GPUS, LLAMA, True, "liger-kernel is installed, and has kernels for llama"),
+        ({}, GPUS, LLAMA, False, "liger-kernel is not installed here"),
+        ({}, CPU, LLAMA, True, "the kernels are Triton's, for GPUs"),
+        ({}, GPUS, {}, True, "not seen to compute gpt2 models as transformers does"),
+        ({}, GPUS, {**LLAMA, "activation": "gelu"}, True, "and this one has gelu"),
+        ({}, GPUS, {**LLAMA, "model_type": "mixtral"}, True, "was not measured"),
+        ({"torch_compile": True}, GPUS, LLAMA, True, "compiled layers join these"),
+        (
+            {"activation_checkpointing": "selective"},
+            *(GPUS, LLAMA, True, "activation_checkpointing: selective"),
+        ),
+        ({"use_liger_kernel": False}, GPUS, LLAMA, True, "set in params.yaml"),
+    ],
+)
+def test_liger_kernels_are_used_where_they_compute_the_same(
+    settings, hardware, facts, there, why, monkeypatch
+):
+    def find_spec(name):
+        return "found" if there and name == "liger_kernel" else None
+
+    monkeypatch.setattr("retune.planning.liger.find_spec", find_spec)
+    settings, facts = ConfigureSettings(**settings), tiny_facts(**facts)
+    plan, decisions = make_plan(settings, hardware, facts, 256, 100)
+    (decision,) = [d for d in decisions if d.setting == "use_liger_kernel"]
+    assert (
+        plan.use_liger_kernel is decision.value is why.startswith("liger-kernel is i")
+    )
+    assert why in decision.why
+
+
+def test_liger_kernels_may_be_asked_for_where_they_are_not_here():
+    settings = ConfigureSettings(use_liger_kernel=True)
+    for family in ("llama", "mixtral"):
+        facts = tiny_facts(**{**LLAMA, "model_type": family})
+        plan, _ = make_plan(settings, GPUS, facts, 256, 100)
+        assert plan.use_liger_kernel
+    for changed, told in (
+        ({}, "not seen to compute gpt2 models"),
+        ({**LLAMA, "activation": "gelu"}, "compute silu in llama models, and this one"),
+    ):
+        with pytest.raises(RetuneError, match=f"use_liger_kernel: true, but .*{told}"):
+            make_plan(settings, GPUS, tiny_facts(**changed), 256, 100)
+    settings = settings.model_copy(update={"activation_checkpointing": "selective"})
+    with pytest.raises(RetuneError, match="selective, .* gradients would be wrong"):
+        make_plan(settings, GPUS, tiny_facts(**LLAMA), 256, 100)
+
+
 def test_the_loss_is_chunked_where_the_output_head_is_known():
     unknown = tiny_facts(output_head=None)
     for settings, facts, expected in (

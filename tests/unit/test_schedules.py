@@ -5,7 +5,12 @@ import math
 import pytest
 
 from retune.settings import FinetuneSettings
-from retune.training.schedules import find_warnings, learning_rate, num_steps
+from retune.training.schedules import (
+    bf16_warnings,
+    find_warnings,
+    learning_rate,
+    num_steps,
+)
 
 
 def rates(total=100, **settings):
@@ -117,3 +122,13 @@ def test_warmup_lr_rises_with_the_logarithm_and_stays():
 def test_a_length_that_is_hardly_meant_is_told(settings, blocks, warnings):
     values = FinetuneSettings(learning_rate=1e-5, **settings)
     assert find_warnings(values, blocks, 8) == warnings
+
+
+def test_a_rate_whose_steps_bf16_would_lose_is_told():
+    low = FinetuneSettings(learning_rate=1e-5)
+    (told,) = bf16_warnings(low, True)
+    assert told.startswith("finetune.learning_rate: 1e-05 changes few weights with")
+    assert bf16_warnings(low, False) == []
+    assert bf16_warnings(FinetuneSettings(learning_rate=5e-5), True) == []
+    adapters = FinetuneSettings(learning_rate=1e-5, lora={"r": 4, "lora_alpha": 8})
+    assert bf16_warnings(adapters, True) == []

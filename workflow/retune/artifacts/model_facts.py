@@ -72,6 +72,8 @@ class ModelFacts(Artifact):
         has_varlen: Whether `varlen` attention computes what the model's own attention
             does.
         caps_attention: Whether scores of attention are capped, as in Gemma 2.
+        activation: Name of the activation function of the feed-forward layers, as the
+            config has it; None if it names none, or more than one.
         added_tokens: Ids of the tokens that `fetch` added because the chat template
             needs them, ascending; before the training they mean nothing.
     """
@@ -98,6 +100,7 @@ class ModelFacts(Artifact):
     output_head: OutputHead | None = None
     has_varlen: bool = False
     caps_attention: bool = False
+    activation: str | None = None
 
     @classmethod
     def read(cls, base: Path) -> Self:

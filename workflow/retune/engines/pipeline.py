@@ -19,7 +19,7 @@ from retune.compat.deepspeed_pipeline_engine import (
     stage_of,
 )
 from retune.compat.deepspeed_pipeline_module import TIED_MODULES
-from retune.compat.transformers_attention import is_flash_attention
+from retune.compat.transformers_attention import attention_kernels, is_flash_attention
 from retune.engines.loss import MeanLoss, backward_scale, count_labels
 from retune.engines.pipeline_layers import FAMILIES, StagedModel, weight_names
 from retune.errors import RetuneError
@@ -28,8 +28,9 @@ from retune.models.base_weights import BaseWeights
 from retune.models.compiled_layers import compile_layers
 from retune.models.fused_activations import fuse_activations
 from retune.models.liger_kernels import use_liger_kernels
+from retune.models.packed_documents import PackedDocuments
 from retune.models.skeleton import build_skeleton
-from retune.models.varlen_attention import register_varlen
+from retune.models.varlen_attention import VARLEN, register_varlen
 from retune.tokens.blocks import Batch
 
 # What DeepSpeed takes from its data iterator for one micro-batch: the first stage gets
@@ -168,12 +169,18 @@ class Pipeline:
     def _stage_data(self, batch: Batch, scale: float) -> StageData:
         """Return what DeepSpeed takes from its data iterator for one micro-batch.
 
+        It is taken right before the stage's forward pass, so the stage is told here
+        where the documents begin: on a GPU it would have to wait for position_ids.
+
         Args:
             batch: The micro-batch.
             scale: Number that the sum of its losses is multiplied by.
         """
         arrays = (batch.input_ids, batch.position_ids, batch.labels)
         input_ids, position_ids, labels = (torch.as_tensor(array) for array in arrays)
+        module, device = self.engine.module, self.engine.device
+        if attention_kernels(module.config) == VARLEN:
+            module.packed_documents = PackedDocuments.of(position_ids, device)
         if self._flat:
             input_ids, position_ids, labels = (
                 tensor.reshape(1, -1) for tensor in (input_ids, position_ids, labels)

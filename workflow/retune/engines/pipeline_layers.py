@@ -72,6 +72,8 @@ class StagedModel(StageModule):
     Attributes:
         config: The model's configuration.
         pipeline: The layers of all stages.
+        packed_documents: The documents of the next micro-batch, for `varlen` attention,
+            which refuses to do without.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class StagedModel(StageModule):
         self.pipeline = cut(skeleton)
         self._read = read
         self._output_head = output_head
+        self.packed_documents: PackedDocuments | None = None
         decoder = decoder_of(skeleton)
         self._rotary_class = None if decoder.rotary is None else type(decoder.rotary)
         layers = [layer.module for layer in self.pipeline]
@@ -192,8 +195,7 @@ class StagedModel(StageModule):
         masks = packed_masks(kinds, self.config, hidden, position_ids)
         options: dict[str, Any] = {"position_ids": position_ids}
         if attention_kernels(self.config) == VARLEN:
-            documents = PackedDocuments.of(position_ids.cpu(), hidden.device)
-            options["packed_documents"] = documents
+            options["packed_documents"] = self.packed_documents
         if self.rotary:
             options["position_embeddings"] = self.rotary(hidden, position_ids)
         return DecoderInputs(masks, options)

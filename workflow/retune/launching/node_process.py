@@ -20,6 +20,7 @@ from retune.launching import this_machine
 from retune.launching.compiled_operators import build_ops
 from retune.launching.control_file import ControlReader
 from retune.launching.devices import check_devices
+from retune.launching.liger import check_liger_kernel
 from retune.supervision.failures import Failure, Fault, RankError
 from retune.supervision.stopping import StopRequest
 from retune.supervision.watched_progress import Silent
@@ -97,6 +98,7 @@ def run_ranks(options: NodeArguments, number: int) -> None:
     with StopRequest() as stop:
         ControlReader(options.state, options.attempt, stop).start()
         check_devices(plan)
+        check_liger_kernel(plan)
         build_ops(plan)
         try:
             with this_machine.started(

@@ -64,6 +64,7 @@ def find_model_facts(
         output_head=output_head_of(model),
         has_varlen=varlen_is_exact(model.config),
         caps_attention=getattr(config, "attn_logit_softcapping", None) is not None,
+        activation=activation_of(config),
         weights=matched.groups,
         ignored=matched.ignored,
     )
@@ -73,6 +74,13 @@ def output_head_of(model: PreTrainedModel) -> OutputHead | None:
     """Return what a model does with the products of its output head, if known."""
     found = scale_and_softcap(model)
     return found and OutputHead(scale=found[0], softcap=found[1])
+
+
+def activation_of(config: PreTrainedConfig) -> str | None:
+    """Return the name of a model's activation function, if the config has one name."""
+    keys = ("hidden_act", "hidden_activation", "activation_function")
+    names = {getattr(config, key, None) for key in keys} - {None}
+    return names.pop() if len(names) == 1 else None
 
 
 def batch_invariant_length(config: PreTrainedConfig) -> int | None:

@@ -1,7 +1,6 @@
 """Replaces normalisation, rotary embedding and gated MLP by Liger's Triton kernels."""
 
 from transformers import PreTrainedModel
-from transformers.integrations.liger import apply_liger_kernel
 
 from retune.artifacts.plan import Plan
 from retune.compat.liger_kernel import liger_families
@@ -26,7 +25,7 @@ def use_liger_kernels(model: PreTrainedModel, plan: Plan) -> None:
     """
     if not plan.use_liger_kernel:
         return
-    setting = "configure.use_liger_kernel: true"
+    setting = "configure.use_liger_kernel"
     try:
         families = liger_families()
     except ImportError as error:
@@ -35,5 +34,10 @@ def use_liger_kernels(model: PreTrainedModel, plan: Plan) -> None:
             f" ({str(error).splitlines()[0]}): pip install liger-kernel, or write false"
         ) from error
     if (kind := model.config.model_type) not in families:
-        raise RetuneError(f"{setting}, but Liger has no kernels for {kind} models")
+        raise RetuneError(
+            f"{setting}: Liger has no kernels for {kind} models; write false"
+        )
+    # It imports peft, which imports bitsandbytes where that is installed: a second.
+    from transformers.integrations.liger import apply_liger_kernel
+
     apply_liger_kernel(model, PARTS)

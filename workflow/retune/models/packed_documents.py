@@ -76,12 +76,12 @@ class PackedDocuments:
     def cumulative_sizes(self) -> torch.Tensor:
         """The `cu_seqlens` of flash attention, int32 [documents + 1] on the device."""
         bounds = np.append(self.starts, self.num_tokens).astype(np.int32)
-        return torch.from_numpy(bounds).to(self.device, non_blocking=True)
+        return copied(bounds, self.device)
 
     @cached_property
     def buckets(self) -> list[torch.Tensor]:
         """The `tokens` of each bucket, on the device."""
-        return [torch.from_numpy(b.tokens).to(self.device) for b in self._buckets]
+        return [copied(bucket.tokens, self.device) for bucket in self._buckets]
 
     @cached_property
     def places(self) -> torch.Tensor:
@@ -94,7 +94,7 @@ class PackedDocuments:
         for tokens, is_own in self._buckets:
             places[tokens[is_own]] = offset + np.flatnonzero(is_own)
             offset += tokens.size
-        return torch.from_numpy(places).to(self.device)
+        return copied(places, self.device)
 
     @cached_property
     def _buckets(self) -> list[Bucket]:
@@ -109,6 +109,17 @@ class PackedDocuments:
             tokens = self.starts[chosen, np.newaxis] + np.where(is_own, places, 0)
             found.append(Bucket(tokens, is_own))
         return found
+
+
+def copied(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Return an array as a tensor on a device, for which the host does not wait.
+
+    A GPU copies by itself only from pinned memory.
+    """
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def padded_lengths(sizes: np.ndarray) -> np.ndarray:

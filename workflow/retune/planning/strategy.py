@@ -10,6 +10,7 @@ from retune.artifacts.plan import Decision, Plan, PlanValue
 from retune.errors import RetuneError
 from retune.planning.compiling import choose_torch_compile
 from retune.planning.hardware import Hardware
+from retune.planning.liger import choose_liger_kernel
 from retune.planning.memory import model_states_bytes
 from retune.settings import (
     ConfigureSettings,
@@ -81,7 +82,7 @@ def make_plan(
         activation_checkpointing=settings.activation_checkpointing,
         activation_checkpointing_interval=settings.activation_checkpointing_interval,
         torch_compile=False,
-        use_liger_kernel=settings.use_liger_kernel,
+        use_liger_kernel=settings.use_liger_kernel is True,
         attn_implementation=attention.value,
         chunked_cross_entropy=chunked.value,
         gradient_clipping=settings.gradient_clipping,
@@ -102,6 +103,8 @@ def make_plan(
     plan = draft.model_copy(update={"zero_stage": stage.value})
     compiled = choose_torch_compile(settings, plan, train_blocks)
     plan = plan.model_copy(update={"torch_compile": compiled.value})
+    liger = choose_liger_kernel(settings, plan, facts)
+    plan = plan.model_copy(update={"use_liger_kernel": liger.value})
     refuse(strategy_problems(plan))
     return plan, [
         precision,
@@ -116,7 +119,7 @@ def make_plan(
         from_settings(settings, "activation_checkpointing"),
         from_settings(settings, "activation_checkpointing_interval"),
         compiled,
-        from_settings(settings, "use_liger_kernel"),
+        liger,
         attention,
         chunked,
         from_settings(settings, "gradient_clipping"),

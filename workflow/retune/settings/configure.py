@@ -64,10 +64,11 @@ class ConfigureSettings(Settings):
         " the start for faster steps. `auto`: on GPUs where a pass over the data is"
         " long, below ZeRO-3.",
     )
-    use_liger_kernel: bool = Field(
-        False,
+    use_liger_kernel: bool | Auto = Field(
+        "auto",
         description="Liger's Triton kernels for normalisation, rotary embedding and"
-        " gated MLP, on GPUs where liger-kernel is installed.",
+        " gated MLP, on GPUs. `auto`: where liger-kernel is installed, for the families"
+        " with which they were seen to compute the same, without compiled layers.",
     )
     attn_implementation: Literal[
         "auto", "varlen", "sdpa", "flash_attention_2", "flex_attention", "eager"

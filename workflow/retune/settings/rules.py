@@ -63,7 +63,7 @@ class Strategy(Protocol):
         """Name of the attention kernels."""
 
     @property
-    def use_liger_kernel(self) -> bool:
+    def use_liger_kernel(self) -> bool | Literal["auto"]:
         """Whether the layers compute with Liger's kernels."""
 
     @property
@@ -213,6 +213,18 @@ def compile_problems(strategy: Strategy) -> list[str]:
     ]
 
 
+def liger_problems(strategy: Strategy) -> list[str]:
+    """Return that Liger's kernels overwrite activations that are kept, if some are."""
+    is_selective = strategy.activation_checkpointing == "selective"
+    if strategy.use_liger_kernel is not True or not is_selective:
+        return []
+    return [
+        "configure.use_liger_kernel: true does not go with activation_checkpointing:"
+        " selective, because Liger's rotary embedding overwrites what is kept, and"
+        " gradients would be wrong; write true or false"
+    ]
+
+
 def batch_problems(hardware: HardwareSettings, strategy: Strategy) -> list[str]:
     """Return why the ranks, if their number is given, cannot divide the batch."""
     if hardware.ranks_per_node == "auto":
@@ -288,7 +300,7 @@ def cpu_kernel_problems(accelerator: str, strategy: Strategy) -> list[str]:
     if accelerator != "cpu":
         return []
     problems = []
-    if strategy.use_liger_kernel:
+    if strategy.use_liger_kernel is True:
         problems.append(
             "configure.use_liger_kernel: true, but the ranks are CPUs"
             " (hardware.accelerator) and the kernels are Triton's, for GPUs; write"
@@ -366,6 +378,7 @@ STRATEGY_RULES = (
     pipeline_problems,
     checkpointing_problems,
     compile_problems,
+    liger_problems,
 )
 RULES = (
     *(Rule(("configure",), problems) for problems in STRATEGY_RULES),

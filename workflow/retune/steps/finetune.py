@@ -38,6 +38,7 @@ from retune.launching import several_machines, slurm, this_machine
 from retune.launching.compiled_operators import build_ops
 from retune.launching.control_file import end_earlier_nodes
 from retune.launching.devices import check_devices
+from retune.launching.liger import check_liger_kernel
 from retune.measuring.history import (
     RunStart,
     read_history,
@@ -59,6 +60,7 @@ from retune.training.metrics import metrics_of
 from retune.training.run_key import RunIdentity, open_run
 from retune.training.run_lock import only_run_in
 from retune.training.schedules import (
+    bf16_warnings,
     find_warnings,
     num_steps,
     resolve_learning_rate,
@@ -126,12 +128,14 @@ def run(
     if problems := problems + four_bit_problems(spec.plan, settings):
         raise RetuneError("\n".join(problems))
     check_devices(spec.plan)
+    check_liger_kernel(spec.plan)
     for leftover in state.glob(f"{REMOVED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     identity = RunIdentity.of(spec)
     mixture = Mixture.of(TokensIndex.read(tokens), settings.mix)
     length = mixture.blocks_per_epoch, spec.plan.global_batch_size
     total, warnings = num_steps(settings, *length), find_warnings(settings, *length)
+    warnings += bf16_warnings(settings, spec.plan.bf16_optimizer_states)
     for warning in warnings:
         log.warning("%s", warning)
     build_ops(spec.plan)

@@ -91,11 +91,6 @@ class RunIdentity:
         config = {k: v for k, v in run.deepspeed.items() if k not in NOT_OF_DEEPSPEED}
         of_config = dict(leaves(config))
         of_config.pop(WHEN_SENT, None)
-        lora = run.settings.lora
-        adapters = ["peft"] if lora else []
-        if lora and lora.load_in_4bit:
-            adapters.append("bitsandbytes")
-        packages = ["torch", "deepspeed", "transformers", *adapters]
         return cls(
             {
                 **{f"finetune.{key}": value for key, value in settings.items()},
@@ -105,7 +100,7 @@ class RunIdentity:
                 "the base model": sha256(run.base / MANIFEST),
                 "the tokens": sha256(run.tokens / MANIFEST),
                 **{file: hash_file(file) for file in code_of_weights()},
-                **{package: version(package) for package in packages},
+                **{package: version(package) for package in packages_of_weights(run)},
             }
         )
 
@@ -140,6 +135,19 @@ class RunIdentity:
 def code_of_weights() -> list[str]:
     """Return the files of the library that the weights depend on."""
     return [file for file in code_files("finetune") if file not in NOT_OF_WEIGHTS]
+
+
+def packages_of_weights(run: RunSpec) -> list[str]:
+    """Return the packages that compute the weights of a training."""
+    packages = ["torch", "deepspeed", "transformers"]
+    lora = run.settings.lora
+    if lora:
+        packages.append("peft")
+    if lora and lora.load_in_4bit:
+        packages.append("bitsandbytes")
+    if run.plan.use_liger_kernel:
+        packages.append("liger-kernel")
+    return packages
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

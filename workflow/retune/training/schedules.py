@@ -57,6 +57,29 @@ def find_warnings(
     return warnings
 
 
+# Learning rate below which nearly half of the weights, or more, stay as they are in a
+# step of Adam, if they are in bf16 and have a standard deviation of 0.02: see
+# docs/training.md.
+LOST_IN_BF16 = 5e-5
+
+
+def bf16_warnings(settings: FinetuneSettings, bf16_optimizer_states: bool) -> list[str]:
+    """Return that most steps would be lost to the rounding of bf16, if so.
+
+    Args:
+        settings: The `finetune` section, with the learning rate resolved.
+        bf16_optimizer_states: Whether there is no fp32 copy of the weights.
+    """
+    rate = settings.peak_learning_rate
+    if not bf16_optimizer_states or settings.lora or rate >= LOST_IN_BF16:
+        return []
+    return [
+        f"finetune.learning_rate: {rate:g} changes few weights with"
+        " configure.bf16_optimizer_states: a step that is below 1/512 of a weight is"
+        f" lost; write {LOST_IN_BF16:g} or more, or bf16_optimizer_states: false"
+    ]
+
+
 # Peak learning rates of `learning_rate: auto`. A pre-trained model must not forget what
 # it knows; random weights have nothing to forget; adapters start from zero and change
 # the model little.
