@@ -41,6 +41,9 @@ STRATEGIES = {
     "zero2-compiled": {"zero_stage": 2, "torch_compile": True},
     "zero2-states": {"zero_stage": 2, "micro_batch_size": 8, **BF16_STATES},
     "zero3-states": {"zero_stage": 3, "micro_batch_size": 8, **BF16_STATES},
+    "zero0-8bit": {"zero_stage": 0, "optim": "adamw_8bit"},
+    "zero2-8bit": {"zero_stage": 2, "optim": "adamw_8bit", "precision": "bf16"},
+    "zero3-8bit": {"zero_stage": 3, "optim": "adamw_8bit"},
     "pipeline": {"pipeline_stages": 2},
     "pipeline-bf16": {"pipeline_stages": 2, "precision": "bf16"},
     "pipeline-states": {"pipeline_stages": 2, **BF16_STATES},
@@ -120,6 +123,7 @@ def still(tmp_path_factory):
 # Largest difference of a loss, nats.
 OTHERS = {
     "zero0": 2e-5,
+    "zero0-8bit": 2e-5,
     "zero1": 5e-3,
     "zero2": 2e-5,
     "zero2-bf16": 5e-3,

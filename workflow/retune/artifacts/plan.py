@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from retune.artifacts.artifact import SealedArtifact
-from retune.settings import Accelerator, ActivationCheckpointing, Offload, Precision
+from retune.settings import (
+    Accelerator,
+    ActivationCheckpointing,
+    Offload,
+    Optim,
+    Precision,
+)
 
 PLAN = "plan.json"
 REASONS = "reasons.json"
@@ -21,6 +27,7 @@ class Plan(SealedArtifact):
         format: Format of the file.
         precision: Precision of the forward and backward pass.
         zero_stage: DeepSpeed's ZeRO stage, 0 to 3.
+        optim: The optimizer, as Transformers names it.
         bf16_optimizer_states: Whether master weights and Adam's moments are bf16, too.
         offload_optimizer: Device that the optimizer states are offloaded to.
         offload_param: Device that the parameters are offloaded to.
@@ -44,6 +51,7 @@ class Plan(SealedArtifact):
         num_parameters: Number of parameters of the model, tied ones counted once.
         num_adapter_parameters: Number of parameters of the adapters that are trained
             instead of the model; 0: there are none.
+        num_in_8_bits: Number of trained parameters whose moments have 8 bits.
     """
 
     STEP: ClassVar = "configure"
@@ -51,6 +59,7 @@ class Plan(SealedArtifact):
     format: Literal[1] = 1
     precision: Precision
     zero_stage: int
+    optim: Optim
     bf16_optimizer_states: bool
     offload_optimizer: Offload
     offload_param: Offload
@@ -71,6 +80,7 @@ class Plan(SealedArtifact):
     sequence_length: int
     num_parameters: int
     num_adapter_parameters: int = 0
+    num_in_8_bits: int = 0
 
     @property
     def world_size(self) -> int:

@@ -39,6 +39,7 @@ OF_PLAN = frozenset(
         "chunked_cross_entropy",
         "torch_compile",
         "use_liger_kernel",
+        "optim",
     }
 )
 # What of the DeepSpeed config is no part of the identity: how a batch is divided.
@@ -92,7 +93,8 @@ class RunIdentity:
         of_config = dict(leaves(config))
         of_config.pop(WHEN_SENT, None)
         adapters = ["peft"] if run.settings.lora else []
-        packages = ["torch", "deepspeed", "transformers", *adapters]
+        in_8_bits = ["bitsandbytes"] if run.plan.optim == "adamw_8bit" else []
+        packages = ["torch", "deepspeed", "transformers", *adapters, *in_8_bits]
         return cls(
             {
                 **{f"finetune.{key}": value for key, value in settings.items()},
