@@ -1,6 +1,7 @@
 """`optim: adamw_8bit` is bitsandbytes' AdamW, at every ZeRO stage, and saves memory."""
 
 import copy
+import shutil
 
 import bitsandbytes
 import pytest
@@ -9,6 +10,7 @@ from transformers import AutoModelForCausalLM, GPT2Config
 
 from plans import make_plan
 from retune.artifacts.plan import Plan
+from retune.checkpoints.moments import leave_out_moments
 from retune.checkpoints.resume import choose
 from retune.compat.deepspeed_parameters import whole_numel
 from retune.engines.adamw_8bit import FiniteAdamW8bit, parts
@@ -18,11 +20,12 @@ from retune.models.states_in_8_bits import parameters_in_8_bits
 from retune.planning.memory import MOMENTS_IN_8_BITS, checkpoint_bytes
 from retune.settings import (
     ConfigureSettings,
+    ConsolidateSettings,
     FinetuneSettings,
     HardwareSettings,
     TrainedWeightsSettings,
 )
-from retune.steps import configure
+from retune.steps import configure, consolidate
 from tiny_run import TinyRun
 from training_ranks import Job, train_all
 
@@ -143,6 +146,21 @@ def test_a_checkpoint_takes_what_the_disk_is_asked_for(trained, name):
     size = sum(path.stat().st_size for path in job.checkpoint.iterdir())
     # Besides, pickles and JSON.
     assert 0 < size - checkpoint_bytes(plan, plan.num_trained) < 120_000
+
+
+@pytest.mark.parametrize("name", ["ZeRO-0", "ZeRO-2", "ZeRO-3"])
+def test_what_is_left_without_moments_is_the_model(run, trained, name, tmp_path):
+    job = trained[name, "adamw_8bit"]
+    left = tmp_path / "checkpoint"
+    shutil.copytree(job.checkpoint, left)
+    leave_out_moments(job.checkpoint, left)
+    saved = [torch.load(file, weights_only=False) for file in left.glob("*.pt")]
+    assert not list(moments_in(saved))
+    assert not any(b"absmax1" in path.read_bytes() for path in left.iterdir())
+    model = tmp_path / "model"
+    consolidate.run(ConsolidateSettings(), run.folder / "base", left, model)
+    _, info = AutoModelForCausalLM.from_pretrained(model, output_loading_info=True)
+    assert not any(info.values())
 
 
 def test_another_number_of_ranks_is_refused_but_for_zero_0(trained):
