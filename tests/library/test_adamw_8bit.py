@@ -10,6 +10,8 @@ from transformers import AutoModelForCausalLM, GPT2Config
 
 from plans import make_plan
 from retune.artifacts.plan import Plan
+from retune.artifacts.publishing import read_json
+from retune.checkpoints.checkpoint_files import find_checkpoints
 from retune.checkpoints.moments import leave_out_moments
 from retune.checkpoints.resume import choose
 from retune.compat.deepspeed_parameters import whole_numel
@@ -45,6 +47,8 @@ STRATEGIES = {
     "bf16, ZeRO-2": {"zero_stage": 2, "precision": "bf16"},
     "bf16, ZeRO-3": {"zero_stage": 3, "precision": "bf16"},
 }
+# Those in which the loss is NaN in two steps.
+SKIPPING = ("ZeRO-0", "ZeRO-3")
 # Largest difference of a loss, nats, between strategies, and from AdamW in 32 bits.
 TOLERANCE = {"fp32": 2e-5, "bf16": 5e-3}
 TOLERANCE_OF_8_BITS = {"fp32": 2e-3, "bf16": 5e-3}
@@ -76,10 +80,20 @@ def trained(run):
     """Return (strategy, optimizer) -> its job, trained on two ranks."""
     cells = [(name, "adamw_8bit") for name in STRATEGIES]
     cells += [("ZeRO-0", "adamw"), ("LoRA, ZeRO-2", "adamw")]
-    cells.sort(key=lambda cell: cell[0] == "pipeline")  # remembered by DeepSpeed
     jobs = {cell: make_job(run, *cell) for cell in cells}
-    train_all(run.folder, list(jobs.values()), 2)
+    fault = {"name": "nan loss", "rank": 1, "step": 0, "steps": [2, 3]}
+    for name in SKIPPING:
+        job = jobs[name, "adamw_8bit"]
+        state = run.folder / f"skipping-{name}"
+        settings = {**SIX_STEPS, "save_steps": 1, "save_total_limit": 6}
+        jobs[name, "skipping"] = Job(job.plan, state, settings, fault)
+    train_all(run.folder, sorted(jobs.values(), key=is_pipeline), 2)
     return jobs
+
+
+def is_pipeline(job):
+    """Whether DeepSpeed will remember the job for the rest of the process."""
+    return "pipeline" in job.state.name
 
 
 def first_like(name):
@@ -174,6 +188,15 @@ def test_another_number_of_ranks_is_refused_but_for_zero_0(trained):
             continue
         with pytest.raises(RetuneError, match="optim: adamw_8bit a run can be resumed"):
             choose(job.state, on_one)
+
+
+@pytest.mark.parametrize("name", SKIPPING)
+def test_steps_that_are_not_finite_are_skipped(trained, name):
+    job = trained[name, "skipping"]
+    assert [loss is None for loss in job.losses] == [False, True, True, *[False] * 3]
+    one, two, three, four, *_ = find_checkpoints(job.state)
+    weights = [read_json(folder / "weights.json") for folder in (one, two, three, four)]
+    assert weights[0] == weights[1] == weights[2] != weights[3]
 
 
 def make_model(**config):

@@ -234,7 +234,9 @@ def test_moments_in_8_bits_take_two_bytes_and_their_scales(
         optim="adamw_8bit", zero_stage=stage, precision=precision, micro_batch_size=2
     )
     facts = tiny_facts(num_parameters=3 * 10**9)
-    plan, decisions = make_plan(settings, GPUS, facts, 256, 1000, 0, 2 * 10**9)
+    plan, decisions = make_plan(
+        settings, GPUS, facts, 256, 1000, num_in_8_bits=2 * 10**9
+    )
     plain = plan.model_copy(update={"optim": "adamw", "num_in_8_bits": 0})
     assert model_states_bytes(plan) == pytest.approx(
         2e9 * bytes_per_parameter + model_states_bytes(plain) / 3

@@ -71,7 +71,8 @@ def run(
         num_in_8_bits = count_in_8_bits(base, facts, trained)
     made, decisions = make_plan(
         *(settings, machines, facts, tokens.sequence_length, blocks),
-        *(num_adapter_parameters, num_in_8_bits),
+        num_adapter_parameters,
+        num_in_8_bits=num_in_8_bits,
     )
     check_cpu_memory(made, machines)
     warnings = batch_warnings(made.global_batch_size, blocks)
