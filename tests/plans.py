@@ -10,6 +10,7 @@ def make_plan(**changes: Any) -> Plan:
     values = {
         "precision": "fp32",
         "zero_stage": 2,
+        "optim": "adamw",
         "bf16_optimizer_states": False,
         "offload_optimizer": "none",
         "offload_param": "none",

@@ -12,6 +12,7 @@ from retune.artifacts.publishing import (
     write_manifest,
 )
 from retune.errors import RetuneError
+from retune.planning import optim
 from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.explanation import frozen_text
 from retune.planning.hardware import Hardware, resolve_hardware
@@ -243,6 +244,46 @@ def test_states_in_bf16_take_half(stage, strategy, bytes_per_parameter):
 def test_states_in_bf16_need_that_precision_where_auto_became_fp32():
     with pytest.raises(RetuneError, match=r"needs precision: bf16, not fp32"):
         plan_of(ConfigureSettings(bf16_optimizer_states=True), CPU)
+
+
+@pytest.mark.parametrize(
+    ("stage", "precision", "bytes_per_parameter"),
+    [
+        (0, "fp32", 4 + 4 + 2 + 1 / 32),
+        (2, "bf16", 2 + (2 + 4 + 2 + 1 / 32) / 8),
+        (3, "bf16", (2 + 2 + 4 + 2 + 1 / 32) / 8),
+    ],
+)
+def test_moments_in_8_bits_take_two_bytes_and_their_scales(
+    stage, precision, bytes_per_parameter
+):
+    settings = ConfigureSettings(
+        optim="adamw_8bit", zero_stage=stage, precision=precision, micro_batch_size=2
+    )
+    facts = tiny_facts(num_parameters=3 * 10**9)
+    plan, decisions = make_plan(
+        settings, GPUS, facts, 256, 1000, num_in_8_bits=2 * 10**9
+    )
+    plain = plan.model_copy(update={"optim": "adamw", "num_in_8_bits": 0})
+    assert model_states_bytes(plan) == pytest.approx(
+        2e9 * bytes_per_parameter + model_states_bytes(plain) / 3
+    )
+    saved = 2 * 10**9 * (6 - 1 / 32)
+    assert checkpoint_bytes(plan, 10**9) == checkpoint_bytes(plain, 10**9) - saved
+    (told,) = [decision.why for decision in decisions if decision.setting == "optim"]
+    assert "2,000.0 M parameters, of 3,000.0 M" in told
+    assert "11.9 GB less" in told
+
+
+def test_adamw_in_8_bits_that_would_have_32_is_refused():
+    with pytest.raises(RetuneError, match="no trained matrix beside the embeddings"):
+        plan_of(ConfigureSettings(optim="adamw_8bit"))
+
+
+def test_adamw_in_8_bits_without_bitsandbytes_is_refused(monkeypatch):
+    monkeypatch.setattr(optim, "find_spec", lambda name: None)
+    with pytest.raises(RetuneError, match=r"pip install 'retune\[bitsandbytes\]'"):
+        optim.check_bitsandbytes()
 
 
 def test_without_zero_all_states_are_on_each_rank():

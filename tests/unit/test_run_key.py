@@ -91,6 +91,15 @@ def test_another_strategy_or_data_is_another_run(inputs, tmp_path):
     assert len({each.key for each in identities}) == 4
 
 
+def test_another_optimizer_is_another_run_and_so_is_its_version(inputs):
+    run = RunSpec.make(FinetuneSettings(), *inputs())
+    plan = run.plan.model_copy(update={"optim": "adamw_8bit"})
+    plain = RunIdentity.of(run).values
+    values = RunIdentity.of(run.model_copy(update={"plan": plan})).values
+    different = {key for key in values if values[key] != plain.get(key)}
+    assert different == {"optim", "bitsandbytes"}
+
+
 @pytest.fixture
 def earlier(tmp_path, inputs):
     """The folder of a run that has a checkpoint, and what it was made of."""

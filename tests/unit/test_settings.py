@@ -102,6 +102,16 @@ def test_problems_across_sections_are_named_together():
         ),
         (
             "configure",
+            {"optim": "adamw_8bit", "bf16_optimizer_states": True},
+            "optim: adamw_8bit goes with bf16_optimizer_states: false, not true",
+        ),
+        (
+            "configure",
+            {"optim": "adamw_8bit", "offload_optimizer": "cpu"},
+            "optim: adamw_8bit goes with offload_optimizer: none, not cpu",
+        ),
+        (
+            "configure",
             {"activation_checkpointing_interval": 2},
             "needs activation_checkpointing: true or selective, not false",
         ),

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from retune.artifacts.artifact import SealedArtifact
-from retune.settings import Accelerator, ActivationCheckpointing, Offload, Precision
+from retune.settings import (
+    Accelerator,
+    ActivationCheckpointing,
+    Offload,
+    Optim,
+    Precision,
+)
 
 PLAN = "plan.json"
 REASONS = "reasons.json"
@@ -21,6 +27,7 @@ class Plan(SealedArtifact):
         format: Format of the file.
         precision: Precision of the forward and backward pass.
         zero_stage: DeepSpeed's ZeRO stage, 0 to 3.
+        optim: The optimizer, as Transformers names it.
         bf16_optimizer_states: Whether master weights and Adam's moments are bf16, too.
         offload_optimizer: Device that the optimizer states are offloaded to.
         offload_param: Device that the parameters are offloaded to.
@@ -45,6 +52,7 @@ class Plan(SealedArtifact):
         num_adapter_parameters: Number of parameters of the adapters that are trained
             instead of the model; 0: there are none.
         num_4bit_parameters: Number of parameters of the model that are held in 4 bits.
+        num_in_8_bits: Number of trained parameters whose moments have 8 bits.
     """
 
     STEP: ClassVar = "configure"
@@ -52,6 +60,7 @@ class Plan(SealedArtifact):
     format: Literal[1] = 1
     precision: Precision
     zero_stage: int
+    optim: Optim
     bf16_optimizer_states: bool
     offload_optimizer: Offload
     offload_param: Offload
@@ -73,6 +82,7 @@ class Plan(SealedArtifact):
     num_parameters: int
     num_adapter_parameters: int = 0
     num_4bit_parameters: int = 0
+    num_in_8_bits: int = 0
 
     @property
     def world_size(self) -> int:

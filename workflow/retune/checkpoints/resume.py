@@ -87,10 +87,10 @@ def choose(state: Path, plan: Plan) -> Resume | None:
     if saved_on == plan.world_size or plan.zero_stage == 0:
         log.info("resuming from %s", folder)
         return Resume(folder, folder, step, skipped, saved_on)
-    if plan.offload_optimizer == "nvme":
+    if setting := keeps_number_of_ranks(plan):
         raise RetuneError(
             f"{folder} was saved on {saved_on} ranks, the plan is for"
-            f" {plan.world_size}: with configure.offload_optimizer: nvme a run can"
+            f" {plan.world_size}: with configure.{setting} a run can"
             " be resumed on the same number only"
         )
     log.info(
@@ -98,6 +98,14 @@ def choose(state: Path, plan: Plan) -> Resume | None:
         *(folder, saved_on, plan.world_size),
     )
     return Resume(folder, convert(folder), step, skipped, saved_on)
+
+
+def keeps_number_of_ranks(plan: Plan) -> str:
+    """Return the setting of which DeepSpeed has no universal checkpoint; else ""."""
+    if plan.offload_optimizer == "nvme":
+        return "offload_optimizer: nvme"
+    # It would look for moments of one number per parameter.
+    return "optim: adamw_8bit" if plan.optim == "adamw_8bit" else ""
 
 
 def convert(folder: Path) -> Path:

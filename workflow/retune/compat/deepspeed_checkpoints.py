@@ -24,6 +24,8 @@ SWAP_FILE = "offloaded_tensors/rank{rank:02d}/{name}.tensor.swp"
 
 # The names of the two moments in the states of Adam, of PyTorch and of DeepSpeed.
 MOMENTS = ("exp_avg", "exp_avg_sq")
+# What bitsandbytes puts its moments into, with all that is needed to read them.
+MOMENTS_OF_BITSANDBYTES = "__bnb_optimizer_quant_state__"
 
 
 @dataclass(frozen=True)
@@ -119,5 +121,6 @@ def drop_moments(state: Any) -> bool:
         return any([drop_moments(value) for value in state])
     if not isinstance(state, dict):
         return False
-    found = [key for key in MOMENTS if state.pop(key, None) is not None]
+    keys = (*MOMENTS, MOMENTS_OF_BITSANDBYTES)
+    found = [key for key in keys if state.pop(key, None) is not None]
     return any([drop_moments(value) for value in state.values()]) or bool(found)

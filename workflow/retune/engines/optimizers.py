@@ -1,6 +1,5 @@
-"""AdamW, with weight decay on matrices only."""
+"""AdamW, in 32 or 8 bits, with weight decay on matrices only."""
 
-from collections.abc import Callable
 from typing import Any, TypedDict
 
 import torch
@@ -8,8 +7,11 @@ from torch import nn
 
 from retune.artifacts.plan import Plan
 from retune.compat.deepspeed_parameters import whole_shape
-from retune.compat.pytorch_foreach import norms
+from retune.engines.finite_steps import FiniteSteps
+from retune.planning.optim import check_bitsandbytes
 from retune.settings import FinetuneSettings
+
+Group = dict[str, Any]
 
 
 class AdamOptions(TypedDict):
@@ -33,11 +35,14 @@ def build_optimizer(
             parameters sharded.
         settings: The `finetune` section, with the learning rate resolved.
         plan: The plan of the training.
+
+    Raises:
+        RetuneError: If the plan needs bitsandbytes, which is not installed.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in parameters if len(whole_shape(p)) > 1]
     others = [p for p in parameters if len(whole_shape(p)) <= 1]
-    groups = [
+    groups: list[Group] = [
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
@@ -51,34 +56,39 @@ def build_optimizer(
         from deepspeed.ops.adam import DeepSpeedCPUAdam
 
         return DeepSpeedCPUAdam(groups, **options)
+    if plan.optim == "adamw_8bit":
+        return build_adamw_8bit(model, groups, options, plan)
     adamw = FiniteAdamW if plan.zero_stage == 0 else torch.optim.AdamW
     # Fused, a step reads memory once instead of once per operation, which is 10 times
     # faster on a CPU.
     return adamw(groups, **options, fused=True)
 
 
-class FiniteAdamW(torch.optim.AdamW):
-    """AdamW that takes no step with gradients that are not finite.
+def build_adamw_8bit(
+    model: nn.Module, groups: list[Group], options: AdamOptions, plan: Plan
+) -> torch.optim.Optimizer:
+    """Return AdamW whose moments of large matrices have 8 bits.
 
-    DeepSpeed's ZeRO optimizers check the gradients themselves; at ZeRO stage 0
-    DeepSpeed does not.
+    Args:
+        model: The model.
+        groups: Groups of its trainable parameters.
+        options: Options of all groups.
+        plan: The plan of the training.
 
-    Attributes:
-        overflow: Whether the last step was not taken. DeepSpeed's engine reads it, and
-            counts such a step as skipped.
+    Raises:
+        RetuneError: If bitsandbytes is not installed.
     """
+    check_bitsandbytes()
+    # It takes seconds to import, and is not always installed.
+    from retune.engines.adamw_8bit import (
+        FiniteAdamW8bit,
+        GroupedAdamW8bit,
+        groups_in_8_bits,
+    )
 
-    overflow = False
+    adamw = FiniteAdamW8bit if plan.zero_stage == 0 else GroupedAdamW8bit
+    return adamw(groups_in_8_bits(model, groups), **options)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Take a step, or set `overflow` and leave parameters and moments unchanged."""
-        gradients = [
-            parameter.grad
-            for group in self.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None
-        ]
-        # Every rank holds the same averaged gradients, so all ranks decide alike.
-        self.overflow = not torch.stack(norms(gradients)).isfinite().all().item()
-        return None if self.overflow else super().step(closure)
+
+class FiniteAdamW(FiniteSteps, torch.optim.AdamW):
+    """AdamW that takes no step with gradients that are not finite."""

@@ -44,6 +44,8 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
         if device != "none":
             zero[key] = {"device": device, "pin_memory": True}
     fp32_accumulation = {"data_types": {"grad_accum_dtype": "fp32"}}
+    # By its class DeepSpeed knows only PyTorch's and its own AdamW.
+    other_optimizer = {"zero_allow_untested_optimizer": True}
     return {
         "train_batch_size": plan.global_batch_size,
         "train_micro_batch_size_per_gpu": plan.micro_batch_size,
@@ -56,6 +58,7 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
             "bf16_optimizer_states": plan.bf16_optimizer_states,
         },
         **(fp32_accumulation if accumulates_in_fp32(plan) else {}),
+        **(other_optimizer if plan.optim == "adamw_8bit" else {}),
         "zero_optimization": zero,
         # Never: the training loop logs its own steps.
         "steps_per_print": 2**31,

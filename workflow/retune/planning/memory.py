@@ -27,6 +27,9 @@ FULL_PRECISION = BytesPerParameter(weight=4, gradient=4, states=8)
 MIXED_PRECISION = BytesPerParameter(weight=2, gradient=2, states=12)
 # `bf16_optimizer_states`: two moments and a copy of the weight, all bf16.
 BF16_STATES = BytesPerParameter(weight=2, gradient=2, states=6)
+# `optim: adamw_8bit`: two moments of a byte, and for 256 of each an fp32 scale.
+MOMENTS_IN_8_BITS = 2 * (1 + 4 / 256)
+SAVED_BY_8_BITS = 8 - MOMENTS_IN_8_BITS
 FP32_BYTES = 4
 BF16_BYTES = 2
 # NF4 of bitsandbytes: 4 bits a weight, and an fp32 scale for each block of 64.
@@ -87,9 +90,14 @@ def model_states_bytes(plan: Plan) -> float:
     if not is_offloaded(plan.offload_param, plan):
         total += weights_bytes(plan) / (ranks if plan.zero_stage >= 3 else 1)
     if not is_offloaded(plan.offload_optimizer, plan):
-        states = plan.num_trained * each.states
+        states = plan.num_trained * each.states - saved_by_8_bits(plan)
         total += states / (ranks if plan.zero_stage >= 1 else 1)
     return total / plan.pipeline_stages
+
+
+def saved_by_8_bits(plan: Plan) -> float:
+    """Return the bytes that Adam's moments take less than in fp32, over all ranks."""
+    return plan.num_in_8_bits * SAVED_BY_8_BITS
 
 
 def is_offloaded(device: str, plan: Plan) -> bool:
@@ -117,9 +125,9 @@ def offloaded_to_cpu_bytes(plan: Plan) -> int:
 def checkpoint_bytes(plan: Plan, num_trained: int) -> int:
     """Return about how much disk a checkpoint takes, bytes, over all ranks.
 
-    It holds Adam's two moments and a copy of the trained weights, in fp32 or bf16, and,
-    but for ZeRO-3, the weights in the training precision. At stage 0, which is trained
-    in fp32, these are the fp32 copy.
+    It holds Adam's two moments, in fp32, bf16 or 8 bits, a copy of the trained weights,
+    in fp32 or bf16, and, but for ZeRO-3, the weights in the training precision. At
+    stage 0, which is trained in fp32, these are the fp32 copy.
 
     Args:
         plan: The plan.
@@ -128,7 +136,8 @@ def checkpoint_bytes(plan: Plan, num_trained: int) -> int:
     states = BF16_STATES if plan.bf16_optimizer_states else MIXED_PRECISION
     weight = bytes_per_parameter(plan.precision).weight if plan.zero_stage < 3 else 0
     copy = FP32_BYTES if plan.zero_stage == 0 else 0
-    return num_trained * (states.states - copy + weight)
+    each = states.states - copy + weight
+    return round(num_trained * each - saved_by_8_bits(plan))
 
 
 def weights_bytes(plan: Plan) -> int:

@@ -12,6 +12,7 @@ from retune.planning.compiling import choose_torch_compile
 from retune.planning.hardware import Hardware
 from retune.planning.liger import choose_liger_kernel
 from retune.planning.memory import model_states_bytes
+from retune.planning.optim import choose_optim
 from retune.settings import (
     ConfigureSettings,
     Precision,
@@ -39,6 +40,7 @@ def make_plan(
     train_blocks: int,
     num_adapter_parameters: int = 0,
     num_4bit_parameters: int = 0,
+    num_in_8_bits: int = 0,
 ) -> tuple[Plan, list[Decision[PlanValue]]]:
     """Return the plan, and each value of the strategy with the reason for it.
 
@@ -51,6 +53,8 @@ def make_plan(
         num_adapter_parameters: Number of parameters of the adapters that are trained
             instead of the model; 0: there are none.
         num_4bit_parameters: Number of parameters of the model that are held in 4 bits.
+        num_in_8_bits: Number of trained parameters whose moments have 8 bits with
+            `optim: adamw_8bit`.
 
     Raises:
         RetuneError: If settings and machines do not go together.
@@ -69,9 +73,12 @@ def make_plan(
     )
     attention = choose_attention(settings, hardware, precision.value, facts)
     chunked = choose_chunked_cross_entropy(settings, precision.value, facts)
+    num_trained = num_adapter_parameters or facts.num_parameters
+    optim = choose_optim(settings, num_in_8_bits, num_trained)
     draft = Plan(
         precision=precision.value,
         zero_stage=2,
+        optim=optim.value,
         bf16_optimizer_states=settings.bf16_optimizer_states,
         offload_optimizer=settings.offload_optimizer,
         offload_param=settings.offload_param,
@@ -93,6 +100,7 @@ def make_plan(
         num_parameters=facts.num_parameters,
         num_adapter_parameters=num_adapter_parameters,
         num_4bit_parameters=num_4bit_parameters,
+        num_in_8_bits=num_in_8_bits,
     )
     refuse(
         split_problems(draft, draft.world_size)
@@ -109,6 +117,7 @@ def make_plan(
     return plan, [
         precision,
         stage,
+        optim,
         tell_bf16_states(settings),
         from_settings(settings, "offload_optimizer"),
         from_settings(settings, "offload_param"),

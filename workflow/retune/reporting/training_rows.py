@@ -121,6 +121,8 @@ def strategy_text(plan: Plan) -> str:
     words = [f"ZeRO stage {plan.zero_stage}"]
     if plan.pipeline_stages > 1:
         words.append(f"pipeline of {plan.pipeline_stages} stages")
+    if plan.optim == "adamw_8bit":
+        words.append("AdamW in 8 bits")
     if plan.bf16_optimizer_states:
         words.append("optimizer states in bf16")
     if plan.offload_optimizer != "none":

@@ -13,6 +13,7 @@ from retune.settings.configure import (
     ActivationCheckpointing,
     ConfigureSettings,
     Offload,
+    Optim,
     Precision,
 )
 from retune.settings.consolidate import ConsolidateSettings
@@ -68,6 +69,7 @@ __all__ = [
     "MODEL_PRESETS",
     "ModelSettings",
     "Offload",
+    "Optim",
     "Params",
     "PartOfSection",
     "Precision",

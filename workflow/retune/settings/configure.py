@@ -8,6 +8,7 @@ from retune.settings.section import Auto, Count, Settings
 
 Offload = Literal["none", "cpu", "nvme"]
 Precision = Literal["fp32", "bf16", "fp16"]
+Optim = Literal["adamw", "adamw_8bit"]
 ActivationCheckpointing = bool | Literal["selective"]
 
 
@@ -26,6 +27,12 @@ class ConfigureSettings(Settings):
     )
     zero_stage: Literal["auto", 0, 1, 2, 3] = Field(
         "auto", description="DeepSpeed ZeRO stage."
+    )
+    optim: Optim = Field(
+        "adamw",
+        description="The optimizer, as transformers names it. `adamw_8bit`: Adam's"
+        " moments of large matrices but embeddings in 8 bits, 2 bytes per parameter"
+        " instead of 8; needs bitsandbytes.",
     )
     bf16_optimizer_states: bool = Field(
         False,

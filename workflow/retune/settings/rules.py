@@ -31,6 +31,10 @@ class Strategy(Protocol):
         """DeepSpeed's ZeRO stage."""
 
     @property
+    def optim(self) -> str:
+        """The optimizer."""
+
+    @property
     def bf16_optimizer_states(self) -> bool:
         """Whether master weights and Adam's moments are bf16, too."""
 
@@ -145,6 +149,20 @@ def bf16_states_problems(strategy: Strategy) -> list[str]:
     problems = []
     if strategy.precision not in ("auto", "bf16"):
         problems.append(f"{setting} needs precision: bf16, not {strategy.precision}")
+    if strategy.offload_optimizer != "none":
+        device = strategy.offload_optimizer
+        problems.append(f"{setting} goes with offload_optimizer: none, not {device}")
+    return problems
+
+
+def optim_problems(strategy: Strategy) -> list[str]:
+    """Return why Adam's moments cannot have 8 bits."""
+    if strategy.optim != "adamw_8bit":
+        return []
+    setting = f"configure.optim: {strategy.optim}"
+    problems = []
+    if strategy.bf16_optimizer_states:
+        problems.append(f"{setting} goes with bf16_optimizer_states: false, not true")
     if strategy.offload_optimizer != "none":
         device = strategy.offload_optimizer
         problems.append(f"{setting} goes with offload_optimizer: none, not {device}")
@@ -373,6 +391,7 @@ def mix_problems(dataset: DatasetSettings, finetune: FinetuneSettings) -> list[s
 STRATEGY_RULES = (
     stage_0_problems,
     bf16_states_problems,
+    optim_problems,
     param_offload_problems,
     optimizer_offload_problems,
     pipeline_problems,

@@ -13,6 +13,7 @@ from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.explanation import plan_line, plan_page
 from retune.planning.hardware import Hardware, resolve_hardware
 from retune.planning.memory import model_states_bytes, offloaded_to_cpu_bytes
+from retune.planning.optim import check_bitsandbytes
 from retune.planning.strategy import make_plan, refuse
 from retune.quantities import percent
 from retune.settings import (
@@ -64,17 +65,21 @@ def run(
     blocks = tokens.splits["train"].blocks
     machines = resolve_hardware(hardware)
     facts = ModelFacts.read(base)
-    num_adapter_parameters = num_4bit_parameters = 0
+    num_adapter_parameters = num_4bit_parameters = num_in_8_bits = 0
     if trained.lora:
         facts, num_adapter_parameters = with_adapters(base, facts, trained.lora)
         if trained.lora.load_in_4bit:
             from retune.models.four_bit_weights import num_parameters_in_4bit
 
             num_4bit_parameters = num_parameters_in_4bit(base)
+    if settings.optim == "adamw_8bit":
+        check_bitsandbytes()
+        num_in_8_bits = count_in_8_bits(base, facts, trained)
     made, decisions = make_plan(
         *(settings, machines, facts, tokens.sequence_length, blocks),
         num_adapter_parameters,
         num_4bit_parameters,
+        num_in_8_bits,
     )
     check_cpu_memory(made, machines)
     warnings = batch_warnings(made.global_batch_size, blocks) + warnings_4bit(made)
@@ -117,6 +122,25 @@ def with_adapters(
     if type(model.get_output_embeddings()) is not head:
         facts = facts.model_copy(update={"output_head": None})
     return facts, sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
+
+
+def count_in_8_bits(
+    base: Path, facts: ModelFacts, trained: TrainedWeightsSettings
+) -> int:
+    """Return the number of parameters whose moments AdamW in 8 bits keeps in them.
+
+    Args:
+        base: Folder of the base model.
+        facts: Facts of the model.
+        trained: Which weights are trained.
+    """
+    from retune.models.adapters import wrap
+    from retune.models.skeleton import build_skeleton
+    from retune.models.states_in_8_bits import parameters_in_8_bits
+
+    skeleton = build_skeleton(base)
+    model = wrap(skeleton, facts, trained.lora) if trained.lora else skeleton
+    return sum(parameter.numel() for parameter in parameters_in_8_bits(model))
 
 
 def batch_warnings(batch_size: int, blocks: int) -> list[str]:

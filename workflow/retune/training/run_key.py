@@ -39,6 +39,7 @@ OF_PLAN = frozenset(
         "chunked_cross_entropy",
         "torch_compile",
         "use_liger_kernel",
+        "optim",
     }
 )
 # What of the DeepSpeed config is no part of the identity: how a batch is divided.
@@ -143,7 +144,7 @@ def packages_of_weights(run: RunSpec) -> list[str]:
     lora = run.settings.lora
     if lora:
         packages.append("peft")
-    if lora and lora.load_in_4bit:
+    if (lora and lora.load_in_4bit) or run.plan.optim == "adamw_8bit":
         packages.append("bitsandbytes")
     if run.plan.use_liger_kernel:
         packages.append("liger-kernel")

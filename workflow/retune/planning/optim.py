@@ -1,0 +1,49 @@
+"""The optimizer of a plan, and what AdamW in 8 bits saves and costs."""
+
+from importlib.util import find_spec
+
+from retune.artifacts.plan import Decision
+from retune.errors import RetuneError
+from retune.planning.memory import SAVED_BY_8_BITS
+from retune.quantities import parameters, size
+from retune.settings import ConfigureSettings, Optim
+
+
+def check_bitsandbytes() -> None:
+    """Raise RetuneError if bitsandbytes is not installed."""
+    if find_spec("bitsandbytes") is None:
+        raise RetuneError(
+            "configure.optim: adamw_8bit needs bitsandbytes, which is not installed:"
+            " pip install 'retune[bitsandbytes]', or write adamw"
+        )
+
+
+def choose_optim(
+    settings: ConfigureSettings, num_in_8_bits: int, num_trained: int
+) -> Decision[Optim]:
+    """Return the optimizer.
+
+    Args:
+        settings: The `configure` section.
+        num_in_8_bits: Number of trained parameters whose moments could have 8 bits.
+        num_trained: Number of trained parameters.
+
+    Raises:
+        RetuneError: If AdamW in 8 bits is set and would be that in 32 bits.
+    """
+    if settings.optim == "adamw":
+        return Decision("optim", "adamw", "the default")
+    if num_in_8_bits == 0:
+        raise RetuneError(
+            "configure.optim: adamw_8bit, but no trained matrix beside the embeddings"
+            " has 4,096 elements, so all moments would have 32 bits; write adamw"
+        )
+    saved = round(num_in_8_bits * SAVED_BY_8_BITS)
+    return Decision(
+        "optim",
+        "adamw_8bit",
+        f"set in params.yaml; Adam's moments of {parameters(num_in_8_bits)}, of"
+        f" {parameters(num_trained)} that are trained, take 2 bytes instead of 8:"
+        f" {size(saved)} less over all ranks. Each is rounded to one of 256 values, by"
+        " a scale for 256 moments",
+    )
