@@ -273,6 +273,7 @@ def test_moments_in_8_bits_take_two_bytes_and_their_scales(
     (told,) = [decision.why for decision in decisions if decision.setting == "optim"]
     assert "2,000.0 M parameters, of 3,000.0 M" in told
     assert "11.9 GB less" in told
+    assert "On CPUs" not in told
 
 
 def test_adamw_in_8_bits_that_would_have_32_is_refused():

@@ -6,7 +6,7 @@ from retune.artifacts.plan import Decision
 from retune.errors import RetuneError
 from retune.planning.memory import SAVED_BY_8_BITS
 from retune.quantities import parameters, size
-from retune.settings import ConfigureSettings, Optim
+from retune.settings import Accelerator, ConfigureSettings, Optim
 
 
 def check_bitsandbytes() -> None:
@@ -19,12 +19,16 @@ def check_bitsandbytes() -> None:
 
 
 def choose_optim(
-    settings: ConfigureSettings, num_in_8_bits: int, num_trained: int
+    settings: ConfigureSettings,
+    accelerator: Accelerator,
+    num_in_8_bits: int,
+    num_trained: int,
 ) -> Decision[Optim]:
     """Return the optimizer.
 
     Args:
         settings: The `configure` section.
+        accelerator: Kind of device that the ranks compute on.
         num_in_8_bits: Number of trained parameters whose moments could have 8 bits.
         num_trained: Number of trained parameters.
 
@@ -39,11 +43,15 @@ def choose_optim(
             " has 4,096 elements, so all moments would have 32 bits; write adamw"
         )
     saved = round(num_in_8_bits * SAVED_BY_8_BITS)
+    cost = (
+        ". On CPUs bitsandbytes unpacks all of them in each step, which takes more"
+        " memory for that moment, and time"
+    )
     return Decision(
         "optim",
         "adamw_8bit",
         f"set in params.yaml; Adam's moments of {parameters(num_in_8_bits)}, of"
         f" {parameters(num_trained)} that are trained, take 2 bytes instead of 8:"
         f" {size(saved)} less over all ranks. Each is rounded to one of 256 values, by"
-        " a scale for 256 moments",
+        f" a scale for 256 moments{cost if accelerator == 'cpu' else ''}",
     )

@@ -74,7 +74,7 @@ def make_plan(
     attention = choose_attention(settings, hardware, precision.value, facts)
     chunked = choose_chunked_cross_entropy(settings, precision.value, facts)
     num_trained = num_adapter_parameters or facts.num_parameters
-    optim = choose_optim(settings, num_in_8_bits, num_trained)
+    optim = choose_optim(settings, hardware.accelerator, num_in_8_bits, num_trained)
     draft = Plan(
         precision=precision.value,
         zero_stage=2,
