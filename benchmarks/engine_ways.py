@@ -120,6 +120,7 @@ def run_trainer(
     import torch
     from transformers import (
         AutoModelForCausalLM,
+        BitsAndBytesConfig,
         Trainer,
         TrainerCallback,
         TrainingArguments,
@@ -158,15 +159,23 @@ def run_trainer(
     )
     blocks = PackedBlocks(folder / "tokens", "train")
     rows = torch.as_tensor(blocks.batch(np.arange(len(blocks))).input_ids)
+    options = {"target_modules": "all-linear", "task_type": "CAUSAL_LM", **(lora or {})}
+    quantization = {}
+    if options.pop("load_in_4bit", False):
+        quantization["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=torch.bfloat16 if arguments.bf16 else torch.float32,
+        )
     model = AutoModelForCausalLM.from_pretrained(
         folder / "base",
         dtype=torch.float32,
         attn_implementation="sdpa",
+        **quantization,
     )
     if lora:
         from peft import LoraConfig, get_peft_model
 
-        options = {"target_modules": "all-linear", "task_type": "CAUSAL_LM", **lora}
         model = get_peft_model(model, LoraConfig(**options))
         if arguments.gradient_checkpointing:
             model.enable_input_require_grads()

@@ -50,6 +50,13 @@ def llama(hidden: int, inner: int, layers: int, heads: int, grouped: int) -> dic
 
 LLAMA_1B = llama(2048, 8192, 16, 32, 8) | {"tie_word_embeddings": True}
 CHECKPOINTED = {"activation_checkpointing": True}
+ADAPTERS = {"r": 16, "lora_alpha": 32}
+LLAMA_8B = Setup(
+    "llama",
+    llama(4096, 14336, 32, 32, 8),
+    4096,
+    {"global_batch_size": 4, "micro_batch_size": 1},
+)
 # The 1B is that of Llama 3.2, the 8B that of Llama 3.1, the 0.5B is like Qwen 2.5's.
 SHAPES = {
     "llama-1b": Shape(
@@ -61,17 +68,7 @@ SHAPES = {
         ),
         seconds=45,
     ),
-    "llama-8b-lora": Shape(
-        Setup(
-            "llama",
-            llama(4096, 14336, 32, 32, 8),
-            4096,
-            {"global_batch_size": 4, "micro_batch_size": 1},
-        ),
-        seconds=100,
-        lora={"r": 16, "lora_alpha": 32},
-        steps=10,
-    ),
+    "llama-8b-lora": Shape(LLAMA_8B, seconds=100, lora=ADAPTERS, steps=10),
     "llama-0.5b": Shape(
         Setup(
             "llama",
@@ -80,6 +77,9 @@ SHAPES = {
             {"global_batch_size": 32, "micro_batch_size": 4},
         ),
         seconds=45,
+    ),
+    "llama-8b-qlora": Shape(
+        LLAMA_8B, seconds=100, lora=ADAPTERS | {"load_in_4bit": True}, steps=10
     ),
     "llama-1b-64k": Shape(
         Setup(
@@ -105,6 +105,7 @@ LEVERS: dict[str, list[Any]] = {
     "use_liger_kernel": [True, False],
     "activation_checkpointing": [True, "selective"],
     "micro_batch_size": [8, 16],
+    "optim": ["adamw_8bit"],
     "zero_stage": [2, 3],
 }
 # What no CPU can, or would compile for longer than it trains.
