@@ -1,0 +1,97 @@
+"""The findings in what is only for some stages of ZeRO."""
+
+from collections.abc import Iterator
+
+from retune.linting.finding import Finding, error, warning
+from retune.linting.read_config import ZERO, ReadConfig
+from retune.linting.removed_keys import RENAMED
+
+GATHERS = f"{ZERO}.stage3_gather_16bit_weights_on_model_save"
+MANAGED = "managed_gradient_accumulation"
+QUANTIZED = (
+    *("zero_quantized_weights", "zero_quantized_nontrainable_weights"),
+    "zero_quantized_gradients",
+)
+# These DeepSpeed cannot compute on CPUs; nothing quantizes gradients of one rank.
+QUANTIZED_WEIGHTS = QUANTIZED[:2]
+
+
+def zero_stages(config: ReadConfig) -> Iterator[Finding]:
+    """Yield what does not go with the stage of ZeRO."""
+    stage = config.stage
+    if config.training.transformers and not config.given(ZERO):
+        happens = "missing: Accelerate stops without it"
+        yield error(ZERO, happens, 'write {"stage": 1} or another stage')
+    for name in config.section(ZERO):
+        key = f"{ZERO}.{name}"
+        is_of_stage_3 = name.startswith("stage3_") or name in QUANTIZED
+        is_on = config.as_written(key) not in (False, None, "auto")
+        if stage < 3 and is_of_stage_3 and is_on and key not in RENAMED:
+            yield warning(
+                key, f"ignored at stage {stage}", 'delete it, or write "stage": 3'
+            )
+    if config.training.transformers and stage == 3 and not config.value(GATHERS):
+        happens = (
+            "the Trainer saves DeepSpeed's checkpoint, and no weights of a whole model"
+        )
+        yield warning(GATHERS, happens, "write true")
+    yield from refused_options(config)
+    if stage == 3 and config.training.accelerator == "cpu":
+        for name in QUANTIZED_WEIGHTS:
+            if config.value(f"{ZERO}.{name}"):
+                happens = "DeepSpeed cannot quantize on CPUs, and stops"
+                yield error(f"{ZERO}.{name}", happens, "write false")
+
+
+def refused_options(config: ReadConfig) -> Iterator[Finding]:
+    """Yield the options that DeepSpeed refuses at some stages."""
+    stage = config.stage
+    if config.value(f"{ZERO}.legacy_stage1") and stage > 0:
+        yield error(f"{ZERO}.legacy_stage1", "DeepSpeed refuses it", "delete it")
+    is_offloaded = stage > 0 and config.offloads("optimizer") != "none"
+    if config.section(f"{ZERO}.zenflow") and not is_offloaded:
+        happens = "DeepSpeed refuses it without offload_optimizer"
+        yield error(f"{ZERO}.zenflow", happens, "delete it, or offload the optimizer")
+    if config.value("gradient_allreduce_op") == "sum" and stage == 3:
+        happens = "DeepSpeed refuses sum at stage 3"
+        yield error("gradient_allreduce_op", happens, "write mean")
+    yield from without_norm(config)
+    yield from of_scaled_gradients(config)
+    if stage == 1 and overlaps(config) and not config.value(MANAGED):
+        happens = "DeepSpeed refuses false at stage 1 with overlap_comm"
+        yield error(MANAGED, happens, "write true")
+
+
+def without_norm(config: ReadConfig) -> Iterator[Finding]:
+    """Yield what does not go without the norm of the gradients."""
+    key = f"{ZERO}.compute_grad_norm"
+    if config.value(key):
+        return
+    if config.stage not in (1, 2):
+        happens = f"DeepSpeed refuses false at stage {config.stage}"
+        yield error(key, happens, "delete it, or take stage 1 or 2")
+    elif config.value("gradient_clipping") > 0:
+        clips = f"gradients are clipped to {config.value('gradient_clipping'):g}"
+        default = "" if config.given("gradient_clipping") else ", the default"
+        happens = f"DeepSpeed refuses false: {clips}{default}"
+        yield error(key, happens, "write gradient_clipping: 0, or delete it")
+
+
+def of_scaled_gradients(config: ReadConfig) -> Iterator[Finding]:
+    """Yield what stage 2 refuses while it reduces by scattering."""
+    means = config.value("gradient_allreduce_op") == "mean"
+    if config.stage != 2 or not config.value(f"{ZERO}.reduce_scatter") or not means:
+        return
+    refuses = "DeepSpeed refuses it at stage 2 with reduce_scatter"
+    if config.value("prescale_gradients"):
+        yield error(
+            "prescale_gradients", refuses, 'delete it, or write "reduce_scatter": false'
+        )
+    if config.value("gradient_predivide_factor") != 1:
+        yield error("gradient_predivide_factor", refuses, "write 1")
+
+
+def overlaps(config: ReadConfig) -> bool:
+    """Return whether gradients are sent while others are computed."""
+    overlap = config.value(f"{ZERO}.overlap_comm")
+    return config.stage == 3 if overlap is None else bool(overlap)
