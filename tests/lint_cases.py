@@ -121,6 +121,13 @@ REFUSED = [
     ),
     Case("checkpoint.tag_validation", {"checkpoint": {"tag_validation": "Loud"}}),
     Case("checkpoint.tag_validation", {"checkpoint": {"tag_validation": "auto"}}),
+    Case("bfloat16", {"bfloat16": None}),
+    Case(
+        "data_types.keep_in_fp32_modules", {"data_types": {"keep_in_fp32_modules": "x"}}
+    ),
+    Case(f"{ZERO}.leaf_module.names", zero(3, leaf_module={"names": 1})),
+    Case(f"{ZERO}.allgather_bucket_size", zero(2, allgather_bucket_size=5)),
+    Case("vocabulary_size", {"vocabulary_size": "auto"}),
     Case("activation_checkpointing", {"activation_checkpointing": True}),
     Case("comms_logger.prof_ops", {"comms_logger": {"prof_ops": "all_reduce"}}),
     # The batch sizes.
@@ -206,6 +213,15 @@ REFUSED = [
     Case(f"{RATE}.betas", adamw(betas=["0.9", "0.99"])),
     Case(f"{RATE}.weight_decay", adamw(weight_decay=-1)),
     Case(f"{RATE}.eps", adamw(eps="1e-8")),
+    Case(f"{RATE}.lr", adamw(lr=[1e-3])),
+    Case(f"{RATE}.momentum", optimizer("SGD", lr=1e-3, momentum=-1)),
+    Case(f"{SCHEDULE}.warmup_min_lr", schedule("WarmupLR", warmup_min_lr=None)),
+    Case(
+        f"{SCHEDULE}.cycle_first_step_size",
+        schedule(
+            "OneCycle", cycle_min_lr=1e-4, cycle_max_lr=1e-3, cycle_first_step_size=0
+        ),
+    ),
     Case(f"{RATE}.learning_rate", adamw(learning_rate=1e-3)),
     Case(f"{RATE}.bias_correction", adamw(bias_correction=True)),
     Case(f"{RATE}.max_grad_norm", adamw(max_grad_norm=1.0)),
@@ -244,6 +260,8 @@ STOPPED = [
     Case("gradient_clipping", {"gradient_clipping": None}, "stops"),
     Case("steps_per_print", {"steps_per_print": "auto"}, "stops"),
     Case("steps_per_print", {"steps_per_print": 0}, "stops"),
+    Case("gradient_predivide_factor", {"gradient_predivide_factor": 0}, "stops"),
+    Case("fp16.auto_cast", {"fp16": {"auto_cast": True}}, "stops"),
     Case("optimizer.type", {"optimizer": {"params": {"lr": 1e-3}}}, "stops"),
 ]
 
@@ -288,6 +306,9 @@ SOMETHING_ELSE = [
         "trains",
     ),
     Case("scheduler.type", {"scheduler": {"params": {}}}, "trains", {"lr": 1e-3}),
+    Case(f"{RATE}.amsgrad", adamw(amsgrad="false"), "trains"),
+    Case(f"{RATE}.adam_w_mode", adamw(adam_w_mode="auto"), "trains"),
+    Case(f"{RATE}.weight_decay", adamw(weight_decay=True), "trains"),
     Case(
         f"{SCHEDULE}.warmup_type",
         schedule("WarmupLR", warmup_num_steps=10, warmup_type="cosine"),

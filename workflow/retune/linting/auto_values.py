@@ -19,6 +19,16 @@ DECISIVE = {
     "zero_optimization.offload_param.device": "nothing is offloaded, silently",
 }
 AT_FIRST_STEP = ("gradient_clipping", "steps_per_print")
+AT_START = (
+    *("train_batch_size", "train_micro_batch_size_per_gpu"),
+    *("gradient_accumulation_steps", "communication_data_type"),
+    *("seq_parallel_communication_data_type", "gradient_allreduce_op", "log_level"),
+    *("vocabulary_size", "checkpoint.tag_validation", "torch_autocast.dtype"),
+    *("data_types.grad_accum_dtype", "data_types.param_dtype"),
+    *("wall_clock_breakdown", "flops_profiler.enabled"),
+)
+# Their sections are in one pydantic model, which drops "auto" in place of one.
+MONITORS = ("tensorboard", "wandb", "csv_monitor", "comet")
 # DeepSpeed joins these two with |, which fails for anything but a boolean or integer.
 JOINED = ("wall_clock_breakdown", "flops_profiler.enabled")
 
@@ -39,7 +49,7 @@ def auto_finding(
     if config.is_filled_in(key):
         return offload_finding(key)
     mend = mend_of(config, key, known)
-    if checked:
+    if checked or key in MONITORS:
         if key in DECISIVE:
             return error(key, f'DeepSpeed drops "auto": {DECISIVE[key]}', mend)
         taken = f"its default, {shown_default(known)}, holds silently"
@@ -47,8 +57,14 @@ def auto_finding(
     is_boolean = isinstance(known, Value) and known.kind == "boolean"
     if is_boolean and key not in JOINED:
         return error(key, 'DeepSpeed takes the text "auto" as true', mend)
-    when = "at the first optimizer step" if key in AT_FIRST_STEP else "at the start"
-    return error(key, f'"auto" is no value for DeepSpeed: it stops {when}', mend)
+    no_value = '"auto" is no value for DeepSpeed'
+    if isinstance(known, Section):
+        return error(key, f"{no_value}: it cannot read it", mend)
+    if key in AT_FIRST_STEP:
+        return error(key, f"{no_value}: it stops at the first optimizer step", mend)
+    if key in AT_START:
+        return error(key, f"{no_value}: it stops at the start", mend)
+    return error(key, f"{no_value}, which goes on with the text", mend)
 
 
 def offload_finding(key: str) -> Finding | None:

@@ -144,7 +144,9 @@ def of_section(
         stage = f"DeepSpeed takes it as stage {int(value)}"
         yield warning(key, f"old form: {stage}", f'write {{"stage": {int(value)}}}')
     elif value is not None or not known.null:
-        yield error(key, f"{shown(value)} is no object: DeepSpeed stops", "write {...}")
+        yield error(
+            key, f"{shown(value)} is no object: DeepSpeed cannot read it", "write {...}"
+        )
 
 
 def refused(key: str, known: Value, value: Any) -> Finding:
@@ -161,7 +163,7 @@ def misread(key: str, known: Value, value: Any) -> Finding:
     elif is_tested_only:
         happens = f"DeepSpeed takes {shown(value)} as {str(bool(value)).lower()}"
     else:
-        happens = f"nothing checks {shown(value)}: DeepSpeed fails where it needs it"
+        happens = f"nothing checks {shown(value)}: DeepSpeed fails, or goes on with it"
     return error(key, happens, f"it takes {known.words()}")
 
 

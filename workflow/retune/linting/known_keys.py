@@ -4,6 +4,7 @@ A test holds this table to the installed DeepSpeed.
 """
 
 import sys
+from dataclasses import replace
 
 from retune.linting.value import (
     Section,
@@ -139,7 +140,7 @@ ZERO = Section(
         "enable_sanity_checks": boolean(False),
         "save_muon_momentum_buffer_in_memory": boolean(False),
         "leaf_module": Section(
-            dict.fromkeys(("classes", "names", "name_suffixes"), anything()),
+            dict.fromkeys(("classes", "names", "name_suffixes"), Value("texts")),
             checked=True,
             null=True,
         ),
@@ -392,7 +393,7 @@ TOP = Section(
         "gradient_clipping": number(1.0),
         "fp16": FP16,
         "bf16": BF16,
-        "bfloat16": BF16,
+        "bfloat16": replace(BF16, null=False),
         "torch_autocast": Section(
             {
                 "enabled": boolean(False),
@@ -405,7 +406,7 @@ TOP = Section(
                 "grad_accum_dtype": choice(None, *DTYPES, null=True),
                 "param_dtype": choice(None, *DTYPES, null=True),
                 "buffer_dtype": choice(None, *DTYPES, null=True),
-                "keep_in_fp32_modules": anything("auto", auto=True),
+                "keep_in_fp32_modules": Value("list", "auto", auto=True),
             }
         ),
         "zero_optimization": ZERO,

@@ -53,8 +53,8 @@ def of_optimizer(config: ReadConfig) -> Iterator[Finding]:
         happens = f"DeepSpeed refuses a part below 1 at stage {config.stage}"
         yield error(f"{key}.ratio", happens, 'write 1, or "stage": 3')
     if config.value(f"{key}.super_offload"):
-        if config.stage < 3 or config.offloads("optimizer") == "none":
-            happens = "ignored but at stage 3 with an offloaded optimizer"
+        if config.stage < 3:
+            happens = f"ignored at stage {config.stage}"
             yield warning(f"{key}.super_offload", happens, "delete it")
         elif config.training.accelerator == "cpu":
             happens = "DeepSpeed refuses it on CPUs"

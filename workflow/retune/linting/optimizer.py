@@ -11,8 +11,6 @@ from retune.linting.value import as_number
 
 TYPE, PARAMS = "optimizer.type", "optimizer.params"
 UNTESTED = "zero_allow_untested_optimizer"
-# Least value of parameters that all optimizers check alike.
-NUMBERS = {"lr": 0.0, "eps": 0.0, "weight_decay": 0.0}
 
 
 def optimizers(config: ReadConfig) -> Iterator[Finding]:
@@ -104,14 +102,16 @@ def of_parameter(
         else:
             happens = f"{kind} has no such parameter: DeepSpeed stops with a TypeError"
             yield error(key, happens, mend)
-    elif value == "auto":
+    elif value == "auto" and name not in known.FLAGS:
         if not config.is_filled_in(key):
             happens = '"auto" is no value for DeepSpeed: it stops at the start'
             only = "; only the Trainer of Transformers fills it in"
             fills = name in ("lr", "betas", "eps", "weight_decay")
             hint = only if fills and not config.training.transformers else ""
             yield error(key, happens, f"write a value{hint}")
-    elif name in NUMBERS and not isinstance(value, list):
+    elif name in known.FLAGS:
+        yield from of_flag(key, value)
+    elif name in known.NUMBERS and not (kind == "Adafactor" and name == "eps"):
         yield from of_number(key, value)
     elif name == "betas":
         yield from of_betas(key, value)
@@ -131,15 +131,21 @@ OTHER_NAMES = {
 def of_number(key: str, value: Any) -> Iterator[Finding]:
     """Yield the finding for a parameter that is no number from 0."""
     mend = "it takes a number at least 0"
-    number = as_number(value)
-    if isinstance(value, bool) and key.endswith(".lr"):
+    if isinstance(value, bool):
         yield error(key, f"DeepSpeed takes {shown(value)} as {int(value)}", mend)
-    elif isinstance(value, str) or number is None:
+    elif not isinstance(value, int | float):
         yield error(key, f"{shown(value)} is no number: DeepSpeed stops", mend)
-    elif number < 0:
+    elif value < 0:
         yield error(key, f"{shown(value)} is negative, which optimizers refuse", mend)
-    elif number == 0 and key.endswith(".lr"):
+    elif value == 0 and key.endswith(".lr"):
         yield warning(key, "0: nothing is learned", "write a rate above 0")
+
+
+def of_flag(key: str, value: Any) -> Iterator[Finding]:
+    """Yield the finding for a flag that is neither true nor false."""
+    if value is not None and value not in (True, False):
+        happens = f"DeepSpeed takes {shown(value)} as {str(bool(value)).lower()}"
+        yield error(key, happens, "it takes true or false")
 
 
 def of_betas(key: str, value: Any) -> Iterator[Finding]:

@@ -72,6 +72,16 @@ OWN = {
     "muadamw": "MuAdamW",
     "musgd": "MuSGD",
 }
+# Parameters that are numbers from 0, and that are true or false.
+NUMBERS = (
+    *("lr", "muon_lr", "adam_lr", "eps", "weight_decay", "momentum", "alpha"),
+    *("lr_decay", "initial_accumulator_value"),
+)
+FLAGS = (
+    *("adam_w_mode", "torch_adam", "fp32_optimizer_states", "bias_correction"),
+    *("amsgrad", "set_grad_none", "capturable", "fused", "centered", "nesterov"),
+    *("decoupled_weight_decay", "eps_inside_sqrt", *EVERY),
+)
 # Those of the package mup, whose parameters are not looked at.
 OF_MUP = ("muadam", "muadamw", "musgd")
 REMOVED = ("onebitadam", "onebitlamb", "zerooneadam")

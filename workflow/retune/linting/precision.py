@@ -28,6 +28,11 @@ def precisions(config: ReadConfig) -> Iterator[Finding]:
         yield error("fp16.enabled", happens, "write false; bf16 runs on CPUs")
     if config.given("bfloat16") and config.written.get("bf16") is not None:
         yield error("bfloat16", "DeepSpeed reads bf16 and ignores it", "delete it")
+    if config.value("fp16.auto_cast") and not config.value("fp16.enabled"):
+        happens = (
+            "the inputs become fp16 while the model does not: the first step fails"
+        )
+        yield error("fp16.auto_cast", happens, "delete it, or enable fp16")
     yield from loss_scaling(config)
     yield from without_zero(config)
     yield from parameter_type(config)

@@ -9,7 +9,10 @@ from retune.linting.keys_and_values import nearest, shown
 from retune.linting.read_config import ReadConfig
 
 TYPE, PARAMS = "scheduler.type", "scheduler.params"
-POSITIVE = ("warmup_num_steps", "total_num_steps", "lr_range_test_step_size")
+POSITIVE = (
+    *("warmup_num_steps", "total_num_steps", "lr_range_test_step_size"),
+    "cycle_first_step_size",
+)
 RATES = ("warmup_min_lr", "warmup_max_lr", "cycle_min_lr", "cycle_max_lr")
 RATES_AND_RATIOS = (*RATES, "lr_range_test_min_lr", "warmup_min_ratio", "cos_min_ratio")
 SHAPES = ("log", "linear")
@@ -75,31 +78,45 @@ def of_parameter(
             yield error(
                 key, f'DeepSpeed takes "log" for {shown(value)}', "write log or linear"
             )
-    elif value == "auto":
+    elif value == "auto" and name not in known.FLAGS:
         if not config.is_filled_in(key):
             happens = '"auto" is no value for DeepSpeed: it stops at the start'
             yield error(key, happens, "write a value")
-    elif kind not in known.TORCH:
+    elif kind in known.OWN:
+        yield from of_value(key, name, value)
+
+
+def of_value(key: str, name: str, value: Any) -> Iterator[Finding]:
+    """Yield what is wrong with a value that one of DeepSpeed's schedules takes."""
+    if name in known.FLAGS:
+        if value not in (True, False):
+            happens = f"DeepSpeed takes {shown(value)} as {str(bool(value)).lower()}"
+            yield error(key, happens, "it takes true or false")
+    elif name in POSITIVE:
+        may_have_a_point = name in ("total_num_steps", "cycle_first_step_size")
+        if not is_number(value) or value <= 0:
+            happens = f"{shown(value)} is no number of steps"
+            yield error(key, happens, "it takes an integer at least 1")
+        elif isinstance(value, float) and not may_have_a_point:
+            happens = f"{shown(value)} is no integer for DeepSpeed, which stops"
+            yield error(key, happens, f"write {value:.0f}")
+    elif name not in (known.LAST, *known.NULL) or value is not None:
         yield from of_number(key, name, value)
 
 
 def of_number(key: str, name: str, value: Any) -> Iterator[Finding]:
-    """Yield what is wrong with a number that one of DeepSpeed's schedules takes."""
-    if name in POSITIVE:
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        is_float = isinstance(value, float) and name == "total_num_steps"
-        if not (is_whole or is_float) or value <= 0:
-            happens = f"{shown(value)} is no number of steps"
-            yield error(key, happens, "it takes an integer at least 1, without a point")
-    elif name in RATES_AND_RATIOS and value is not None:
-        rates = value if isinstance(value, list) else [value]
-        numbers = [rate for rate in rates if isinstance(rate, int | float)]
-        if len(numbers) < len(rates) or any(isinstance(rate, bool) for rate in rates):
-            happens = f"{shown(value)} is no number: DeepSpeed stops"
-            yield error(key, happens, "it takes a number at least 0")
-        elif any(rate < 0 for rate in numbers):
-            happens = f"{shown(value)} is negative: the training climbs the loss"
-            yield error(key, happens, "it takes a number at least 0")
+    """Yield what is wrong with a number, or with one for each group of parameters."""
+    for_groups = isinstance(value, list) and value and name in RATES_AND_RATIOS
+    values = value if for_groups else [value]
+    if any(isinstance(one, bool) for one in values):
+        happens = f"DeepSpeed takes {shown(value)} as a number"
+        yield error(key, happens, "it takes a number")
+    elif not all(is_number(one) for one in values):
+        happens = f"{shown(value)} is no number: DeepSpeed stops"
+        yield error(key, happens, "it takes a number")
+    elif name in RATES_AND_RATIOS and any(one < 0 for one in values):
+        happens = f"{shown(value)} is negative: the training climbs the loss"
+        yield error(key, happens, "it takes a number at least 0")
 
 
 def of_steps(params: Mapping[str, Any]) -> Iterator[Finding]:

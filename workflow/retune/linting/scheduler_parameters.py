@@ -35,6 +35,9 @@ REQUIRED = {
     "OneCycleLR": ("max_lr",),
     "StepLR": ("step_size",),
 }
+# Parameters of DeepSpeed's schedules that are true or false, and that may be null.
+FLAGS = ("lr_range_test_staircase", "cycle_momentum")
+NULL = ("warmup_max_lr", "cycle_second_step_size", "cycle_second_stair_count")
 # Those of torch.optim.lr_scheduler whose parameters can be written in JSON.
 MOMENTUM = ("cycle_momentum", "base_momentum", "max_momentum")
 TORCH = {

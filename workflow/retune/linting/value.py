@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["boolean", "integer", "number", "text", "choice", "list", "any"]
+Kind = Literal["boolean", "integer", "number", "text", "choice", "list", "texts", "any"]
 
 # Texts that pydantic takes for a boolean, in any case.
 TRUE = ("true", "t", "yes", "y", "on", "1")
@@ -19,7 +19,7 @@ class Value:
     """What one key takes.
 
     Attributes:
-        kind: The type in JSON; "choice" is one of some texts.
+        kind: The type in JSON; "choice" is one of some texts, "texts" one or a list.
         default: What DeepSpeed takes without the key.
         at_least: Least number.
         above: Number that has to be exceeded.
@@ -52,6 +52,7 @@ class Value:
             "number": "a number",
             "text": "a text",
             "list": "a list",
+            "texts": "a text, or a list of texts",
             "any": "any value",
         }[self.kind]
         bounds = [
@@ -86,6 +87,8 @@ class Value:
                 return isinstance(value, str)
             case "choice":
                 return isinstance(value, str) and self.cased(value) in self.choices
+            case "texts":
+                return isinstance(value, str | list)
             case "list":
                 return isinstance(value, list)
         return True

@@ -15,6 +15,9 @@ def whole_runs(config: ReadConfig) -> Iterator[Finding]:
     if config.value("steps_per_print") == 0:
         happens = "0: DeepSpeed divides by it and stops at the first step"
         yield error("steps_per_print", happens, "delete it to print nothing")
+    if config.value("gradient_predivide_factor") == 0:
+        happens = "0: DeepSpeed divides by it and stops at the first step"
+        yield error("gradient_predivide_factor", happens, "delete it, or write 1")
     if config.given("pipeline") and config.stage > 1:
         happens = f"DeepSpeed refuses a PipelineModule at stage {config.stage}"
         yield error("pipeline", happens, 'write "stage": 1')

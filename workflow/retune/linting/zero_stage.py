@@ -31,9 +31,7 @@ def zero_stages(config: ReadConfig) -> Iterator[Finding]:
                 key, f"ignored at stage {stage}", 'delete it, or write "stage": 3'
             )
     if config.training.transformers and stage == 3 and not config.value(GATHERS):
-        happens = (
-            "the Trainer saves DeepSpeed's checkpoint, and no weights of a whole model"
-        )
+        happens = "the Trainer saves DeepSpeed's checkpoint in place of the weights"
         yield warning(GATHERS, happens, "write true")
     yield from refused_options(config)
     if stage == 3 and config.training.accelerator == "cpu":
@@ -55,6 +53,11 @@ def refused_options(config: ReadConfig) -> Iterator[Finding]:
     if config.value("gradient_allreduce_op") == "sum" and stage == 3:
         happens = "DeepSpeed refuses sum at stage 3"
         yield error("gradient_allreduce_op", happens, "write mean")
+    bucket = f"{ZERO}.allgather_bucket_size"
+    if stage in (1, 2) and config.value(bucket) % 2:
+        yield error(
+            bucket, "DeepSpeed refuses an odd number", "it takes an even integer"
+        )
     yield from without_norm(config)
     yield from of_scaled_gradients(config)
     if stage == 1 and overlaps(config) and not config.value(MANAGED):
