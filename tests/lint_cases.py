@@ -145,6 +145,7 @@ REFUSED = [
     Case(MICRO, {MICRO: -1}),
     Case(MICRO, {MICRO: DELETED}),
     Case(STEPS_KEY, {STEPS_KEY: "auto"}),
+    Case("tensor_parallel.autotp_size", {"tensor_parallel": {"autotp_size": 2}}),
     # Precision.
     Case("fp16.enabled", {"fp16": {"enabled": True}, **zero(1)}),
     Case("data_types.param_dtype", {"data_types": {"param_dtype": "bf16"}}),
@@ -300,6 +301,7 @@ SOMETHING_ELSE = [
     Case(f"{ZERO}.reduce_bucket_size", zero(1, reduce_bucket_size=True), "trains"),
     Case("train_batch_size", {"train_batch_size": True}, "trains"),
     Case(MICRO, {MICRO: 1.5}, "trains"),
+    Case("sequence_parallel_size", {"sequence_parallel_size": 2}, "trains"),
     Case(
         "activation_checkpointing.partitioned_activations",
         {"activation_checkpointing": {"partitioned_activations": True}},

@@ -9,7 +9,9 @@ from retune.linting.findings_text import findings_text
 from retune.linting.lint import lint
 
 NAME = "lint-config"
-SUMMARY = "Say what DeepSpeed would do otherwise than a DeepSpeed config seems to say."
+SUMMARY = (
+    "Check a DeepSpeed config: what DeepSpeed would refuse, ignore or do otherwise."
+)
 EXAMPLE = f"python -m retune {NAME} ds_config.json --gpus 2"
 
 
@@ -26,7 +28,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="Number of GPUs, on all machines together; on CPUs, of ranks.",
     )
     command.add_argument(
-        "--accelerator", choices=["cuda", "cpu"], default="cuda", help="(cuda)"
+        "--accelerator",
+        choices=["cuda", "cpu"],
+        default="cuda",
+        help="What the ranks compute on (cuda).",
     )
     command.add_argument(
         "--transformers",
