@@ -164,6 +164,30 @@ REFUSED = [
     # Stages.
     Case(f"{ZERO}.compute_grad_norm", zero(3, compute_grad_norm=False)),
     Case(f"{ZERO}.compute_grad_norm", zero(2, compute_grad_norm=False)),
+    Case(
+        f"{ZERO}.compute_grad_norm",
+        {
+            **BF16,
+            "gradient_clipping": 0,
+            "data_types": {"grad_accum_dtype": "fp32"},
+            **zero(1, compute_grad_norm=False),
+        },
+    ),
+    Case(
+        "fp16.fp16_master_weights_and_grads",
+        {"fp16": {"fp16_master_weights_and_grads": True}, **zero(1)},
+    ),
+    Case(
+        "bf16.bf16_master_weights_and_grads",
+        {
+            "bf16": {
+                "enabled": True,
+                "bf16_master_weights_and_grads": True,
+                "bf16_optimizer_states": True,
+            },
+            **zero(1, offload_optimizer=CPU),
+        },
+    ),
     Case("gradient_allreduce_op", {"gradient_allreduce_op": "sum", **zero(3)}),
     Case("prescale_gradients", {"prescale_gradients": True, **zero(2)}),
     Case("gradient_predivide_factor", {"gradient_predivide_factor": 2.0, **zero(2)}),
@@ -342,6 +366,7 @@ WARNED = [
     Case(f"{ZERO}.overlap_comm", zero(1, overlap_comm="true", reduce_bucket_size=5e7)),
     Case(f"{ZERO}.ignore_unused_parameters", zero(2, ignore_unused_parameters="auto")),
     Case(f"{ZERO}.stage3_max_live_parameters", zero(2, stage3_max_live_parameters=1e9)),
+    Case(f"{ZERO}.max_live_parameters", zero(2, max_live_parameters=1e9)),
     Case(f"{ZERO}.zero_quantized_weights", zero(2, zero_quantized_weights=True)),
     Case(f"{PARAM}.nvme_path", zero(3, offload_param=CPU | {"nvme_path": "/nowhere"})),
     Case(f"{ZERO}.reduce_bucket_size", zero(2, reduce_bucket_size=1e9)),

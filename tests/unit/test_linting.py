@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lint_cases import CASES, Case
+from lint_cases import CASES, Case, zero
 from lint_good_configs import GOOD
 from retune.cli.main import main
 from retune.linting.finding import Training
@@ -107,6 +107,43 @@ def test_transformers_does_not_fill_in_every_auto():
     assert len(lint(config, Training(8))) > 15
 
 
+@pytest.mark.parametrize(
+    ("config", "severity", "key"),
+    [
+        ({"fp16": {"enabled": True}}, "warning", "fp16.enabled"),
+        (
+            {"fp16": {"enabled": True}, "bf16": {"enabled": True}},
+            "error",
+            "fp16.enabled",
+        ),
+        (
+            {"fp16": {"enabled": True, "loss_scale_window": 0}, **zero(1)},
+            *("error", "fp16.loss_scale_window"),
+        ),
+        (
+            {
+                "fp16": {"enabled": True, "loss_scale": 128},
+                "optimizer": {"type": "Lamb", "params": {"lr": 0.01}},
+                **{"zero_allow_untested_optimizer": True, **zero(1)},
+            },
+            *("error", "fp16.loss_scale"),
+        ),
+    ],
+)
+def test_fp16_on_gpus(config, severity, key):
+    found = lint({"train_micro_batch_size_per_gpu": 1, **config}, Training(2))
+    assert (severity, key) in [(one.severity, one.key) for one in found]
+    assert len(found) <= 2
+
+
+def test_gradients_are_not_quantized_on_cpus():
+    config = {"train_micro_batch_size_per_gpu": 1}
+    config |= zero(3, zero_quantized_gradients=True)
+    (found,) = lint(config, Training(2, "cpu"))
+    assert found.key == "zero_optimization.zero_quantized_gradients"
+    assert lint(config, Training(1, "cpu")) == lint(config, Training(2)) == []
+
+
 def test_muon_takes_any_parameter_and_says_nothing():
     # DeepSpeed compiles for a minute to make it, so test_linting.py does not.
     params = {"lr": 1e-3, "momentun": 0.9}
@@ -128,6 +165,10 @@ def test_weights_that_the_trainer_does_not_gather():
     zero = good.config["zero_optimization"] | {key: "auto"}
     (found,) = lint(good.config | {"zero_optimization": zero}, good.training)
     assert (found.severity, found.key) == ("warning", f"zero_optimization.{key}")
+    # By its second name it is the same key.
+    del zero[key]
+    zero["gather_16bit_weights_on_model_save"] = True
+    assert lint(good.config | {"zero_optimization": zero}, good.training) == []
 
 
 def test_warnings_alone_are_no_failure(tmp_path, capsys):

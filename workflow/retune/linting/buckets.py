@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from retune.linting.finding import Finding, warning
 from retune.linting.known_keys import DTYPES
 from retune.linting.read_config import ZERO, ReadConfig
-from retune.linting.zero_stage import overlaps
+from retune.linting.zero_stage import overlaps, sums_in_bf16_optimizer
 from retune.units import GB
 
 KEY = f"{ZERO}.reduce_bucket_size"
@@ -22,7 +22,7 @@ def bucket_sizes(config: ReadConfig) -> Iterator[Finding]:
     """Yield the finding for a bucket that costs gigabytes."""
     if config.stage == 0 or not config.value(f"{ZERO}.contiguous_gradients"):
         return
-    if config.is_filled_in(KEY):
+    if config.is_filled_in(KEY) or sums_in_bf16_optimizer(config):
         return
     size = config.value(KEY)
     # DeepSpeed allocates a second one to fill while it sends the first, but at stage 3.

@@ -91,7 +91,7 @@ def low_precision_states(config: ReadConfig) -> Iterator[Finding]:
         if config.stage == 0:
             happens = "DeepSpeed refuses it without ZeRO"
             yield error(key, happens, 'write zero_optimization: {"stage": 1}')
-        elif not config.value(states) and not makes_cpu_adam(config):
+        elif needs_cpu_adam(config, section) and not makes_cpu_adam(config):
             happens = (
                 "DeepSpeed refuses it without offload_optimizer and its own CPU Adam"
             )
@@ -99,3 +99,14 @@ def low_precision_states(config: ReadConfig) -> Iterator[Finding]:
             yield error(key, happens, mend if section != "fp16" else "delete it")
         elif not config.value(f"{section}.enabled"):
             yield warning(key, f"ignored while {section} is off", "delete it")
+
+
+def needs_cpu_adam(config: ReadConfig, section: str) -> bool:
+    """Return whether master weights in 16 bits are only for an offloaded optimizer.
+
+    Args:
+        config: The whole config.
+        section: Section that has them: "fp16", "bf16" or "bfloat16".
+    """
+    is_offloaded = config.stage > 0 and config.offloads("optimizer") != "none"
+    return section == "fp16" or is_offloaded or not config.value(f"{section}.{STATES}")

@@ -5,6 +5,7 @@ from typing import Any
 
 from retune.linting.finding import Training
 from retune.linting.known_keys import at
+from retune.linting.removed_keys import RENAMED
 from retune.linting.transformers_auto import BY_DEFAULT, FILLED
 from retune.linting.value import Section, Value
 
@@ -55,12 +56,24 @@ class ReadConfig:
         """Return the value of a key as DeepSpeed sees it, or its default."""
         known = at(key)
         assert isinstance(known, Value), key
-        found = self.as_written(key)
+        found = self.under_any_name(key)
         if self.is_filled_in(key):
             return BY_DEFAULT.get(key, known.default)
         if found is MISSING or found == "auto" or not known.accepts(found):
             return known.default
         return known.converted(found)
+
+    def under_any_name(self, key: str) -> Any:
+        """Return what the file has for a key, or for its second or its old name."""
+        parent, _, name = key.rpartition(".")
+        section = at(parent) if parent else None
+        others = section.other_names if isinstance(section, Section) else {}
+        second = [
+            f"{parent}.{other}" for other, first in others.items() if first == name
+        ]
+        old = [other for other, new in RENAMED.items() if new == key]
+        found = (self.as_written(one) for one in (key, *second, *old))
+        return next((value for value in found if value is not MISSING), MISSING)
 
     @property
     def stage(self) -> int:
@@ -98,8 +111,3 @@ class ReadConfig:
         """The optimizer of the config, or None."""
         kind = self.as_written("optimizer.type")
         return kind if isinstance(kind, str) else None
-
-
-def takes_objects(key: str) -> bool:
-    """Return whether a key takes an object of further keys."""
-    return isinstance(at(key), Section)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from retune.linting.finding import Finding, error, warning
+from retune.linting.known_keys import DTYPES
+from retune.linting.known_keys import ZERO as KEYS
 from retune.linting.read_config import ZERO, ReadConfig
 from retune.linting.removed_keys import RENAMED
 
@@ -12,8 +14,6 @@ QUANTIZED = (
     *("zero_quantized_weights", "zero_quantized_nontrainable_weights"),
     "zero_quantized_gradients",
 )
-# These DeepSpeed cannot compute on CPUs; nothing quantizes gradients of one rank.
-QUANTIZED_WEIGHTS = QUANTIZED[:2]
 
 
 def zero_stages(config: ReadConfig) -> Iterator[Finding]:
@@ -24,7 +24,8 @@ def zero_stages(config: ReadConfig) -> Iterator[Finding]:
         yield error(ZERO, happens, 'write {"stage": 1} or another stage')
     for name in config.section(ZERO):
         key = f"{ZERO}.{name}"
-        is_of_stage_3 = name.startswith("stage3_") or name in QUANTIZED
+        first = KEYS.other_names.get(name, name)
+        is_of_stage_3 = first.startswith("stage3_") or name in QUANTIZED
         is_on = config.as_written(key) not in (False, None, "auto")
         if stage < 3 and is_of_stage_3 and is_on and key not in RENAMED:
             yield warning(
@@ -35,8 +36,10 @@ def zero_stages(config: ReadConfig) -> Iterator[Finding]:
         yield warning(GATHERS, happens, "write true")
     yield from refused_options(config)
     if stage == 3 and config.training.accelerator == "cpu":
-        for name in QUANTIZED_WEIGHTS:
-            if config.value(f"{ZERO}.{name}"):
+        for name in QUANTIZED:
+            # A single rank sends no gradients, and so does not quantize them.
+            is_sent = name != "zero_quantized_gradients" or config.training.gpus > 1
+            if is_sent and config.value(f"{ZERO}.{name}"):
                 happens = "DeepSpeed cannot quantize on CPUs, and stops"
                 yield error(f"{ZERO}.{name}", happens, "write false")
 
@@ -78,6 +81,9 @@ def without_norm(config: ReadConfig) -> Iterator[Finding]:
         default = "" if config.given("gradient_clipping") else ", the default"
         happens = f"DeepSpeed refuses false: {clips}{default}"
         yield error(key, happens, "write gradient_clipping: 0, or delete it")
+    elif sums_in_bf16_optimizer(config):
+        happens = "DeepSpeed refuses false at stage 1 with bf16 and sums in fp32"
+        yield error(key, happens, "delete it")
 
 
 def of_scaled_gradients(config: ReadConfig) -> Iterator[Finding]:
@@ -92,6 +98,20 @@ def of_scaled_gradients(config: ReadConfig) -> Iterator[Finding]:
         )
     if config.value("gradient_predivide_factor") != 1:
         yield error("gradient_predivide_factor", refuses, "write 1")
+
+
+def sums_in_bf16_optimizer(config: ReadConfig) -> bool:
+    """Return whether DeepSpeed takes its optimizer for bf16 with sums in fp32.
+
+    That has no buckets, and is for stage 1 only.
+    """
+    accumulation = config.value("data_types.grad_accum_dtype")
+    return (
+        config.stage == 1
+        and config.precision == "bf16"
+        and DTYPES.get(accumulation) == "fp32"
+        and config.offloads("optimizer") == "none"
+    )
 
 
 def overlaps(config: ReadConfig) -> bool:
