@@ -313,6 +313,17 @@ SOMETHING_ELSE = [
     ),
     Case("bf16.enabled", BF16, "trains", {"adam_steps": STEPS + 1}),
     Case(
+        "bf16.bf16_master_weights_and_grads",
+        {
+            "bf16": {
+                "bf16_master_weights_and_grads": True,
+                "bf16_optimizer_states": True,
+            },
+            **zero(1),
+        },
+        *("trains", {"dtype": "fp32", "kept": "torch.bfloat16"}),
+    ),
+    Case(
         "bfloat16",
         {"bf16": {"enabled": False}, "bfloat16": {"enabled": True}, **zero(1)},
         *("trains", {"dtype": "fp32"}),

@@ -64,6 +64,7 @@ def facts(engine: Any) -> dict[str, Any]:
     return {
         "dtype": "bf16" if engine.bfloat16_enabled() else dtype,
         "stage": int(read.zero_optimization_stage),
+        "kept": str(getattr(engine.optimizer, "master_weights_and_grads_dtype", None)),
         "clips": read.gradient_clipping,
         "adam_steps": max(steps, default=None),
         "lr": engine.get_lr()[0],

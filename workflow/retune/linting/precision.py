@@ -98,7 +98,11 @@ def low_precision_states(config: ReadConfig) -> Iterator[Finding]:
             mend = f"write {STATES}: true as well, or offload the optimizer"
             yield error(key, happens, mend if section != "fp16" else "delete it")
         elif not config.value(f"{section}.enabled"):
-            yield warning(key, f"ignored while {section} is off", "delete it")
+            kept = "bf16" if section == config.bf16 else "fp16"
+            happens = (
+                f"the model trains in {config.precision} with weights kept in {kept}"
+            )
+            yield error(key, happens, f"delete it, or enable {section}")
 
 
 def needs_cpu_adam(config: ReadConfig, section: str) -> bool:
