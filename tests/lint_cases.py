@@ -188,6 +188,20 @@ REFUSED = [
             **zero(1, offload_optimizer=CPU),
         },
     ),
+    Case(
+        f"{ZERO}.compute_grad_norm",
+        {
+            "gradient_clipping": 0,
+            **zero(2, compute_grad_norm=False, offload_optimizer=CPU),
+        },
+    ),
+    Case("data_types.grad_accum_dtype", {"data_types": {"grad_accum_dtype": "bf16"}}),
+    Case(f"{OPTIM}.ratio", zero(3, offload_optimizer=CPU | {"ratio": 0.5})),
+    Case("prescale_gradients", {"prescale_gradients": True, **zero(3)}),
+    Case(
+        "managed_gradient_accumulation",
+        {"managed_gradient_accumulation": False, **zero(0, overlap_comm=True)},
+    ),
     Case("gradient_allreduce_op", {"gradient_allreduce_op": "sum", **zero(3)}),
     Case("prescale_gradients", {"prescale_gradients": True, **zero(2)}),
     Case("gradient_predivide_factor", {"gradient_predivide_factor": 2.0, **zero(2)}),
@@ -322,6 +336,15 @@ SOMETHING_ELSE = [
             **zero(1),
         },
         *("trains", {"dtype": "fp32", "kept": "torch.bfloat16"}),
+    ),
+    Case(
+        "bf16.bf16_master_weights_and_grads",
+        {
+            "bf16": {"enabled": True, "bf16_master_weights_and_grads": True},
+            "data_types": {"grad_accum_dtype": "fp32"},
+            **zero(1),
+        },
+        *("trains", {"dtype": "bf16", "kept": "None"}),
     ),
     Case(
         "bfloat16",

@@ -117,6 +117,13 @@ def test_transformers_does_not_fill_in_every_auto():
             "fp16.enabled",
         ),
         (
+            {
+                "torch_autocast": {"enabled": True},
+                **zero(3, zero_quantized_weights=True),
+            },
+            *("error", "torch_autocast.enabled"),
+        ),
+        (
             {"fp16": {"enabled": True, "loss_scale_window": 0}, **zero(1)},
             *("error", "fp16.loss_scale_window"),
         ),
@@ -130,7 +137,7 @@ def test_transformers_does_not_fill_in_every_auto():
         ),
     ],
 )
-def test_fp16_on_gpus(config, severity, key):
+def test_what_only_gpus_have(config, severity, key):
     found = lint({"train_micro_batch_size_per_gpu": 1, **config}, Training(2))
     assert (severity, key) in [(one.severity, one.key) for one in found]
     assert len(found) <= 2

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from retune.linting.finding import Finding, error, warning
+from retune.linting.optimizer import makes_cpu_adam
 from retune.linting.read_config import MISSING, ReadConfig
 
 PARTS = ("param", "optimizer")
@@ -31,9 +32,7 @@ def of_disk(config: ReadConfig, key: str, part: str, device: str) -> Iterator[Fi
     path = config.as_written(f"{key}.nvme_path")
     has_path = path is not MISSING and path is not None and path != "auto"
     if device == "nvme" and config.stage < 3:
-        happens = (
-            f"at stage {config.stage} DeepSpeed offloads to main memory, not to NVMe"
-        )
+        happens = f"not at stage {config.stage}: DeepSpeed offloads to main memory"
         yield error(f"{key}.device", happens, 'write "cpu", or "stage": 3')
     elif device == "nvme" and not has_path:
         happens = "missing: DeepSpeed stops without a folder on the disk"
@@ -48,10 +47,15 @@ def of_disk(config: ReadConfig, key: str, part: str, device: str) -> Iterator[Fi
 def of_optimizer(config: ReadConfig) -> Iterator[Finding]:
     """Yield what is wrong with options of offload_optimizer."""
     key = "zero_optimization.offload_optimizer"
+    is_part = config.value(f"{key}.ratio") < 1
+    is_offloaded = config.offloads("optimizer") != "none"
     # DeepSpeed refuses it for device "none", too.
-    if config.value(f"{key}.ratio") < 1 and config.stage < 3:
+    if is_part and config.stage < 3:
         happens = f"DeepSpeed refuses a part below 1 at stage {config.stage}"
         yield error(f"{key}.ratio", happens, 'write 1, or "stage": 3')
+    elif is_part and is_offloaded and not makes_cpu_adam(config):
+        happens = "DeepSpeed refuses a part below 1 without its own CPU Adam"
+        yield error(f"{key}.ratio", happens, "write 1, or take AdamW")
     if config.value(f"{key}.super_offload"):
         if config.stage < 3:
             happens = f"ignored at stage {config.stage}"

@@ -6,6 +6,7 @@ from retune.linting.finding import Finding, error, warning
 from retune.linting.known_keys import DTYPES
 from retune.linting.optimizer import makes_cpu_adam
 from retune.linting.read_config import ReadConfig
+from retune.linting.zero_stage import sums_in_bf16_optimizer
 
 ACCUMULATION = "data_types.grad_accum_dtype"
 STATES = "bf16_optimizer_states"
@@ -53,13 +54,15 @@ def without_zero(config: ReadConfig) -> Iterator[Finding]:
     """Yield what goes wrong at stage 0 in low precision."""
     precision = config.precision
     # A pipeline has another optimizer, which does not take the step.
-    if config.stage > 0 or precision == "fp32" or config.given("pipeline"):
+    if config.stage > 0 or config.given("pipeline"):
         return
     key = f"{config.bf16 if precision == 'bf16' else 'fp16'}.enabled"
     accumulation = DTYPES.get(str(config.value(ACCUMULATION)), precision)
     if accumulation != precision:
         happens = f"DeepSpeed stops: {precision} with {accumulation} is for ZeRO only"
         yield error(ACCUMULATION, happens, 'write zero_optimization: {"stage": 1}')
+        return
+    if precision == "fp32":
         return
     happens = (
         "without ZeRO the optimizer takes a step of zeros first: Adam is one step off"
@@ -91,6 +94,9 @@ def low_precision_states(config: ReadConfig) -> Iterator[Finding]:
         if config.stage == 0:
             happens = "DeepSpeed refuses it without ZeRO"
             yield error(key, happens, 'write zero_optimization: {"stage": 1}')
+        elif section != "fp16" and sums_in_bf16_optimizer(config):
+            happens = f"ignored at stage 1 with {ACCUMULATION} in fp32"
+            yield error(key, happens, f"delete it, or {ACCUMULATION}")
         elif needs_cpu_adam(config, section) and not makes_cpu_adam(config):
             happens = (
                 "DeepSpeed refuses it without offload_optimizer and its own CPU Adam"
@@ -99,9 +105,7 @@ def low_precision_states(config: ReadConfig) -> Iterator[Finding]:
             yield error(key, happens, mend if section != "fp16" else "delete it")
         elif not config.value(f"{section}.enabled"):
             kept = "bf16" if section == config.bf16 else "fp16"
-            happens = (
-                f"the model trains in {config.precision} with weights kept in {kept}"
-            )
+            happens = f"a model in {config.precision} has its weights kept in {kept}"
             yield error(key, happens, f"delete it, or enable {section}")
 
 

@@ -61,10 +61,14 @@ def refused_options(config: ReadConfig) -> Iterator[Finding]:
         yield error(
             bucket, "DeepSpeed refuses an odd number", "it takes an even integer"
         )
+    quantized = f"{ZERO}.zero_quantized_weights"
+    if config.value("torch_autocast.enabled") and config.value(quantized):
+        happens = "DeepSpeed refuses it with zero_quantized_weights"
+        yield error("torch_autocast.enabled", happens, "write false, or take bf16")
     yield from without_norm(config)
     yield from of_scaled_gradients(config)
-    if stage == 1 and overlaps(config) and not config.value(MANAGED):
-        happens = "DeepSpeed refuses false at stage 1 with overlap_comm"
+    if stage < 2 and overlaps(config) and not config.value(MANAGED):
+        happens = f"DeepSpeed refuses false at stage {stage} with overlap_comm"
         yield error(MANAGED, happens, "write true")
 
 
@@ -81,21 +85,23 @@ def without_norm(config: ReadConfig) -> Iterator[Finding]:
         default = "" if config.given("gradient_clipping") else ", the default"
         happens = f"DeepSpeed refuses false: {clips}{default}"
         yield error(key, happens, "write gradient_clipping: 0, or delete it")
+    elif config.offloads("optimizer") != "none":
+        happens = "DeepSpeed refuses false with offload_optimizer"
+        yield error(key, happens, "delete it")
     elif sums_in_bf16_optimizer(config):
         happens = "DeepSpeed refuses false at stage 1 with bf16 and sums in fp32"
         yield error(key, happens, "delete it")
 
 
 def of_scaled_gradients(config: ReadConfig) -> Iterator[Finding]:
-    """Yield what stage 2 refuses while it reduces by scattering."""
+    """Yield what stages 2 and 3 refuse while they reduce by scattering."""
     means = config.value("gradient_allreduce_op") == "mean"
-    if config.stage != 2 or not config.value(f"{ZERO}.reduce_scatter") or not means:
+    if config.stage < 2 or not config.value(f"{ZERO}.reduce_scatter") or not means:
         return
-    refuses = "DeepSpeed refuses it at stage 2 with reduce_scatter"
+    refuses = f"DeepSpeed refuses it at stage {config.stage} with reduce_scatter"
     if config.value("prescale_gradients"):
-        yield error(
-            "prescale_gradients", refuses, 'delete it, or write "reduce_scatter": false'
-        )
+        mend = 'delete it, or write "reduce_scatter": false'
+        yield error("prescale_gradients", refuses, mend)
     if config.value("gradient_predivide_factor") != 1:
         yield error("gradient_predivide_factor", refuses, "write 1")
 
@@ -110,7 +116,7 @@ def sums_in_bf16_optimizer(config: ReadConfig) -> bool:
         config.stage == 1
         and config.precision == "bf16"
         and DTYPES.get(accumulation) == "fp32"
-        and config.offloads("optimizer") == "none"
+        and config.offloads("optimizer") != "cpu"
     )
 
 
