@@ -18,6 +18,7 @@ from deepspeed.runtime.config import DeepSpeedConfig
 
 from lint_cases import CASES, STEPS, Case
 from lint_good_configs import GOOD
+from lint_random_configs import RANDOM
 from retune.compat.deepspeed_operators import forgo_shared_memory_collectives
 
 
@@ -88,6 +89,7 @@ if __name__ == "__main__":
     deepspeed.init_distributed("gloo")
     shown = {
         "cases": [outcome(case) for case in CASES],
+        "random": [outcome(Case("", config)) for config in RANDOM],
         "good": {
             name: is_accepted(good.config, good.training.gpus)
             for name, good in GOOD.items()

@@ -4,6 +4,7 @@ import copy
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from enum import Enum
@@ -17,13 +18,18 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 
 from lint_cases import CASES
+from lint_random_configs import RANDOM
 from retune.linting import optimizer_parameters, scheduler_parameters
+from retune.linting.finding import Training
 from retune.linting.known_keys import DTYPES, TOP, at
+from retune.linting.lint import lint
 from retune.linting.removed_keys import REMOVED, RENAMED, WITHOUT_EFFECT
 from retune.linting.transformers_auto import FILLED
 from retune.linting.value import Section, Value
 from training_ranks import free_port
 
+# What the linter says of a config that DeepSpeed does not train with.
+STOPS = re.compile("refuses|stops|fails")
 RANK = Path(__file__).parents[1] / "lint_rank.py"
 
 
@@ -51,6 +57,17 @@ def test_deepspeed_does_what_the_linter_says(done, case):
     outcome = done["cases"][CASES.index(case)]
     assert outcome["does"] == case.does, outcome
     assert {name: outcome[name] for name in case.seen} == case.seen
+
+
+def test_it_refuses_the_random_configs_that_the_linter_calls_refused(done):
+    for config, outcome in zip(RANDOM, done["random"], strict=True):
+        found = lint(config, Training(1, "cpu"))
+        errors = [one for one in found if one.severity == "error"]
+        if outcome["does"] == "trains":
+            said = [one.happens for one in errors if STOPS.search(one.happens)]
+            assert said == [], config
+        else:
+            assert errors, (config, outcome)
 
 
 def test_deepspeed_takes_good_configs(done):
