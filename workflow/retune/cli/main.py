@@ -1,4 +1,4 @@
-"""`python -m retune STEP`: a subcommand for each step, and `show-tokens`.
+"""`python -m retune STEP`: a subcommand for each step, `show-tokens`, `lint-config`.
 
 Each step's calls `run` of the module of the same name in retune/steps. A step takes its
 settings from a file like params.yaml (`--params`), or its section as JSON
@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from retune import __version__
-from retune.cli import show_tokens
+from retune.cli import lint_config, show_tokens
 from retune.cli.step_arguments import Argument, read_signature
 from retune.cli.step_settings import (
     StepValue,
@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         given = build_parser().parse_args(argv)
         if given.step == show_tokens.NAME:
             show_tokens.run(given)
+        elif given.step == lint_config.NAME:
+            return lint_config.run(given)
         else:
             values = step_values(given)
             run_step(given.step, values)
@@ -136,15 +138,16 @@ def build_parser() -> argparse.ArgumentParser:
                     metavar="JSON",
                     help=f"Of these: {', '.join(keys)}. {WITH_SETTINGS}",
                 )
-    show_tokens.add_options(
-        commands.add_parser(
-            show_tokens.NAME,
-            help=show_tokens.SUMMARY,
-            description=show_tokens.SUMMARY,
-            epilog=f"example:\n  {show_tokens.EXAMPLE}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+    for other in (show_tokens, lint_config):
+        other.add_options(
+            commands.add_parser(
+                other.NAME,
+                help=other.SUMMARY,
+                description=other.SUMMARY,
+                epilog=f"example:\n  {other.EXAMPLE}",
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
         )
-    )
     return parser
 
 

@@ -1,0 +1,1 @@
+"""A linter for DeepSpeed configs, which needs neither DeepSpeed nor torch."""

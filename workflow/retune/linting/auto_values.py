@@ -1,0 +1,97 @@
+"""What becomes of "auto", of which DeepSpeed knows nothing."""
+
+from typing import Any
+
+from retune.linting.finding import Finding, error, warning
+from retune.linting.read_config import ReadConfig
+from retune.linting.transformers_auto import BY_ARGUMENTS, OFFLOADS
+from retune.linting.value import Section, Value
+
+# Where the default instead of a value means another training.
+DECISIVE = {
+    "fp16.enabled": "the model trains in fp32, silently",
+    "bf16.enabled": "the model trains in fp32, silently",
+    "bfloat16.enabled": "the model trains in fp32, silently",
+    "zero_optimization.stage": "ZeRO is off (stage 0), silently",
+    "zero_optimization.offload_optimizer": "nothing is offloaded, silently",
+    "zero_optimization.offload_optimizer.device": "nothing is offloaded, silently",
+    "zero_optimization.offload_param": "nothing is offloaded, silently",
+    "zero_optimization.offload_param.device": "nothing is offloaded, silently",
+}
+AT_FIRST_STEP = ("gradient_clipping", "steps_per_print")
+AT_START = (
+    *("train_batch_size", "train_micro_batch_size_per_gpu"),
+    *("gradient_accumulation_steps", "communication_data_type"),
+    *("seq_parallel_communication_data_type", "gradient_allreduce_op", "log_level"),
+    *("vocabulary_size", "checkpoint.tag_validation", "torch_autocast.dtype"),
+    *("data_types.grad_accum_dtype", "data_types.param_dtype"),
+    *("wall_clock_breakdown", "flops_profiler.enabled"),
+)
+# Their sections are in one pydantic model, which drops "auto" in place of one.
+MONITORS = ("tensorboard", "wandb", "csv_monitor", "comet")
+# DeepSpeed joins these two with |, which fails for anything but a boolean or integer.
+JOINED = ("wall_clock_breakdown", "flops_profiler.enabled")
+
+
+def auto_finding(
+    config: ReadConfig, key: str, known: Value | Section, checked: bool
+) -> Finding | None:
+    """Return the finding for a key whose value is "auto", or None if that is right.
+
+    Args:
+        config: The whole config.
+        key: Full name of the key.
+        known: What it takes.
+        checked: Whether a pydantic model reads the object that the key is in.
+    """
+    if isinstance(known, Value) and known.auto:
+        return None
+    if config.is_filled_in(key):
+        return offload_finding(key)
+    mend = mend_of(config, key, known)
+    if checked or key in MONITORS:
+        if key in DECISIVE:
+            return error(key, f'DeepSpeed drops "auto": {DECISIVE[key]}', mend)
+        taken = f"its default, {shown_default(known)}, holds silently"
+        return warning(key, f'DeepSpeed drops "auto": {taken}', mend)
+    is_boolean = isinstance(known, Value) and known.kind == "boolean"
+    if is_boolean and key not in JOINED:
+        return error(key, 'DeepSpeed takes the text "auto" as true', mend)
+    no_value = '"auto" is no value for DeepSpeed'
+    if isinstance(known, Section):
+        return error(key, f"{no_value}: it cannot read it", mend)
+    if key in AT_FIRST_STEP:
+        return error(key, f"{no_value}: it stops at the first optimizer step", mend)
+    if key in AT_START:
+        return error(key, f"{no_value}: it stops at the start", mend)
+    return error(key, f"{no_value}, which goes on with the text", mend)
+
+
+def offload_finding(key: str) -> Finding | None:
+    """Return the finding for "auto" that Transformers replaces by "none"."""
+    if key not in OFFLOADS or key.endswith("nvme_path"):
+        return None
+    happens = 'Transformers takes "none", unless an environment variable says more'
+    return warning(key, happens, 'write "cpu", "nvme" or "none"')
+
+
+def mend_of(config: ReadConfig, key: str, known: Value | Section) -> str:
+    """Return what to write instead of "auto"."""
+    if isinstance(known, Section):
+        write = "write {...}, or delete it"
+    else:
+        write = f"write {known.words()}"
+    if not config.training.transformers and key in BY_ARGUMENTS:
+        return f"{write}; only the Trainer of Transformers fills it in"
+    return write
+
+
+def shown_default(known: Value | Section) -> Any:
+    """Return a default for people."""
+    if isinstance(known, Section):
+        return "none"
+    if isinstance(known.default, bool):
+        return str(known.default).lower()
+    if isinstance(known.default, float):
+        return f"{known.default:g}"
+    return "none" if known.default is None else known.default

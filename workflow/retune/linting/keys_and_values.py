@@ -1,0 +1,186 @@
+"""The findings in single keys: unknown, removed, renamed, of a wrong value, "auto"."""
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from retune.linting.auto_values import JOINED, auto_finding
+from retune.linting.finding import Finding, error, warning
+from retune.linting.known_keys import TOP
+from retune.linting.read_config import ReadConfig
+from retune.linting.removed_keys import REMOVED, RENAMED, WITHOUT_EFFECT
+from retune.linting.value import Section, Value
+
+# How alike two names are, from 0 to 1, if one is likely a slip of the other.
+ALIKE = 0.8
+# Keys with rules of their own.
+BATCH = (
+    "train_batch_size",
+    "train_micro_batch_size_per_gpu",
+    "gradient_accumulation_steps",
+)
+
+
+def single_keys(config: ReadConfig) -> Iterator[Finding]:
+    """Yield what is wrong with single keys, in the order of the file."""
+    yield from in_section(config, TOP, config.written, "")
+
+
+def in_section(
+    config: ReadConfig, section: Section, found: Mapping[str, Any], prefix: str
+) -> Iterator[Finding]:
+    """Yield what is wrong with the keys of one object.
+
+    Args:
+        config: The whole config.
+        section: What DeepSpeed reads in the object.
+        found: The object.
+        prefix: Full name of the object and a dot, or nothing for the whole config.
+    """
+    for name, value in found.items():
+        key = f"{prefix}{name}"
+        first = section.other_names.get(name, name)
+        known = section.keys.get(first)
+        if key in REMOVED:
+            yield error(key, "DeepSpeed has removed it and refuses it", REMOVED[key])
+        elif known is None:
+            if not section.more:
+                yield unknown(key, name, section, prefix)
+        elif first != name and first in found:
+            both = f"DeepSpeed refuses it beside {first}, which is the same key"
+            yield error(key, both, "keep one of them")
+        else:
+            yield from renamed(config, key)
+            yield from of_key(config, key, known, value, section.checked)
+
+
+def unknown(key: str, name: str, section: Section, prefix: str) -> Finding:
+    """Return the finding for a key that DeepSpeed does not know."""
+    names = [*section.keys, *section.other_names]
+    like = nearest(name, names)
+    elsewhere = [place for place in places(name) if place != key]
+    if like:
+        mend = f"write {like}"
+    elif elsewhere:
+        mend = f"it belongs at {elsewhere[0]}"
+    else:
+        mend = "delete it"
+    if section.checked:
+        return error(
+            key, f"unknown: DeepSpeed refuses {prefix.rstrip('.')} with it", mend
+        )
+    happens = "unknown: DeepSpeed ignores it silently"
+    return (error if like or elsewhere else warning)(key, happens, mend)
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the name most like another, or None if none is."""
+    lower = {known.lower(): known for known in names}
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=ALIKE)
+    return lower[close[0]] if close else None
+
+
+def places(name: str, section: Section = TOP, prefix: str = "") -> Iterator[str]:
+    """Yield the full names of all known keys of a name, unless it is a common one."""
+    if name in ("enabled", "type", "params", "dtype", "device"):
+        return
+    for key, known in section.keys.items():
+        if key == name:
+            yield f"{prefix}{key}"
+        if isinstance(known, Section):
+            yield from places(name, known, f"{prefix}{key}.")
+
+
+def renamed(config: ReadConfig, key: str) -> Iterator[Finding]:
+    """Yield the finding for a key with an old name."""
+    if key in WITHOUT_EFFECT:
+        mend = "delete it; offload_optimizer and offload_param have pin_memory"
+        yield warning(key, "old: DeepSpeed reads it and does nothing with it", mend)
+    elif key in RENAMED:
+        new = RENAMED[key].rsplit(".", 1)[1]
+        if config.given(RENAMED[key]):
+            yield error(key, f"DeepSpeed refuses it beside {new}", "delete it")
+        elif config.as_written(key) not in (False, None):
+            is_offload = new.startswith("offload")
+            write = f'"{new}": {{"device": "cpu"}}' if is_offload else f"{new}"
+            yield warning(
+                key, "old name, which DeepSpeed still takes", f"write {write}"
+            )
+
+
+def of_key(
+    config: ReadConfig, key: str, known: Value | Section, value: Any, checked: bool
+) -> Iterator[Finding]:
+    """Yield what is wrong with the value of a known key.
+
+    Args:
+        config: The whole config.
+        key: Full name of the key.
+        known: What it takes.
+        value: Its value.
+        checked: Whether a pydantic model reads the object that the key is in.
+    """
+    if value == "auto" and isinstance(value, str):
+        if finding := auto_finding(config, key, known, checked):
+            yield finding
+    elif isinstance(known, Section):
+        yield from of_section(config, key, known, value)
+    elif key in BATCH:
+        return
+    elif not known.accepts(value):
+        yield refused(key, known, value) if checked else misread(key, known, value)
+    elif isinstance(value, bool) != (known.kind == "boolean") or isinstance(value, str):
+        yield from converted(key, known, value, checked)
+
+
+def of_section(
+    config: ReadConfig, key: str, known: Section, value: Any
+) -> Iterator[Finding]:
+    """Yield what is wrong with an object of the config."""
+    if isinstance(value, Mapping):
+        yield from in_section(config, known, value, f"{key}.")
+    elif key == "zero_optimization" and isinstance(value, bool):
+        stage = f"DeepSpeed takes it as stage {int(value)}"
+        yield warning(key, f"old form: {stage}", f'write {{"stage": {int(value)}}}')
+    elif value is not None or not known.null:
+        yield error(
+            key, f"{shown(value)} is no object: DeepSpeed cannot read it", "write {...}"
+        )
+
+
+def refused(key: str, known: Value, value: Any) -> Finding:
+    """Return the finding for a value that a pydantic model refuses."""
+    happens = f"DeepSpeed refuses {shown(value)}"
+    return error(key, happens, f"it takes {known.words()}")
+
+
+def misread(key: str, known: Value, value: Any) -> Finding:
+    """Return the finding for a value that nothing checks."""
+    is_tested_only = known.kind == "boolean" and key not in JOINED
+    if is_tested_only and isinstance(value, str):
+        happens = f"DeepSpeed takes any text as true, also {shown(value)}"
+    elif is_tested_only:
+        happens = f"DeepSpeed takes {shown(value)} as {str(bool(value)).lower()}"
+    else:
+        happens = f"nothing checks {shown(value)}: DeepSpeed fails, or goes on with it"
+    return error(key, happens, f"it takes {known.words()}")
+
+
+def converted(key: str, known: Value, value: Any, checked: bool) -> Iterator[Finding]:
+    """Yield the finding for a value of another type that DeepSpeed takes as well."""
+    if isinstance(value, bool) and known.kind in ("integer", "number"):
+        happens = f"DeepSpeed takes {shown(value)} as {int(value)}"
+        yield error(key, happens, f"it takes {known.words()}")
+    elif isinstance(value, str) and known.kind in ("integer", "number", "boolean"):
+        if not checked:
+            yield misread(key, known, value)
+            return
+        happens = "a text: DeepSpeed converts it, other readers of the file do not"
+        yield warning(key, happens, f"write {value.strip().lower()} without quotes")
+
+
+def shown(value: Any) -> str:
+    """Return a value as JSON has it, shortened."""
+    written = json.dumps(value)
+    return written if len(written) <= 40 else f"{written[:37]}..."
