@@ -219,7 +219,8 @@ def as_toy(shape: Shape) -> Shape:
         config |= {"n_head": 2, **NO_DROPOUT}
     else:
         tied = {"tie_word_embeddings": True} if not shape.lora else {}
-        config = llama(32, 64, 2, 4, 2) | {"vocab_size": 512} | tied
+        # Widths that bitsandbytes holds in 4 bits and has 8-bit moments for.
+        config = llama(64, 128, 2, 4, 2) | {"vocab_size": 512} | tied
     batch = {**shape.setup.batch, "global_batch_size": 4, "micro_batch_size": 2}
     setup = Setup(shape.setup.model_type, config, length, batch, accelerator="cpu")
     return replace(shape, setup=setup, seconds=120, steps=DROPPED + 3)
