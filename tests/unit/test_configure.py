@@ -12,7 +12,7 @@ from retune.artifacts.publishing import (
     write_manifest,
 )
 from retune.errors import RetuneError
-from retune.planning import optim
+from retune.planning import bitsandbytes
 from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.explanation import frozen_text
 from retune.planning.hardware import Hardware, resolve_hardware
@@ -146,7 +146,7 @@ def test_weights_in_4_bits_take_half_a_byte_and_their_scales():
     expected = in_4bit * 0.5625 + others * 2 + 41_943_040 * 16
     assert model_states_bytes(alone) == expected
     assert expected / 1e9 == pytest.approx(6.70, abs=0.01)
-    assert "6,979.3 M parameters of it in 4 bits (NF4)" in frozen_text(plan)
+    assert "6,979.3 M parameters of them in 4 bits (NF4)" in frozen_text(plan)
     assert warnings_4bit(plan) == []
     mixture = plan.model_copy(update={"num_4bit_parameters": facts.num_parameters // 4})
     (told,) = warnings_4bit(mixture)
@@ -282,9 +282,9 @@ def test_adamw_in_8_bits_that_would_have_32_is_refused():
 
 
 def test_adamw_in_8_bits_without_bitsandbytes_is_refused(monkeypatch):
-    monkeypatch.setattr(optim, "find_spec", lambda name: None)
+    monkeypatch.setattr(bitsandbytes, "find_spec", lambda name: None)
     with pytest.raises(RetuneError, match=r"pip install 'retune\[bitsandbytes\]'"):
-        optim.check_bitsandbytes()
+        bitsandbytes.check_bitsandbytes("configure.optim: adamw_8bit")
 
 
 def test_without_zero_all_states_are_on_each_rank():

@@ -124,11 +124,19 @@ def test_a_length_that_is_hardly_meant_is_told(settings, blocks, warnings):
     assert find_warnings(values, blocks, 8) == warnings
 
 
-def test_a_rate_whose_steps_bf16_would_lose_is_told():
-    low = FinetuneSettings(learning_rate=1e-5)
-    (told,) = bf16_warnings(low, True)
-    assert told.startswith("finetune.learning_rate: 1e-05 changes few weights with")
-    assert bf16_warnings(low, False) == []
-    assert bf16_warnings(FinetuneSettings(learning_rate=5e-5), True) == []
-    adapters = FinetuneSettings(learning_rate=1e-5, lora={"r": 4, "lora_alpha": 8})
-    assert bf16_warnings(adapters, True) == []
+def test_rates_whose_steps_bf16_would_lose_are_told():
+    def told(is_in_bf16=True, **settings):
+        return bf16_warnings(FinetuneSettings(**settings), is_in_bf16, total=100)
+
+    (line,) = told(learning_rate=1e-5)
+    assert line == (
+        "configure.bf16_optimizer_states: true, but in 100.0 % of the steps the learning"
+        " rate is below 3e-05, where a step changes less than a third of the weights in"
+        " bf16: write false, or raise finetune.learning_rate or min_lr_ratio"
+    )
+    # The default peak decays: most of its steps are below.
+    assert "in 55.0 % of the steps" in told(learning_rate=5e-5)[0]
+    assert told(learning_rate=5e-5, lr_scheduler_type="constant") == []
+    assert told(learning_rate=1e-4) == []
+    assert told(learning_rate=1e-5, is_in_bf16=False) == []
+    assert told(learning_rate=1e-5, lora={"r": 4, "lora_alpha": 8}) == []

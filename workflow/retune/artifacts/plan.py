@@ -27,7 +27,7 @@ class Plan(SealedArtifact):
         format: Format of the file.
         precision: Precision of the forward and backward pass.
         zero_stage: DeepSpeed's ZeRO stage, 0 to 3.
-        optim: The optimizer, as Transformers names it.
+        optim: The optimizer: AdamW, or AdamW with moments in 8 bits.
         bf16_optimizer_states: Whether master weights and Adam's moments are bf16, too.
         offload_optimizer: Device that the optimizer states are offloaded to.
         offload_param: Device that the parameters are offloaded to.

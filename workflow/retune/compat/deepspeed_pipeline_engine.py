@@ -4,6 +4,10 @@ Uses `grid`, `stage_id` and `micro_batches` of `PipelineEngine`, and arguments o
 `eval_batch` that are not documented. Without these, training with
 `configure.pipeline_stages` above 1 could not divide the data, scale the loss, or
 compute the validation loss.
+
+Its schedules load a micro-batch on the first and the last stage right before its
+forward pass there (`LoadMicroBatch`, `ForwardPass`). With `varlen` attention a stage
+that had no documents, because the order was another one, stops.
 """
 
 from collections.abc import Iterator

@@ -8,7 +8,7 @@ from torch import nn
 from retune.artifacts.plan import Plan
 from retune.compat.deepspeed_parameters import whole_shape
 from retune.engines.finite_steps import FiniteSteps
-from retune.planning.optim import check_bitsandbytes
+from retune.planning.bitsandbytes import check_bitsandbytes
 from retune.settings import FinetuneSettings
 
 Group = dict[str, Any]
@@ -78,7 +78,7 @@ def build_adamw_8bit(
     Raises:
         RetuneError: If bitsandbytes is not installed.
     """
-    check_bitsandbytes()
+    check_bitsandbytes(f"configure.optim: {plan.optim}")
     # It takes seconds to import, and is not always installed.
     from retune.engines.adamw_8bit import (
         FiniteAdamW8bit,

@@ -195,7 +195,10 @@ class StagedModel(StageModule):
         masks = packed_masks(kinds, self.config, hidden, position_ids)
         options: dict[str, Any] = {"position_ids": position_ids}
         if attention_kernels(self.config) == VARLEN:
+            # Each micro-batch brings its own: with those of the last one, documents
+            # would see each other.
             options["packed_documents"] = self.packed_documents
+            self.packed_documents = None
         if self.rotary:
             options["position_embeddings"] = self.rotary(hidden, position_ids)
         return DecoderInputs(masks, options)

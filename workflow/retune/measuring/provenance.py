@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 from collections import Counter
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,12 +23,17 @@ SETTINGS = "params.yaml"
 TIMEOUT_S = 30
 
 
-def record_provenance(folder: Path) -> Provenance:
-    """Return the provenance of what is made in `folder`, on this machine."""
+def record_provenance(folder: Path, packages: Iterable[str] = ()) -> Provenance:
+    """Return the provenance of what is made on this machine.
+
+    Args:
+        folder: Folder in which it is made.
+        packages: Packages that make it, beside PACKAGES.
+    """
     return Provenance(
         workflow=git_state(WORKFLOW),
         params=git_state(folder / SETTINGS),
-        packages=package_versions(),
+        packages=package_versions(packages),
         machine=machine(),
     )
 
@@ -60,10 +66,10 @@ def git_state(path: Path) -> str:
     return f"{sha}, {state}"
 
 
-def package_versions() -> dict[str, str]:
-    """Return the versions of retune, Python and the main packages, as found here."""
+def package_versions(others: Iterable[str] = ()) -> dict[str, str]:
+    """Return the versions of retune, Python, PACKAGES and others, as found here."""
     versions = {"retune": __version__, "python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *others):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

@@ -1,6 +1,5 @@
 """Base models whose linear layers are held in 4 bits: what QLoRA trains adapters on."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -17,17 +16,9 @@ from retune.compat.bitsandbytes_4bit import (
 )
 from retune.errors import RetuneError
 from retune.models.skeleton import build_skeleton
+from retune.planning.bitsandbytes import check_bitsandbytes
 
 SETTING = "finetune.lora.load_in_4bit: true"
-
-
-def check_installed() -> None:
-    """Raise RetuneError if bitsandbytes is not installed."""
-    if find_spec("bitsandbytes") is None:
-        raise RetuneError(
-            f"{SETTING} needs bitsandbytes, which is not installed: pip install"
-            " 'retune[bitsandbytes]'"
-        )
 
 
 def num_parameters_in_4bit(base: Path) -> int:
@@ -40,7 +31,7 @@ def num_parameters_in_4bit(base: Path) -> int:
         RetuneError: If bitsandbytes is not installed, or the model has no layers that
             it can hold in 4 bits.
     """
-    check_installed()
+    check_bitsandbytes(SETTING)
     skeleton = build_skeleton(base)
     number = count_in_4bit(skeleton)
     if not number:
@@ -63,7 +54,7 @@ def load_in_4bit(
     Raises:
         RetuneError: If bitsandbytes is not installed.
     """
-    check_installed()
+    check_bitsandbytes(SETTING)
     model = AutoModelForCausalLM.from_pretrained(
         base,
         dtype=dtype,

@@ -35,7 +35,7 @@ def frozen_text(plan: Plan) -> str:
         return ""
     in_4bit = plan.num_4bit_parameters
     how = (
-        f"{parameters(in_4bit)} of it in 4 bits (NF4), the others in {plan.precision}"
+        f"{parameters(in_4bit)} of them in 4 bits (NF4), the others in {plan.precision}"
         if in_4bit
         else f"in {plan.precision}"
     )

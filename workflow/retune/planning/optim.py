@@ -1,21 +1,10 @@
 """The optimizer of a plan, and what AdamW in 8 bits saves and costs."""
 
-from importlib.util import find_spec
-
 from retune.artifacts.plan import Decision
 from retune.errors import RetuneError
 from retune.planning.memory import SAVED_BY_8_BITS
 from retune.quantities import parameters, size
 from retune.settings import Accelerator, ConfigureSettings, Optim
-
-
-def check_bitsandbytes() -> None:
-    """Raise RetuneError if bitsandbytes is not installed."""
-    if find_spec("bitsandbytes") is None:
-        raise RetuneError(
-            "configure.optim: adamw_8bit needs bitsandbytes, which is not installed:"
-            " pip install 'retune[bitsandbytes]', or write adamw"
-        )
 
 
 def choose_optim(

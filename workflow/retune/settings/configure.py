@@ -30,9 +30,9 @@ class ConfigureSettings(Settings):
     )
     optim: Optim = Field(
         "adamw",
-        description="The optimizer, as transformers names it. `adamw_8bit`: Adam's"
-        " moments of large matrices but embeddings in 8 bits, 2 bytes per parameter"
-        " instead of 8; needs bitsandbytes.",
+        description="The optimizer. `adamw_8bit`: AdamW with the moments of large"
+        " matrices, but for embeddings, in 8 bits: 2 bytes per parameter instead of 8;"
+        " needs bitsandbytes.",
     )
     bf16_optimizer_states: bool = Field(
         False,

@@ -9,11 +9,11 @@ from retune.artifacts.publishing import write_json, write_text
 from retune.artifacts.tokens_index import TokenMetrics
 from retune.artifacts.verifying import WEIGHTS, verify_folder
 from retune.errors import RetuneError
+from retune.planning.bitsandbytes import check_bitsandbytes
 from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.explanation import plan_line, plan_page
 from retune.planning.hardware import Hardware, resolve_hardware
 from retune.planning.memory import model_states_bytes, offloaded_to_cpu_bytes
-from retune.planning.optim import check_bitsandbytes
 from retune.planning.strategy import make_plan, refuse
 from retune.quantities import percent
 from retune.settings import (
@@ -73,7 +73,7 @@ def run(
 
             num_4bit_parameters = num_parameters_in_4bit(base)
     if settings.optim == "adamw_8bit":
-        check_bitsandbytes()
+        check_bitsandbytes(f"configure.optim: {settings.optim}")
         num_in_8_bits = count_in_8_bits(base, facts, trained)
     made, decisions = make_plan(
         *(settings, machines, facts, tokens.sequence_length, blocks),

@@ -29,11 +29,12 @@ from retune.compat.peft_names import is_adapter, published_name
 from retune.errors import RetuneError
 from retune.models.adapter_merging import merge_adapters
 from retune.models.base_weights import BaseWeights
-from retune.models.four_bit_weights import check_installed
+from retune.models.four_bit_weights import SETTING as IN_4_BITS
 from retune.models.published_weights import published_tensors
 from retune.models.tensor_hashes import tensor_sha256
 from retune.models.tensor_spec import Expected, ExpectedTensor, Tensors
 from retune.models.weight_files import check, write_file
+from retune.planning.bitsandbytes import check_bitsandbytes
 from retune.quantities import counted, size
 from retune.settings import ConsolidateSettings
 from retune.units import GB
@@ -94,7 +95,7 @@ def publish(
     weights = CheckpointWeights.read(checkpoint)
     lora = weights.lora
     if weights.in_4bit:
-        check_installed()
+        check_bitsandbytes(IN_4_BITS)
     live = {
         name: ExpectedTensor(weight.dtype, weight.shape, weight.sha256)
         for name, weight in weights.tensors.items()

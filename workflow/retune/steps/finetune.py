@@ -57,7 +57,7 @@ from retune.supervision.watched_progress import BarAndLog
 from retune.terminal.progress import progress_bar
 from retune.tokens.mixture import Mixture
 from retune.training.metrics import metrics_of
-from retune.training.run_key import RunIdentity, open_run
+from retune.training.run_key import RunIdentity, open_run, packages_of_weights
 from retune.training.run_lock import only_run_in
 from retune.training.schedules import (
     bf16_warnings,
@@ -135,7 +135,7 @@ def run(
     mixture = Mixture.of(TokensIndex.read(tokens), settings.mix)
     length = mixture.blocks_per_epoch, spec.plan.global_batch_size
     total, warnings = num_steps(settings, *length), find_warnings(settings, *length)
-    warnings += bf16_warnings(settings, spec.plan.bf16_optimizer_states)
+    warnings += bf16_warnings(settings, spec.plan.bf16_optimizer_states, total)
     for warning in warnings:
         log.warning("%s", warning)
     build_ops(spec.plan)
@@ -154,7 +154,8 @@ def run(
         publish_checkpoint(result, checkpoint, settings)
         write_text(history, steps_csv(steps_in(rows)))
         write_text(validation, validations_csv(validations_in(rows)))
-        record_provenance(Path.cwd()).write(provenance)
+        packages = packages_of_weights(spec)
+        record_provenance(Path.cwd(), packages).write(provenance)
         publish_profile(run_state, operations)
         numbers.write(metrics, history, validation, provenance, operations)
         keep_for_the_next_run()

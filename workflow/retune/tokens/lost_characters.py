@@ -101,7 +101,7 @@ class LostCharacters:
         return found
 
     def _may_drop(self, text: str) -> bool:
-        # It takes a quarter of the time that a regular expression takes.
+        # A regular expression would take four times as long.
         if text.isascii() and not text.encode().translate(None, self._kept_ascii):
             return False
         if not self._suspect.search(text):

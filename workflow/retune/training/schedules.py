@@ -2,7 +2,7 @@
 
 import math
 
-from retune.quantities import counted
+from retune.quantities import counted, percent
 from retune.settings import FinetuneSettings
 
 # With fewer optimizer steps a model hardly learns. It is no mistake if `max_steps` asks
@@ -57,26 +57,34 @@ def find_warnings(
     return warnings
 
 
-# Learning rate below which nearly half of the weights, or more, stay as they are in a
-# step of Adam, if they are in bf16 and have a standard deviation of 0.02: see
-# docs/training.md.
-LOST_IN_BF16 = 5e-5
+# Learning rate below which a step of Adam changes less than a third of the weights, if
+# they are in bf16 and have a standard deviation of 0.02. A step changes a weight from
+# 1/64 to 1/32 if it is larger than 1/512 of 1/64, half the distance of two numbers
+# there.
+LOST_IN_BF16 = 2**-15
 
 
-def bf16_warnings(settings: FinetuneSettings, bf16_optimizer_states: bool) -> list[str]:
+def bf16_warnings(
+    settings: FinetuneSettings, bf16_optimizer_states: bool, total: int
+) -> list[str]:
     """Return that most steps would be lost to the rounding of bf16, if so.
 
     Args:
         settings: The `finetune` section, with the learning rate resolved.
         bf16_optimizer_states: Whether there is no fp32 copy of the weights.
+        total: Number of optimizer steps of the run.
     """
-    rate = settings.peak_learning_rate
-    if not bf16_optimizer_states or settings.lora or rate >= LOST_IN_BF16:
+    if not bf16_optimizer_states or settings.lora:
+        return []
+    rates = [learning_rate(settings, step, total) for step in range(total)]
+    lost = sum(rate < LOST_IN_BF16 for rate in rates) / total
+    if lost <= 1 / 2:
         return []
     return [
-        f"finetune.learning_rate: {rate:g} changes few weights with"
-        " configure.bf16_optimizer_states: a step that is below 1/512 of a weight is"
-        f" lost; write {LOST_IN_BF16:g} or more, or bf16_optimizer_states: false"
+        f"configure.bf16_optimizer_states: true, but in {percent(lost)} of the steps"
+        f" the learning rate is below {LOST_IN_BF16:.1g}, where a step changes less than a"
+        " third of the weights in bf16: write false, or raise finetune.learning_rate or"
+        " min_lr_ratio"
     ]
 
 
