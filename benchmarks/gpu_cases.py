@@ -95,14 +95,17 @@ SHAPES = {
 }
 LONG = "llama-1b-64k"
 
+# Without them: some levers do not go with Liger's kernels, and `configure` would leave
+# these out.
+NO_LIGER = {"use_liger_kernel": False}
 # Setting of `configure` -> the values that are measured one by one, beside the training
-# in which all levers are as `configure` chooses. A setting or a value that this version
-# of retune does not have is passed over.
+# in which all others are as `configure` chooses, but for Liger's kernels. A setting or a
+# value that this version of retune does not have is passed over.
 LEVERS: dict[str, list[Any]] = {
     "chunked_cross_entropy": [True, False],
     "attn_implementation": ["varlen", "sdpa", "flex_attention"],
     "torch_compile": [True, False],
-    "use_liger_kernel": [True, False],
+    "use_liger_kernel": [True],
     "activation_checkpointing": [True, "selective"],
     "micro_batch_size": [8, 16],
     "optim": ["adamw_8bit"],
@@ -182,15 +185,16 @@ def speed_cases(toy: bool) -> Iterator[Case]:
 
 
 def lever_cases(shape: str, toy: bool) -> Iterator[Case]:
-    """Yield a training for each value of each lever that this version has."""
-    usual = settings_of(Case(shape), toy)
+    """Yield a training without Liger, and one for each value of each lever."""
+    usual = settings_of(Case(shape), toy) | NO_LIGER
+    yield Case(shape, configure=NO_LIGER)
     for key, values in LEVERS.items():
         for value in values:
             settings = usual | {key: value}
             if toy and {key: value} in NEEDS_GPU:
                 continue
             if settings != usual and is_possible(settings):
-                yield Case(shape, configure={key: value})
+                yield Case(shape, configure=NO_LIGER | {key: value})
 
 
 def is_possible(section: dict[str, Any]) -> bool:

@@ -104,7 +104,7 @@ def test_all_parts_at_toy_size(not_installed, tmp_path):
         assert {(model, "retune"), (model, "Trainer, attn_implementation=sdpa")} <= set(
             trainings
         )
-    assert ("llama-1b", "retune, zero_stage=3") in trainings
+    assert ("llama-1b", "retune, use_liger_kernel=False, zero_stage=3") in trainings
     assert ("llama-1b-64k", "retune") in trainings
 
     page = (out / "results.md").read_text()

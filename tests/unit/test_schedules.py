@@ -131,8 +131,8 @@ def test_rates_whose_steps_bf16_would_lose_are_told():
     (line,) = told(learning_rate=1e-5)
     assert line == (
         "configure.bf16_optimizer_states: true, but in 100.0 % of the steps the"
-        " learning rate is below 3e-05, where a step changes less than a third of the weights in"
-        " bf16: write false, or raise finetune.learning_rate or min_lr_ratio"
+        " learning rate is below 3e-05, where a step changes less than a third of the"
+        " weights in bf16: write false, or raise finetune.learning_rate or min_lr_ratio"
     )
     # The default peak decays: most of its steps are below.
     assert "in 55.0 % of the steps" in told(learning_rate=5e-5)[0]

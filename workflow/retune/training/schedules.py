@@ -82,9 +82,9 @@ def bf16_warnings(
         return []
     return [
         f"configure.bf16_optimizer_states: true, but in {percent(lost)} of the steps"
-        f" the learning rate is below {LOST_IN_BF16:.1g}, where a step changes less than"
-        " a third of the weights in bf16: write false, or raise finetune.learning_rate or"
-        " min_lr_ratio"
+        f" the learning rate is below {LOST_IN_BF16:.1g}, where a step changes less"
+        " than a third of the weights in bf16: write false, or raise"
+        " finetune.learning_rate or min_lr_ratio"
     ]
 
 
