@@ -99,8 +99,8 @@ LONG = "llama-1b-64k"
 # these out.
 NO_LIGER = {"use_liger_kernel": False}
 # Setting of `configure` -> the values that are measured one by one, beside the training
-# in which all others are as `configure` chooses, but for Liger's kernels. A setting or a
-# value that this version of retune does not have is passed over.
+# in which all others are as `configure` chooses, but for Liger's kernels. A setting or
+# a value that this version of retune does not have is passed over.
 LEVERS: dict[str, list[Any]] = {
     "chunked_cross_entropy": [True, False],
     "attn_implementation": ["varlen", "sdpa", "flex_attention"],

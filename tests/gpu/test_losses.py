@@ -19,7 +19,7 @@ def test_losses_are_those_of_the_cpu(run, trained, on_cpu, name):
     check_losses(trained[name], on_cpu, CELLS[name])
 
 
-@pytest.mark.parametrize("name", ["ZeRO-3", "bf16", "LoRA", "fp16"])
+@pytest.mark.parametrize("name", ["ZeRO-3", "bf16", "LoRA", "QLoRA", "fp16"])
 @torch.no_grad()
 def test_the_published_model_has_the_loss(run, trained, tmp_path, name):
     if name not in trained:
