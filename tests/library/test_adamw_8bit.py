@@ -142,10 +142,10 @@ def test_the_ranks_hold_what_the_memory_model_says(trained, name):
         for each in in_8_bits
         for key in ("state1", "state2", "absmax1", "absmax2")
     ]
-    assert sum(sizes) == plan.num_in_8_bits * MOMENTS_IN_8_BITS
+    assert sum(sizes) == plan.num_8bit_moments * MOMENTS_IN_8_BITS
     others = [each for each in moments if each["state1"].dtype == torch.float32]
     number = sum(each["state1"].numel() for each in others)
-    in_32_bits = plan.num_trained - plan.num_in_8_bits
+    in_32_bits = plan.num_trained - plan.num_8bit_moments
     if plan.pipeline_stages > 1:
         in_32_bits += 300 * 64  # the last stage has the tied embedding, too
     # DeepSpeed pads each group for the ranks.

@@ -19,7 +19,7 @@ from retune.compat.bitsandbytes_4bit import (
 )
 from retune.errors import RetuneError
 from retune.models.four_bit_weights import (
-    check_kernels,
+    check_4bit_kernels,
     load_in_4bit,
     num_parameters_in_4bit,
 )
@@ -132,4 +132,14 @@ def test_layers_that_bitsandbytes_computes_wrongly_are_refused(tmp_path):
     model = load_in_4bit(tmp_path, torch.float32, "sdpa")
     message = "layers of 96 inputs and 64 outputs wrongly on this cpu"
     with pytest.raises(RetuneError, match=message):
-        check_kernels(model)
+        check_4bit_kernels(model)
+
+
+def test_an_output_that_is_not_that_of_the_weight_is_refused(base):
+    model = load_in_4bit(base, torch.float32, "sdpa")
+    check_4bit_kernels(model)
+    for layer in layers_in_4bit(model).values():
+        outputs = layer.quant_state.shape[0]
+        layer.forward = lambda rows, outputs=outputs: torch.zeros(len(rows), outputs)
+    with pytest.raises(RetuneError, match="wrongly on this cpu"):
+        check_4bit_kernels(model)

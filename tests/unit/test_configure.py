@@ -19,12 +19,18 @@ from retune.planning.hardware import Hardware, resolve_hardware
 from retune.planning.memory import (
     accumulates_in_fp32,
     checkpoint_bytes,
+    live_bytes,
     model_states_bytes,
     offloaded_to_cpu_bytes,
 )
 from retune.planning.strategy import make_plan
 from retune.settings import ConfigureSettings, HardwareSettings
-from retune.steps.configure import check_cpu_memory, run, warnings_4bit
+from retune.steps.configure import (
+    check_cpu_memory,
+    memory_warnings,
+    run,
+    warnings_4bit,
+)
 from tiny_facts import tiny_facts
 from token_files import make_token_metrics
 
@@ -145,6 +151,8 @@ def test_weights_in_4_bits_take_half_a_byte_and_their_scales():
     others = facts.num_parameters - in_4bit
     expected = in_4bit * 0.5625 + others * 2 + 41_943_040 * 16
     assert model_states_bytes(alone) == expected
+    # What is hashed are the weights that the 4 bits stand for.
+    assert live_bytes(alone) == 2 * (facts.num_parameters + 41_943_040)
     assert expected / 1e9 == pytest.approx(6.70, abs=0.01)
     assert "6,979.3 M parameters of them in 4 bits (NF4)" in frozen_text(plan)
     assert warnings_4bit(plan) == []
@@ -262,9 +270,9 @@ def test_moments_in_8_bits_take_two_bytes_and_their_scales(
     )
     facts = tiny_facts(num_parameters=3 * 10**9)
     plan, decisions = make_plan(
-        settings, GPUS, facts, 256, 1000, num_in_8_bits=2 * 10**9
+        settings, GPUS, facts, 256, 1000, num_8bit_moments=2 * 10**9
     )
-    plain = plan.model_copy(update={"optim": "adamw", "num_in_8_bits": 0})
+    plain = plan.model_copy(update={"optim": "adamw", "num_8bit_moments": 0})
     assert model_states_bytes(plan) == pytest.approx(
         2e9 * bytes_per_parameter + model_states_bytes(plain) / 3
     )
@@ -274,6 +282,17 @@ def test_moments_in_8_bits_take_two_bytes_and_their_scales(
     assert "2,000.0 M parameters, of 3,000.0 M" in told
     assert "11.9 GB less" in told
     assert "On CPUs" not in told
+
+
+def test_states_that_no_gpu_has_room_for_are_told():
+    plan = plan_of(ConfigureSettings(precision="bf16", zero_stage=1), GPUS, 40 * 10**9)
+    assert memory_warnings(plan, GPUS) == [
+        "hardware.gpu_memory_gb: 80, but weights, gradients and Adam's states alone"
+        " take 220.0 GB on each rank"
+    ]
+    assert memory_warnings(plan, CPU) == []
+    small = plan_of(ConfigureSettings(precision="bf16", zero_stage=1), GPUS, 10**9)
+    assert memory_warnings(small, GPUS) == []
 
 
 def test_adamw_in_8_bits_that_would_have_32_is_refused():

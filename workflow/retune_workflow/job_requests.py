@@ -18,10 +18,10 @@ from retune.evaluation.placement import BYTES, resolve_dtype, share_gpus
 from retune.evaluation.prompts import NUM_PROMPTS
 from retune.planning.memory import (
     checkpoint_bytes,
+    live_bytes,
     loading_bytes,
     model_states_bytes,
     offloaded_to_cpu_bytes,
-    weights_bytes,
 )
 from retune.settings import Dtype, FinetuneSettings, SampleSettings, ScoringSettings
 from retune.tokens.mixture import Mixture
@@ -90,7 +90,7 @@ def finetune_request(
     steps = num_steps(settings, mixture.blocks_per_epoch, plan.global_batch_size)
     # A checkpoint is written, and read back before it counts.
     saving = 2 * checkpoint_bytes(plan, plan.num_trained) / nodes / DISK_BYTES_PER_S
-    hashing = weights_bytes(plan) / HASHED_BYTES_PER_S
+    hashing = live_bytes(plan) / HASHED_BYTES_PER_S
     seconds = steps * step_seconds(plan) + steps / settings.save_steps * saving
     return JobRequest(
         mem_mb=in_mb(finetune_memory_gb(plan)),

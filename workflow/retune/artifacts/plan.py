@@ -52,7 +52,7 @@ class Plan(SealedArtifact):
         num_adapter_parameters: Number of parameters of the adapters that are trained
             instead of the model; 0: there are none.
         num_4bit_parameters: Number of parameters of the model that are held in 4 bits.
-        num_in_8_bits: Number of trained parameters whose moments have 8 bits.
+        num_8bit_moments: Number of trained parameters whose moments have 8 bits.
     """
 
     STEP: ClassVar = "configure"
@@ -82,7 +82,7 @@ class Plan(SealedArtifact):
     num_parameters: int
     num_adapter_parameters: int = 0
     num_4bit_parameters: int = 0
-    num_in_8_bits: int = 0
+    num_8bit_moments: int = 0
 
     @property
     def world_size(self) -> int:

@@ -90,8 +90,9 @@ def choose(state: Path, plan: Plan) -> Resume | None:
     if setting := keeps_number_of_ranks(plan):
         raise RetuneError(
             f"{folder} was saved on {saved_on} ranks, the plan is for"
-            f" {plan.world_size}: with configure.{setting} a run can"
-            " be resumed on the same number only"
+            f" {plan.world_size}: with configure.{setting} a run can be resumed on the"
+            " same number only; give it as many, or remove the folder to train from the"
+            " first step"
         )
     log.info(
         "resuming from %s, saved on %d ranks: converting it for %d",

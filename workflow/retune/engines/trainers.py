@@ -24,7 +24,7 @@ from retune.engines.pipeline import Pipeline, load_pipeline
 from retune.measuring.model_flops import model_flops_per_token, multiplying_weights
 from retune.measuring.stopwatch import Stopwatch
 from retune.models.adapters import add_adapters
-from retune.models.four_bit_weights import check_kernels
+from retune.models.four_bit_weights import check_4bit_kernels
 from retune.models.isolation import check_isolation
 from retune.models.loading import load_model
 from retune.models.skeleton import build_skeleton
@@ -72,7 +72,8 @@ def build_trainer(
     if plan.chunked_cross_entropy and facts.output_head:
         compute_loss_in_forward(base, facts.output_head)
     engine = build_engine(model, run, config)
-    check_kernels(engine.module)
+    if in_4bit:
+        check_4bit_kernels(engine.module)
     check_isolation(engine)
     return DataParallel(engine, stopwatch)
 

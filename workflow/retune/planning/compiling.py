@@ -36,6 +36,8 @@ def choose_torch_compile(
     if draft.activation_checkpointing == "selective":
         why = "does not go with activation_checkpointing: selective"
         return Decision(key, False, why)
+    if draft.num_4bit_parameters:
+        return Decision(key, False, "not measured with weights in 4 bits")
     tokens = train_blocks * draft.sequence_length
     seconds = 6 * draft.num_parameters * tokens / (FLOPS * draft.world_size)
     saved = SAVED_SHARE * seconds

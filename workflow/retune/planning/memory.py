@@ -97,7 +97,7 @@ def model_states_bytes(plan: Plan) -> float:
 
 def saved_by_8_bits(plan: Plan) -> float:
     """Return the bytes that Adam's moments take less than in fp32, over all ranks."""
-    return plan.num_in_8_bits * SAVED_BY_8_BITS
+    return plan.num_8bit_moments * SAVED_BY_8_BITS
 
 
 def is_offloaded(device: str, plan: Plan) -> bool:
@@ -149,6 +149,15 @@ def weights_bytes(plan: Plan) -> int:
     others = plan.num_parameters + plan.num_adapter_parameters - in_4bit
     each = bytes_per_parameter(plan.precision).weight
     return others * each + round(in_4bit * NF4_BYTES)
+
+
+def live_bytes(plan: Plan) -> int:
+    """Return the bytes of all weights in the training precision, each counted once.
+
+    The ranks hash them so: of weights that are held in 4 bits what these stand for.
+    """
+    number = plan.num_parameters + plan.num_adapter_parameters
+    return number * bytes_per_parameter(plan.precision).weight
 
 
 def loading_bytes(plan: Plan) -> int:

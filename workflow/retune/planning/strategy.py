@@ -40,7 +40,7 @@ def make_plan(
     train_blocks: int,
     num_adapter_parameters: int = 0,
     num_4bit_parameters: int = 0,
-    num_in_8_bits: int = 0,
+    num_8bit_moments: int = 0,
 ) -> tuple[Plan, list[Decision[PlanValue]]]:
     """Return the plan, and each value of the strategy with the reason for it.
 
@@ -53,7 +53,7 @@ def make_plan(
         num_adapter_parameters: Number of parameters of the adapters that are trained
             instead of the model; 0: there are none.
         num_4bit_parameters: Number of parameters of the model that are held in 4 bits.
-        num_in_8_bits: Number of trained parameters whose moments have 8 bits with
+        num_8bit_moments: Number of trained parameters whose moments have 8 bits with
             `optim: adamw_8bit`.
 
     Raises:
@@ -74,7 +74,7 @@ def make_plan(
     attention = choose_attention(settings, hardware, precision.value, facts)
     chunked = choose_chunked_cross_entropy(settings, precision.value, facts)
     num_trained = num_adapter_parameters or facts.num_parameters
-    optim = choose_optim(settings, hardware.accelerator, num_in_8_bits, num_trained)
+    optim = choose_optim(settings, hardware.accelerator, num_8bit_moments, num_trained)
     draft = Plan(
         precision=precision.value,
         zero_stage=2,
@@ -100,7 +100,7 @@ def make_plan(
         num_parameters=facts.num_parameters,
         num_adapter_parameters=num_adapter_parameters,
         num_4bit_parameters=num_4bit_parameters,
-        num_in_8_bits=num_in_8_bits,
+        num_8bit_moments=num_8bit_moments,
     )
     refuse(
         split_problems(draft, draft.world_size)

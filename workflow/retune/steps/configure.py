@@ -65,7 +65,7 @@ def run(
     blocks = tokens.splits["train"].blocks
     machines = resolve_hardware(hardware)
     facts = ModelFacts.read(base)
-    num_adapter_parameters = num_4bit_parameters = num_in_8_bits = 0
+    num_adapter_parameters = num_4bit_parameters = num_8bit_moments = 0
     if trained.lora:
         facts, num_adapter_parameters = with_adapters(base, facts, trained.lora)
         if trained.lora.load_in_4bit:
@@ -74,15 +74,16 @@ def run(
             num_4bit_parameters = num_parameters_in_4bit(base)
     if settings.optim == "adamw_8bit":
         check_bitsandbytes(f"configure.optim: {settings.optim}")
-        num_in_8_bits = count_in_8_bits(base, facts, trained)
+        num_8bit_moments = count_8bit_moments(base, facts, trained)
     made, decisions = make_plan(
         *(settings, machines, facts, tokens.sequence_length, blocks),
         num_adapter_parameters,
         num_4bit_parameters,
-        num_in_8_bits,
+        num_8bit_moments,
     )
     check_cpu_memory(made, machines)
-    warnings = batch_warnings(made.global_batch_size, blocks) + warnings_4bit(made)
+    warnings = batch_warnings(made.global_batch_size, blocks)
+    warnings += warnings_4bit(made) + memory_warnings(made, machines)
     for warning in warnings:
         log.warning("%s", warning)
     reasons = Reasons(
@@ -124,7 +125,7 @@ def with_adapters(
     return facts, sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
 
 
-def count_in_8_bits(
+def count_8bit_moments(
     base: Path, facts: ModelFacts, trained: TrainedWeightsSettings
 ) -> int:
     """Return the number of parameters whose moments AdamW in 8 bits keeps in them.
@@ -168,6 +169,18 @@ def warnings_4bit(plan: Plan) -> list[str]:
         f"finetune.lora.load_in_4bit: only {percent(share)} of the parameters can be"
         " held in 4 bits; embeddings, the output head and the experts of a mixture stay"
         f" in {plan.precision}"
+    ]
+
+
+def memory_warnings(plan: Plan, hardware: Hardware) -> list[str]:
+    """Return that what a rank holds without activations is more than its GPU has."""
+    needed, there = model_states_bytes(plan) / GB, hardware.gpu_memory_gb
+    if there is None or needed <= there:
+        return []
+    why = "; weights in 4 bits cannot be sharded" if plan.num_4bit_parameters else ""
+    return [
+        f"hardware.gpu_memory_gb: {there:g}, but weights, gradients and Adam's states"
+        f" alone take {needed:.1f} GB on each rank{why}"
     ]
 
 

@@ -76,18 +76,32 @@ def advise(plan: Plan, needed: float, there: float, before: float) -> str:
             if micro > 1:
                 return f"{problem}write micro_batch_size: 1, {most}"
             return f"{problem}write configure.{most}"
-    can_shard = plan.zero_stage < 3 and plan.world_size > 1
+    is_in_4bit = plan.num_4bit_parameters > 0
+    can_shard = plan.zero_stage < 3 and plan.world_size > 1 and not is_in_4bit
     if can_shard and is_possible(plan, zero_stage=3):
         return f"{problem}write configure.zero_stage: 3, which shards the weights too"
     on_gpu = plan.accelerator == "cuda"
-    can_offload = on_gpu and plan.offload_optimizer == "none"
-    if can_offload and is_possible(plan, offload_optimizer="cpu"):
-        return f"{problem}write configure.offload_optimizer: cpu"
+    missing = max(needed, fixed) - there
+    if on_gpu and plan.offload_optimizer == "none":
+        # DeepSpeed's AdamW for main memory has moments of 32 bits.
+        offloaded = {"offload_optimizer": "cpu", "optim": "adamw"}
+        changes = {k: v for k, v in offloaded.items() if getattr(plan, k) != v}
+        if is_possible(plan, **changes) and freed_gb(plan, **changes) >= missing:
+            words = ", ".join(f"{key}: {value}" for key, value in changes.items())
+            return f"{problem}write configure.{words}"
+    if plan.num_adapter_parameters and plan.zero_stage < 3 and not is_in_4bit:
+        return f"{problem}write finetune.lora.load_in_4bit: true"
     what = "GPUs" if on_gpu else "memory"
     return (
         f"{problem}write a tokenize.sequence_length below {plan.sequence_length}, or"
         f" give the run more {what}"
     )
+
+
+def freed_gb(plan: Plan, **changes: Any) -> float:
+    """Return how much less the model states of a rank take after changes, GB."""
+    changed = plan.model_copy(update={**changes, "num_8bit_moments": 0})
+    return (model_states_bytes(plan) - model_states_bytes(changed)) / GB
 
 
 def smaller(plan: Plan) -> list[int]:
