@@ -36,6 +36,9 @@ def choose_torch_compile(
     if draft.activation_checkpointing == "selective":
         why = "does not go with activation_checkpointing: selective"
         return Decision(key, False, why)
+    if settings.use_liger_kernel is True:
+        why = "use_liger_kernel: true, and Liger's rotary embedding cannot be compiled"
+        return Decision(key, False, why)
     tokens = train_blocks * draft.sequence_length
     seconds = 6 * draft.num_parameters * tokens / (FLOPS * draft.world_size)
     saved = SAVED_SHARE * seconds
