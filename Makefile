@@ -51,14 +51,16 @@ format: .venv/.installed  ## Format code and workflow.
 	$(IN_VENV) snakefmt Snakefile workflow
 
 # The newest of the releases before 5, for tests that it reads what we publish.
-.venv/transformers-4: .venv/.installed
+.venv/transformers-4: .venv/.installed Makefile
+	@rm -rf $@
 	@$(PIP) --quiet install --no-deps --target $@ transformers==4.57.6 \
 		"huggingface_hub<1" "tokenizers<0.23"
 	@touch $@
 
 # Liger's kernels and Triton, for tests that interpret them on the CPU. Not in .venv itself:
 # on CPUs nothing else needs 700 MB of them, and nothing else is to find them.
-.venv/kernels: .venv/.installed
+.venv/kernels: .venv/.installed Makefile
+	@rm -rf $@
 	@$(PIP) --quiet install --no-deps --target $@ triton==3.7.1 liger-kernel==0.8.5
 	@touch $@
 

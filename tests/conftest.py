@@ -2,7 +2,9 @@
 
 import gc
 import os
+from importlib.metadata import PackageNotFoundError, version
 
+import pytest
 from hypothesis import settings
 
 # Where several tests run at once, torch's threads would only wait for each other.
@@ -16,6 +18,29 @@ settings.load_profile("patient")
 def pytest_collection_finish():
     """Have no garbage collection walk over all that the tests have imported."""
     gc.freeze()
+
+
+@pytest.fixture
+def install_liger(tmp_path, monkeypatch):
+    """Return a function that makes a version of liger-kernel the one installed.
+
+    All that is there of it is its metadata; None: there is none.
+    """
+
+    def install(found):
+        if found is not None:
+            folder = tmp_path / f"liger_kernel-{found}.dist-info"
+            folder.mkdir()
+            metadata = f"Metadata-Version: 2.1\nName: liger-kernel\nVersion: {found}\n"
+            (folder / "METADATA").write_text(metadata)
+            monkeypatch.syspath_prepend(tmp_path)
+            return
+        try:
+            pytest.skip(f"liger-kernel {version('liger-kernel')} is installed here")
+        except PackageNotFoundError:
+            return
+
+    return install
 
 
 def pytest_terminal_summary(terminalreporter):

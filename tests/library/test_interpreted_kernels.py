@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from compat_contract import contract
 from interpreted_cells import CELLS, HALVES, REFUSED
 from model_families import make_run
 from retune.artifacts.plan import DEEPSPEED, PLAN, Plan
@@ -50,7 +51,7 @@ def path():
     return os.pathsep.join(map(str, folders))
 
 
-def run(path, program, *arguments):
+def run_program(path, program, *arguments):
     environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, TESTS / program, *arguments],
@@ -59,7 +60,11 @@ def run(path, program, *arguments):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    return done
+
+
+def run(path, program, *arguments):
+    return run_program(path, program, *arguments).stdout
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +79,8 @@ def outcomes(path, tmp_path_factory):
 def test_loss_and_gradients_are_those_of_plain_layers(outcomes, name):
     found = outcomes[name]
     assert found["loss_difference"] < 1e-5
-    assert found["gradient_difference"] < TOLERANCE
+    # The kernels round otherwise, which shows that they computed.
+    assert 0 < found["gradient_difference"] < TOLERANCE
 
 
 @pytest.mark.parametrize("name", HALVES)
@@ -91,6 +97,27 @@ def test_families_are_those_that_were_seen(outcomes):
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_would_have_other_gradients(outcomes, name):
     assert outcomes[name]["gradient_difference"] > 10 * TOLERANCE
+
+
+def test_the_normalisation_of_many_narrow_rows_is_the_plain_one(path):
+    table = json.loads(run(path, "interpreted_norms.py").splitlines()[-1])
+    assert set(table["launched"]) == {
+        "_block_rms_norm_forward_kernel",
+        "_block_rms_norm_backward_kernel",
+    }
+    for name, differences in table["differences"].items():
+        assert 0 < max(differences) < 3e-6, name
+
+
+def test_nothing_but_triton_computes(path):
+    with contract("liger_kernel"):
+        done = run_program(path, "liger_implementation.py")
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert found["available"][0] == "nvidia-cutedsl"
+        assert found["pinned"] == "nvidia-triton"
+        assert found["module"] == "liger_kernel.ops.backends._triton.rope"
+        assert set(SEEN) <= set(found["families"])
+        assert "could not be imported" not in done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -18,20 +18,40 @@ def model():
         return AutoModelForCausalLM.from_config(GPT2Config(n_layer=1))
 
 
-def test_a_missing_package_is_told(model, monkeypatch):
-    monkeypatch.setitem(sys.modules, "liger_kernel", None)
-    told = "^configure.use_liger_kernel needs liger-kernel, .* pip install liger"
+def test_a_missing_package_is_told(model, install_liger):
+    install_liger(None)
+    told = "^configure.use_liger_kernel: liger-kernel is not installed: pip install"
     with pytest.raises(RetuneError, match=told):
         use_liger_kernels(model, make_plan(use_liger_kernel=True))
 
 
-def test_without_the_setting_the_package_is_not_needed(model, monkeypatch):
+def test_what_cannot_be_imported_is_told(model, install_liger, monkeypatch):
+    install_liger("0.8.5")
     monkeypatch.setitem(sys.modules, "liger_kernel", None)
+    told = "^configure.use_liger_kernel needs liger-kernel, which cannot be imported"
+    with pytest.raises(RetuneError, match=told):
+        use_liger_kernels(model, make_plan(use_liger_kernel=True))
+
+
+def test_without_the_setting_the_package_is_not_needed(model, install_liger):
+    install_liger(None)
     use_liger_kernels(model, make_plan())
-
-
-def test_a_missing_package_is_told_before_ranks_start(monkeypatch):
-    monkeypatch.setattr("retune.launching.liger.find_spec", lambda name: None)
     check_liger_kernel(make_plan())
-    with pytest.raises(RetuneError, match="the plan needs liger-kernel, which is not"):
+
+
+@pytest.mark.parametrize(
+    ("installed", "told"),
+    [
+        (None, r" liger-kernel is not installed: pip install 'retune\[kernels\]'"),
+        ("0.6.2", r" liger-kernel 0.6.2 is installed, and >=0.8.5,<0.9 is wanted: pip"),
+    ],
+)
+def test_what_is_missing_is_told_before_ranks_start(installed, told, install_liger):
+    install_liger(installed)
+    with pytest.raises(RetuneError, match=told):
         check_liger_kernel(make_plan(use_liger_kernel=True))
+
+
+def test_what_is_wanted_is_not_told(install_liger):
+    install_liger("0.8.5")
+    check_liger_kernel(make_plan(use_liger_kernel=True))

@@ -491,39 +491,68 @@ def test_kernels_that_do_not_compute_the_family_are_refused():
 
 
 LLAMA = {"model_type": "llama", "activation": "silu"}
+# A version of liger-kernel that is.
+WANTED = "0.8.5"
 
 
 @pytest.mark.parametrize(
-    ("settings", "hardware", "facts", "there", "why"),
+    ("settings", "hardware", "facts", "installed", "why"),
     [
-        ({}, GPUS, LLAMA, True, "liger-kernel is installed, and has kernels for llama"),
-        ({}, GPUS, LLAMA, False, "liger-kernel is not installed here"),
-        ({}, CPU, LLAMA, True, "the kernels are Triton's, for GPUs"),
-        ({}, GPUS, {}, True, "not seen to compute gpt2 models as transformers does"),
-        ({}, GPUS, {**LLAMA, "activation": "gelu"}, True, "and this one has gelu"),
-        ({}, GPUS, {**LLAMA, "model_type": "mixtral"}, True, "was not measured"),
-        ({"torch_compile": True}, GPUS, LLAMA, True, "compiled layers join these"),
+        (
+            *({}, GPUS, LLAMA, WANTED),
+            f"liger-kernel {WANTED} is installed, and has kernels for llama",
+        ),
+        (
+            *({}, GPUS, LLAMA, None),
+            "not installed where configure ran: pip install 'retune[kernels]'",
+        ),
+        (
+            *({}, GPUS, LLAMA, "0.6.2"),
+            "liger-kernel 0.6.2 is installed, and >=0.8.5,<0.9 is wanted: pip install",
+        ),
+        ({}, CPU, LLAMA, WANTED, "the kernels are Triton's, for GPUs"),
+        ({}, GPUS, {}, WANTED, "not seen to compute gpt2 models as transformers does"),
+        ({}, GPUS, {**LLAMA, "activation": "gelu"}, WANTED, "and this one has gelu"),
+        (
+            *({}, GPUS, {**LLAMA, "activation": None}, WANTED),
+            "in llama models, and config.json names none, or more than one",
+        ),
+        ({}, GPUS, {**LLAMA, "model_type": "mixtral"}, WANTED, "computes experts"),
+        ({"torch_compile": True}, GPUS, LLAMA, WANTED, "torch_compile makes kernels"),
         (
             {"activation_checkpointing": "selective"},
-            *(GPUS, LLAMA, True, "activation_checkpointing: selective"),
+            *(GPUS, LLAMA, WANTED, "activation_checkpointing: selective"),
         ),
-        ({"use_liger_kernel": False}, GPUS, LLAMA, True, "set in params.yaml"),
+        ({"use_liger_kernel": False}, GPUS, LLAMA, WANTED, "set in params.yaml"),
     ],
 )
 def test_liger_kernels_are_used_where_they_compute_the_same(
-    settings, hardware, facts, there, why, monkeypatch
+    settings, hardware, facts, installed, why, install_liger
 ):
-    def find_spec(name):
-        return "found" if there and name == "liger_kernel" else None
-
-    monkeypatch.setattr("retune.planning.liger.find_spec", find_spec)
+    install_liger(installed)
     settings, facts = ConfigureSettings(**settings), tiny_facts(**facts)
     plan, decisions = make_plan(settings, hardware, facts, 256, 100)
     (decision,) = [d for d in decisions if d.setting == "use_liger_kernel"]
-    assert (
-        plan.use_liger_kernel is decision.value is why.startswith("liger-kernel is i")
-    )
+    assert plan.use_liger_kernel is decision.value is ("has kernels for" in why)
     assert why in decision.why
+
+
+def test_liger_kernels_of_another_version_are_refused(install_liger):
+    install_liger("0.9.0")
+    settings = ConfigureSettings(use_liger_kernel=True)
+    with pytest.raises(RetuneError, match=r"true, but liger-kernel 0.9.0 is installed"):
+        make_plan(settings, GPUS, tiny_facts(**LLAMA), 256, 100)
+
+
+def test_layers_with_liger_kernels_are_not_compiled_by_auto():
+    long_pass = 2_000_000
+    for liger, is_compiled in ((True, False), (False, True)):
+        settings = ConfigureSettings(use_liger_kernel=liger, zero_stage=2)
+        facts = tiny_facts(**LLAMA, num_parameters=10**9)
+        plan, decisions = make_plan(settings, GPUS, facts, 1024, long_pass)
+        assert plan.torch_compile is is_compiled
+        (why,) = [d.why for d in decisions if d.setting == "torch_compile"]
+        assert why.startswith("use_liger_kernel: true") is liger
 
 
 def test_liger_kernels_may_be_asked_for_where_they_are_not_here():

@@ -89,7 +89,7 @@ def test_problems_across_sections_are_named_together():
         ("configure", {"pipeline_stages": 2, "zero_stage": 2}, "needs zero_stage: 1"),
         ("configure", {"pipeline_stages": 2, "offload_param": "cpu"}, "none, not cpu"),
         ("configure", {"pipeline_stages": 3}, "2 ranks are not a multiple"),
-        ("configure", {"use_liger_kernel": True}, "Triton's, for GPUs; write false"),
+        ("configure", {"use_liger_kernel": True}, "Triton's, for GPUs; write auto"),
         (
             "configure",
             {"bf16_optimizer_states": True, "precision": "fp32"},
@@ -131,6 +131,24 @@ def test_impossible_combinations_say_what_would_be_right(section, values, messag
     assert len(lines) == 1
     assert section in lines[0]
     assert message in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"torch_compile": True}, "write torch_compile: auto"),
+        (
+            {"activation_checkpointing": "selective"},
+            "write activation_checkpointing: true or false, or use_liger_kernel: auto",
+        ),
+    ],
+)
+def test_what_does_not_go_with_liger_kernels_says_what_would(values, message):
+    strategy = {"use_liger_kernel": True, **values}
+    gpus = {"accelerator": "cuda"}
+    (line,) = problems_of({**MINIMAL, "hardware": gpus, "configure": strategy})
+    assert "use_liger_kernel: true" in line
+    assert line.endswith(message)
 
 
 def test_a_section_that_says_nothing_has_its_defaults():

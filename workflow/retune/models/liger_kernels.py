@@ -3,8 +3,9 @@
 from transformers import PreTrainedModel
 
 from retune.artifacts.plan import Plan
-from retune.compat.liger_kernel import liger_families
+from retune.compat.liger_kernel import liger_families, pin_triton
 from retune.errors import RetuneError
+from retune.planning.liger_version import INSTALL, version_problem
 
 # The loss is not Liger's: the engines compute it.
 PARTS = {"cross_entropy": False, "fused_linear_cross_entropy": False}
@@ -21,17 +22,21 @@ def use_liger_kernels(model: PreTrainedModel, plan: Plan) -> None:
         plan: The plan of the training.
 
     Raises:
-        RetuneError: If liger-kernel is not installed, or has none for the family.
+        RetuneError: If liger-kernel is not installed in a version that is wanted, or
+            has none for the family.
     """
     if not plan.use_liger_kernel:
         return
     setting = "configure.use_liger_kernel"
+    if problem := version_problem():
+        raise RetuneError(f"{setting}: {problem}: {INSTALL}, or write false")
     try:
+        pin_triton()
         families = liger_families()
     except ImportError as error:
         raise RetuneError(
             f"{setting} needs liger-kernel, which cannot be imported"
-            f" ({str(error).splitlines()[0]}): pip install liger-kernel, or write false"
+            f" ({str(error).splitlines()[0]}): {INSTALL}, or write false"
         ) from error
     if (kind := model.config.model_type) not in families:
         raise RetuneError(

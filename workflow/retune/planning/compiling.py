@@ -38,6 +38,9 @@ def choose_torch_compile(
         return Decision(key, False, why)
     if draft.num_4bit_parameters:
         return Decision(key, False, "not measured with weights in 4 bits")
+    if settings.use_liger_kernel is True:
+        why = "use_liger_kernel: true, and Liger's rotary embedding cannot be compiled"
+        return Decision(key, False, why)
     tokens = train_blocks * draft.sequence_length
     seconds = 6 * draft.num_parameters * tokens / (FLOPS * draft.world_size)
     saved = SAVED_SHARE * seconds

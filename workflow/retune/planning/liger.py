@@ -1,10 +1,13 @@
 """Whether a model's layers compute with Liger's kernels."""
 
-from importlib.util import find_spec
-
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.plan import Decision, Plan
 from retune.errors import RetuneError
+from retune.planning.liger_version import (
+    INSTALL,
+    installed_liger_version,
+    version_problem,
+)
 from retune.settings import ConfigureSettings
 
 SILU = ("silu", "swish")
@@ -33,12 +36,19 @@ def choose_liger_kernel(
         facts: Facts of the model.
 
     Raises:
-        RetuneError: If they are asked for and would compute something else.
+        RetuneError: If they are asked for and would compute something else, or are
+            installed in another version.
     """
     key = "use_liger_kernel"
     problem = family_problem(facts)
     if settings.use_liger_kernel is True and problem:
         raise RetuneError(f"configure.{key}: true, but {problem}; write auto")
+    installed, other = installed_liger_version(), version_problem()
+    # It may be missing here, and installed where the plan is trained.
+    if settings.use_liger_kernel is True and installed and other:
+        raise RetuneError(
+            f"configure.{key}: true, but {other}: {INSTALL}, or write auto"
+        )
     if settings.use_liger_kernel != "auto":
         return Decision(key, settings.use_liger_kernel, "set in params.yaml")
     if draft.accelerator == "cpu":
@@ -49,14 +59,26 @@ def choose_liger_kernel(
         why = "does not go with activation_checkpointing: selective"
         return Decision(key, False, why)
     if draft.torch_compile:
-        why = "compiled layers join these operations themselves"
+        why = (
+            "torch_compile makes kernels of these operations itself, and cannot compile"
+            " Liger's rotary embedding"
+        )
         return Decision(key, False, why)
     if facts.model_type in MIXTURES:
-        why = "whether its kernels for experts are faster was not measured"
+        why = (
+            "Liger's kernels would replace the grouped matrix products by which"
+            " transformers computes experts, and which are faster was not measured"
+        )
         return Decision(key, False, why)
-    if find_spec("liger_kernel") is None:
-        return Decision(key, False, "liger-kernel is not installed here")
-    why = f"liger-kernel is installed, and has kernels for {facts.model_type} models"
+    if installed is None:
+        why = f"liger-kernel is not installed where configure ran: {INSTALL}"
+        return Decision(key, False, why)
+    if other:
+        return Decision(key, False, f"{other}: {INSTALL}")
+    why = (
+        f"liger-kernel {installed} is installed, and has kernels for {facts.model_type}"
+        " models"
+    )
     return Decision(key, True, why)
 
 
@@ -69,8 +91,13 @@ def family_problem(facts: ModelFacts) -> str:
             " transformers does"
         )
     if facts.activation not in activations:
+        found = (
+            "config.json names none, or more than one"
+            if facts.activation is None
+            else f"this one has {facts.activation}"
+        )
         return (
             f"Liger's kernels compute {activations[0]} in {facts.model_type} models,"
-            f" and this one has {facts.activation}"
+            f" and {found}"
         )
     return ""

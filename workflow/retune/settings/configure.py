@@ -74,8 +74,9 @@ class ConfigureSettings(Settings):
     use_liger_kernel: bool | Auto = Field(
         "auto",
         description="Liger's Triton kernels for normalisation, rotary embedding and"
-        " gated MLP, on GPUs. `auto`: where liger-kernel is installed, for the families"
-        " with which they were seen to compute the same, without compiled layers.",
+        " gated MLP, on GPUs. `auto`: for dense models of the families that"
+        " docs/training.md lists, where liger-kernel is installed and layers are"
+        " neither compiled nor checkpointed selectively.",
     )
     attn_implementation: Literal[
         "auto", "varlen", "sdpa", "flash_attention_2", "flex_attention", "eager"

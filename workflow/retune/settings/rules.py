@@ -220,15 +220,23 @@ def checkpointing_problems(strategy: Strategy) -> list[str]:
 
 
 def compile_problems(strategy: Strategy) -> list[str]:
-    """Return that nothing could be selected of compiled layers."""
-    is_selective = strategy.activation_checkpointing == "selective"
-    if strategy.torch_compile is not True or not is_selective:
+    """Return what of the layers, if they are compiled, would not be."""
+    if strategy.torch_compile is not True:
         return []
-    return [
-        "configure.torch_compile: true does not go with activation_checkpointing:"
-        " selective, because compiled layers have no operations to select; write true"
-        " or false"
-    ]
+    problems = []
+    if strategy.activation_checkpointing == "selective":
+        problems.append(
+            "configure.torch_compile: true does not go with activation_checkpointing:"
+            " selective, because compiled layers have no operations to select; write"
+            " activation_checkpointing: true or false"
+        )
+    if strategy.use_liger_kernel is True:
+        problems.append(
+            "configure.torch_compile: true does not go with use_liger_kernel: true,"
+            " because Liger keeps PyTorch from compiling its rotary embedding, which"
+            " would cut each layer in two; write torch_compile: auto"
+        )
+    return problems
 
 
 def liger_problems(strategy: Strategy) -> list[str]:
@@ -239,7 +247,8 @@ def liger_problems(strategy: Strategy) -> list[str]:
     return [
         "configure.use_liger_kernel: true does not go with activation_checkpointing:"
         " selective, because Liger's rotary embedding overwrites what is kept, and"
-        " gradients would be wrong; write true or false"
+        " gradients would be wrong; write activation_checkpointing: true or false, or"
+        " use_liger_kernel: auto"
     ]
 
 
@@ -322,7 +331,7 @@ def cpu_kernel_problems(accelerator: str, strategy: Strategy) -> list[str]:
         problems.append(
             "configure.use_liger_kernel: true, but the ranks are CPUs"
             " (hardware.accelerator) and the kernels are Triton's, for GPUs; write"
-            " false"
+            " auto"
         )
     if strategy.attn_implementation in ON_GPUS_ALONE:
         problems.append(
