@@ -9,15 +9,16 @@ from retune.linting.value import Section, Value
 
 # Where the default instead of a value means another training.
 DECISIVE = {
-    "fp16.enabled": "the model trains in fp32, silently",
-    "bf16.enabled": "the model trains in fp32, silently",
-    "bfloat16.enabled": "the model trains in fp32, silently",
+    "fp16.enabled": "fp16 stays off, silently",
+    "bf16.enabled": "bf16 stays off, silently",
+    "bfloat16.enabled": "bfloat16 stays off, silently",
     "zero_optimization.stage": "ZeRO is off (stage 0), silently",
     "zero_optimization.offload_optimizer": "nothing is offloaded, silently",
     "zero_optimization.offload_optimizer.device": "nothing is offloaded, silently",
     "zero_optimization.offload_param": "nothing is offloaded, silently",
     "zero_optimization.offload_param.device": "nothing is offloaded, silently",
 }
+PRECISIONS = ("fp16.enabled", "bf16.enabled", "bfloat16.enabled")
 AT_FIRST_STEP = ("gradient_clipping", "steps_per_print")
 AT_START = (
     *("train_batch_size", "train_micro_batch_size_per_gpu"),
@@ -51,7 +52,9 @@ def auto_finding(
     mend = mend_of(config, key, known)
     if checked or key in MONITORS:
         if key in DECISIVE:
-            return error(key, f'DeepSpeed drops "auto": {DECISIVE[key]}', mend)
+            is_fp32 = key in PRECISIONS and config.precision == "fp32"
+            what = "the model trains in fp32, silently" if is_fp32 else DECISIVE[key]
+            return error(key, f'DeepSpeed drops "auto": {what}', mend)
         taken = f"its default, {shown_default(known)}, holds silently"
         return warning(key, f'DeepSpeed drops "auto": {taken}', mend)
     is_boolean = isinstance(known, Value) and known.kind == "boolean"
@@ -81,9 +84,14 @@ def mend_of(config: ReadConfig, key: str, known: Value | Section) -> str:
         write = "write {...}, or delete it"
     else:
         write = f"write {known.words()}"
-    if not config.training.transformers and key in BY_ARGUMENTS:
-        return f"{write}; only the Trainer of Transformers fills it in"
-    return write
+    return f"{write}{who_fills_in(config, key)}"
+
+
+def who_fills_in(config: ReadConfig, key: str) -> str:
+    """Return a hint at the libraries that replace a key's "auto", or nothing."""
+    if config.training.transformers or key not in BY_ARGUMENTS:
+        return ""
+    return "; only the Trainer, or Accelerate, fills it in (--transformers)"
 
 
 def shown_default(known: Value | Section) -> Any:

@@ -121,6 +121,8 @@ def of_key(
         value: Its value.
         checked: Whether a pydantic model reads the object that the key is in.
     """
+    if key == "steps_per_print" and config.training.transformers:
+        return  # Accelerate replaces it, whatever it is.
     if value == "auto" and isinstance(value, str):
         if finding := auto_finding(config, key, known, checked):
             yield finding

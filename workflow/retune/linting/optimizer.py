@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from retune.linting import optimizer_parameters as known
+from retune.linting.auto_values import who_fills_in
 from retune.linting.finding import Finding, error, warning
 from retune.linting.keys_and_values import nearest, shown
 from retune.linting.read_config import ReadConfig
@@ -11,6 +12,7 @@ from retune.linting.value import as_number
 
 TYPE, PARAMS = "optimizer.type", "optimizer.params"
 UNTESTED = "zero_allow_untested_optimizer"
+FORCES = "zero_force_ds_cpu_optimizer"
 
 
 def optimizers(config: ReadConfig) -> Iterator[Finding]:
@@ -28,18 +30,21 @@ def optimizers(config: ReadConfig) -> Iterator[Finding]:
             )
             yield error(TYPE, happens, 'write "AdamW", or pass an optimizer')
         return
-    if client is not None:
+    if client is None:
+        yield from of_config(config, kind)
+    elif not config.training.transformers:
         happens = f"ignored: the script passes {client}"
         yield warning("optimizer", happens, "delete it")
-    else:
-        yield from of_config(config, kind)
 
 
 def of_script(config: ReadConfig, client: str) -> Iterator[Finding]:
     """Yield what is wrong with the optimizer that the script passes."""
+    if config.training.transformers:
+        # Accelerate allows it by itself, and offloads a DeepSpeed class in its place.
+        return
     name = client.rsplit(".", 1)[-1]
     offloaded = config.stage > 0 and config.offloads("optimizer") != "none"
-    forces = config.value("zero_force_ds_cpu_optimizer")
+    forces = config.value(FORCES)
     if offloaded and forces and name not in known.CPU_CLASSES:
         happens = f"DeepSpeed refuses to offload {name}, which the script passes"
         mend = 'pass DeepSpeedCPUAdam, or write "zero_force_ds_cpu_optimizer": false'
@@ -105,10 +110,7 @@ def of_parameter(
     elif value == "auto" and name not in known.FLAGS:
         if not config.is_filled_in(key):
             happens = '"auto" is no value for DeepSpeed: it stops at the start'
-            only = "; only the Trainer of Transformers fills it in"
-            fills = name in ("lr", "betas", "eps", "weight_decay")
-            hint = only if fills and not config.training.transformers else ""
-            yield error(key, happens, f"write a value{hint}")
+            yield error(key, happens, f"write a value{who_fills_in(config, key)}")
     elif name in known.FLAGS:
         yield from of_flag(key, value)
     elif name in known.NUMBERS and not (kind == "Adafactor" and name == "eps"):
@@ -186,7 +188,16 @@ def makes_cpu_adam(config: ReadConfig) -> bool:
         return False
     client = config.training.client_optimizer
     if client is not None:
-        return client.rsplit(".", 1)[-1] == "DeepSpeedCPUAdam"
+        name = client.rsplit(".", 1)[-1]
+        if config.training.transformers and config.value(FORCES):
+            return "Adagrad" not in name and "Lion" not in name
+        return name == "DeepSpeedCPUAdam"
     kind = config.optimizer_type
     torch_adam = config.section(PARAMS).get("torch_adam")
     return kind is None or (kind.lower() in ("adam", "adamw") and not torch_adam)
+
+
+def may_be_adam(config: ReadConfig) -> bool:
+    """Return whether the optimizer counts its steps, as Adam does, or may do so."""
+    kind = config.training.client_optimizer or config.optimizer_type
+    return kind is None or not kind.lower().endswith(known.NOT_ADAM)

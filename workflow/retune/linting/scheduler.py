@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from retune.linting import scheduler_parameters as known
+from retune.linting.auto_values import who_fills_in
 from retune.linting.finding import Finding, error, warning
 from retune.linting.keys_and_values import nearest, shown
 from retune.linting.read_config import ReadConfig
@@ -81,7 +82,7 @@ def of_parameter(
     elif value == "auto" and name not in known.FLAGS:
         if not config.is_filled_in(key):
             happens = '"auto" is no value for DeepSpeed: it stops at the start'
-            yield error(key, happens, "write a value")
+            yield error(key, happens, f"write a value{who_fills_in(config, key)}")
     elif kind in known.OWN:
         yield from of_value(key, name, value)
 

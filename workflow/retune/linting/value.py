@@ -11,7 +11,7 @@ Kind = Literal["boolean", "integer", "number", "text", "choice", "list", "texts"
 # Texts that pydantic takes for a boolean, in any case.
 TRUE = ("true", "t", "yes", "y", "on", "1")
 FALSE = ("false", "f", "no", "n", "off", "0")
-WHOLE = re.compile(r"\s*[+-]?\d+(\.0*)?\s*")
+WHOLE = re.compile(r"\s*[+-]?\d+(_\d+)*(\.0*)?\s*")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Value:
         any_case: Whether a choice may be in capitals.
         null: Whether `null` is a value.
         auto: Whether "auto" is a value like others, and not a gap to be filled.
+        infinite: Whether Infinity is a value, which Python writes in JSON.
     """
 
     kind: Kind
@@ -41,6 +42,7 @@ class Value:
     any_case: bool = False
     null: bool = False
     auto: bool = False
+    infinite: bool = False
 
     def words(self) -> str:
         """Return what the key takes, for people."""
@@ -81,6 +83,8 @@ class Value:
                     and self.has(number)
                 )
             case "number":
+                if self.infinite and value == math.inf:
+                    return True
                 number = as_number(value)
                 return number is not None and self.has(number)
             case "text":
@@ -114,7 +118,9 @@ class Value:
             return as_boolean(value)
         if self.kind == "choice":
             return self.cased(value)
-        return as_number(value) if self.kind in ("integer", "number") else value
+        if self.kind not in ("integer", "number"):
+            return value
+        return math.inf if value == math.inf else as_number(value)
 
 
 def as_boolean(value: Any) -> bool | None:
@@ -132,7 +138,7 @@ def as_number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
