@@ -184,6 +184,14 @@ OF_DEEPSPEED: dict[str, dict[str, Any]] = {
         **bf16(stage=2, reduce_scatter=False),
         "optimizer": {"type": "Muon", "params": {"lr": 2e-5, "momentum": 0.9}},
     },
+    "null": {
+        "train_batch_size": 8,
+        "prescale_gradients": None,
+        "zero_allow_untested_optimizer": None,
+        "bf16": None,
+        "data_types": {"grad_accum_dtype": None},
+        "zero_optimization": {"stage": 1, "offload_optimizer": None},
+    },
     "torch's own": {
         "train_micro_batch_size_per_gpu": 1,
         "optimizer": {"type": "SGD", "params": {"lr": 0.1, "momentum": 0.9}},

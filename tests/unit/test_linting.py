@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from lint_cases import CASES, Case, zero
+from lint_cases import CASES, UNCHECKED, Case, with_text, zero
 from lint_good_configs import GOOD
 from retune.cli.lint_config import number_of_parameters
 from retune.cli.main import main
+from retune.linting.batch import SIZES
 from retune.linting.finding import Training
 from retune.linting.findings_text import findings_text
 from retune.linting.lint import lint
+from retune.linting.wrong_values import AT_FIRST_STEP, AT_PROFILE, AT_START
 
 # The config of the classic DeepSpeed tutorial.
 CLASSIC = {
@@ -81,19 +83,52 @@ def test_its_bucket_is_larger_than_the_model():
     assert "for 1.24e8 parameters" in bucket.happens
 
 
+@pytest.mark.parametrize("key", [*AT_START, *AT_FIRST_STEP, *AT_PROFILE, *UNCHECKED])
+def test_what_a_text_does_is_said_of_each_key(key):
+    (found,) = lint({"train_batch_size": 1, **with_text(key)}, Training(1))
+    said = (
+        "stops with"
+        if key in (*SIZES, *AT_PROFILE)
+        else "stops at the first step"
+        if key in AT_FIRST_STEP
+        else "refuses"
+        if key in AT_START
+        else "unchecked"
+    )
+    assert said in found.happens
+
+
 @pytest.mark.parametrize(
-    ("config", "key", "mend"),
+    ("config", "mend"),
     [
-        ({"gradient_acumulation_steps": 4}, "gradient_acumulation_steps", "steps"),
-        ({"offload_optimizer": {}}, "offload_optimizer", "zero_optimization.offload_o"),
-        ({"stage3_max_live_parameter": 1}, "stage3_max_live_parameter", "delete it"),
+        ({"gradient_acumulation_steps": 4}, "write gradient_accumulation_steps"),
+        ({"offload_optimizer": {}}, "belongs at zero_optimization.offload_optimizer"),
+        ({"offload_optimizer": "cpu"}, "delete it"),
+        ({"stage3_max_live_parameter": 1}, "delete it"),
+        ({"bf16.enabled": True}, 'write nested objects: {"bf16": {"enabled": ...}}'),
+        ({"gradient_accumulation_dtype": "fp32"}, "data_types.grad_accum_dtype"),
+        ({"seed": 1}, "delete it"),
+        ({"FP16": True}, "delete it"),
+        ({"FP16": {}}, "write fp16"),
+        ({"optimizer": {"type": "AdamW", "optimizer": {}}}, "delete it"),
+        (zero(3, offload_param="cpu"), '{"device": "cpu"}'),
+        ({"fp16": True}, '{"enabled": true}'),
+        ({"data_types": {"param_dtype": "fp8"}}, '"fp32", "fp16" or "bf16"'),
+        (zero(1, reduce_bucket_size="50_000_000"), "write 50000000 without"),
     ],
 )
-def test_the_nearest_known_key_is_suggested(config, key, mend):
-    batch = {"train_micro_batch_size_per_gpu": 1}
-    (found,) = lint(batch | config, Training(1))
-    assert found.key == key
+def test_the_mend_is_what_was_meant(config, mend):
+    (found,) = lint({"train_micro_batch_size_per_gpu": 1, **config}, Training(1))
     assert mend in found.mend
+
+
+def test_two_findings_of_one_key_are_both_shown():
+    lines = zero(2, offload_optimizer={"device": "cpu", "ratio": 0.5})
+    lines["zero_optimization"]["stage"] = "2"
+    config = {"train_batch_size": 1, "gradient_clipping": -1, **lines}
+    assert len(lint(config, Training(1))) == 3
+    both = {"train_batch_size": 1, "bf16": {"enabled": "true"}}
+    assert [one.key for one in lint(both, Training(1))] == ["bf16.enabled"] * 2
 
 
 def test_transformers_does_not_fill_in_every_auto():

@@ -6,6 +6,7 @@ from retune.linting.finding import Finding, error, warning
 from retune.linting.read_config import ReadConfig
 from retune.linting.transformers_auto import BY_ARGUMENTS, OFFLOADS
 from retune.linting.value import Section, Value
+from retune.linting.wrong_values import JOINED, after_text
 
 # Where the default instead of a value means another training.
 DECISIVE = {
@@ -19,19 +20,8 @@ DECISIVE = {
     "zero_optimization.offload_param.device": "nothing is offloaded, silently",
 }
 PRECISIONS = ("fp16.enabled", "bf16.enabled", "bfloat16.enabled")
-AT_FIRST_STEP = ("gradient_clipping", "steps_per_print")
-AT_START = (
-    *("train_batch_size", "train_micro_batch_size_per_gpu"),
-    *("gradient_accumulation_steps", "communication_data_type"),
-    *("seq_parallel_communication_data_type", "gradient_allreduce_op", "log_level"),
-    *("vocabulary_size", "checkpoint.tag_validation", "torch_autocast.dtype"),
-    *("data_types.grad_accum_dtype", "data_types.param_dtype"),
-    *("wall_clock_breakdown", "flops_profiler.enabled"),
-)
 # Their sections are in one pydantic model, which drops "auto" in place of one.
 MONITORS = ("tensorboard", "wandb", "csv_monitor", "comet")
-# DeepSpeed joins these two with |, which fails for anything but a boolean or integer.
-JOINED = ("wall_clock_breakdown", "flops_profiler.enabled")
 
 
 def auto_finding(
@@ -60,14 +50,10 @@ def auto_finding(
     is_boolean = isinstance(known, Value) and known.kind == "boolean"
     if is_boolean and key not in JOINED:
         return error(key, 'DeepSpeed takes the text "auto" as true', mend)
-    no_value = '"auto" is no value for DeepSpeed'
     if isinstance(known, Section):
-        return error(key, f"{no_value}: it cannot read it", mend)
-    if key in AT_FIRST_STEP:
-        return error(key, f"{no_value}: it stops at the first optimizer step", mend)
-    if key in AT_START:
-        return error(key, f"{no_value}: it stops at the start", mend)
-    return error(key, f"{no_value}, which goes on with the text", mend)
+        happens = '"auto" is no value for DeepSpeed, which refuses it'
+        return error(key, happens, mend)
+    return error(key, after_text(key, 'the text "auto"'), mend)
 
 
 def offload_finding(key: str) -> Finding | None:

@@ -7,7 +7,7 @@ from retune.linting import optimizer_parameters as known
 from retune.linting.auto_values import who_fills_in
 from retune.linting.finding import Finding, error, warning
 from retune.linting.keys_and_values import nearest, shown
-from retune.linting.read_config import ReadConfig
+from retune.linting.read_config import MISSING, ReadConfig
 from retune.linting.value import as_number
 
 TYPE, PARAMS = "optimizer.type", "optimizer.params"
@@ -20,11 +20,11 @@ def optimizers(config: ReadConfig) -> Iterator[Finding]:
     client = config.training.client_optimizer
     if client is not None:
         yield from of_script(config, client)
-    if not config.section("optimizer"):
+    if not isinstance(config.as_written("optimizer"), Mapping):
         return
     kind = config.optimizer_type
     if kind is None:
-        if not isinstance(config.section("optimizer").get("type"), str):
+        if client is None and config.as_written(TYPE) in (MISSING, None):
             happens = (
                 "missing: DeepSpeed makes no optimizer, and stops at the first step"
             )
@@ -70,6 +70,9 @@ def of_config(config: ReadConfig, kind: str) -> Iterator[Finding]:
         mend = f"write {like}" if like and lower not in known.REMOVED else "write AdamW"
         yield error(TYPE, f"{gone}: DeepSpeed refuses {kind}", mend)
         return
+    if kind == "LBFGS":
+        happens = "DeepSpeed gives it no closure, and stops at the first step"
+        yield error(TYPE, happens, "write AdamW")
     if config.stage > 0 and lower not in known.TESTED and not config.value(UNTESTED):
         yield untested(TYPE, kind)
     if lower == "lamb" and config.value("fp16.loss_scale") != 0:
@@ -116,7 +119,7 @@ def of_parameter(
     elif name in known.NUMBERS and not (kind == "Adafactor" and name == "eps"):
         yield from of_number(key, value)
     elif name == "betas":
-        yield from of_betas(key, value)
+        yield from of_betas(key, value, bool(config.section(PARAMS).get("torch_adam")))
 
 
 # Names of other libraries for the same parameters.
@@ -150,14 +153,23 @@ def of_flag(key: str, value: Any) -> Iterator[Finding]:
         yield error(key, happens, "it takes true or false")
 
 
-def of_betas(key: str, value: Any) -> Iterator[Finding]:
-    """Yield the finding for betas that are not two numbers from 0 to below 1."""
+def of_betas(key: str, value: Any, of_torch: bool) -> Iterator[Finding]:
+    """Yield the finding for betas that are not two numbers from 0 to below 1.
+
+    Args:
+        key: Full name of the parameter.
+        value: Its value.
+        of_torch: Whether it is PyTorch's Adam, which refuses integers.
+    """
     mend = "it takes two numbers from 0 to below 1, such as [0.9, 0.999]"
     is_pair = isinstance(value, list) and len(value) == 2
     numbers = [as_number(beta) for beta in value] if is_pair else []
     right = [beta for beta in numbers if beta is not None and 0 <= beta < 1]
     if not is_pair or len(right) < 2 or any(isinstance(beta, str) for beta in value):
         yield error(key, f"DeepSpeed stops at {shown(value)}", mend)
+    elif of_torch and any(isinstance(beta, int) for beta in value):
+        happens = f"PyTorch's Adam stops at the integer in {shown(value)}"
+        yield error(key, happens, f"write {shown([float(beta) for beta in value])}")
 
 
 def parameters(config: ReadConfig, kind: str) -> tuple[str, ...] | None:

@@ -23,10 +23,12 @@ DEFAULT_PEAK = 0.001
 
 def schedules(config: ReadConfig) -> Iterator[Finding]:
     """Yield what is wrong with the schedule."""
-    if not config.section("scheduler"):
+    if not isinstance(config.as_written("scheduler"), Mapping):
         return
     kind = config.section("scheduler").get("type")
     if not isinstance(kind, str):
+        if kind is not None:
+            return
         happens = "missing: DeepSpeed ignores the scheduler, the rate stays constant"
         yield error(TYPE, happens, "write WarmupLR, WarmupDecayLR or WarmupCosineLR")
         return

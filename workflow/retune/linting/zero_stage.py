@@ -47,6 +47,9 @@ def zero_stages(config: ReadConfig) -> Iterator[Finding]:
 def refused_options(config: ReadConfig) -> Iterator[Finding]:
     """Yield the options that DeepSpeed refuses at some stages."""
     stage = config.stage
+    if config.given("pipeline") and stage > 1:
+        happens = f"DeepSpeed refuses a PipelineModule at stage {stage}"
+        yield error("pipeline", happens, 'write "stage": 1')
     if config.value(f"{ZERO}.legacy_stage1") and stage > 0:
         yield error(f"{ZERO}.legacy_stage1", "DeepSpeed refuses it", "delete it")
     is_offloaded = stage > 0 and config.offloads("optimizer") != "none"
