@@ -148,8 +148,8 @@ def wrong_total(
         if product != total:
             happens = f"{total} is not {micro} x {steps} x {of_all} = {product}"
             mend = f"write {product}, or delete it: DeepSpeed multiplies by itself"
-            if config.training.model_parallel is None and product % total == 0:
-                mend += "; of a pipeline, give --model-parallel"
+            if product % total == 0:
+                mend += hint_at_pipelines(config)
             yield error(TOTAL, f"{happens}: DeepSpeed refuses it", mend)
         return
     known = micro if micro is not None else steps or 1
@@ -158,4 +158,13 @@ def wrong_total(
     if rest * known * replicas != total:
         happens = f"{total} / {of_all} / {known} is rounded down to {rest} for {what}"
         mend = f"it takes a multiple of {replicas * known}"
+        if replicas * known % total == 0:
+            mend += hint_at_pipelines(config)
         yield error(TOTAL, f"{happens}: DeepSpeed refuses it", mend)
+
+
+def hint_at_pipelines(config: ReadConfig) -> str:
+    """Return a hint that fewer copies than GPUs may multiply, if that is not said."""
+    if config.training.model_parallel is not None or config.given("pipeline"):
+        return ""
+    return "; of a pipeline, give --model-parallel"

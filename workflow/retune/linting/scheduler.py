@@ -39,7 +39,8 @@ def schedules(config: ReadConfig) -> Iterator[Finding]:
         )
         return
     if kind not in names:
-        like = nearest(kind, names) or "WarmupDecayLR"
+        others = "WarmupCosineLR" if "cos" in kind.lower() else "WarmupDecayLR"
+        like = nearest(kind, names) or others
         yield error(TYPE, f"unknown: DeepSpeed refuses {kind}", f"write {like}")
         return
     params = config.section("scheduler").get("params")
