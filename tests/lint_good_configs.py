@@ -271,6 +271,13 @@ OF_TRANSFORMERS: dict[str, dict[str, Any]] = {
         "steps_per_print": "often",
         **AUTO_BATCH,
     },
+    # Only in bf16 there is no bucket.
+    "perhaps sums in fp32": {
+        "bf16": {"enabled": AUTO},
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "zero_optimization": {"stage": 1, "reduce_bucket_size": 5e9},
+        **AUTO_BATCH,
+    },
     "no precision": {"zero_optimization": {"stage": 0}, **AUTO_BATCH},
     "without an optimizer": {
         "bf16": {"enabled": AUTO},

@@ -40,6 +40,7 @@ def read_config_file(
     Raises:
         UnusableInputError: If the file cannot be read, is neither JSON nor Hjson,
             holds no object, or has a key twice in one object, which DeepSpeed refuses.
+        RecursionError: If objects or lists are in each other too deep.
     """
     name = "stdin" if str(path) == "-" else str(path)
     text = read_text(path, name)
@@ -50,8 +51,6 @@ def read_config_file(
         config, findings = parsed(text, name, transformers, constants)
     except FaultyValueError as fault:
         raise UnusableInputError(f"{name}: {fault}") from fault
-    except RecursionError as depth:
-        raise UnusableInputError(f"{name}: objects or lists too deep") from depth
     if not isinstance(config, dict):
         raise UnusableInputError(
             f"{name} has {shown_type(config)} at the top: a DeepSpeed config is an"
