@@ -244,6 +244,7 @@ REFUSED = [
     ),
     # The optimizer.
     Case("optimizer.type", optimizer("AdamZ", lr=1)),
+    Case("optimizer.type", optimizer("auto", lr=1)),
     Case("optimizer.type", optimizer("sgd", lr=1)),
     Case("optimizer.type", optimizer("OneBitAdam", lr=1)),
     Case("optimizer.type", {**optimizer("SGD", lr=1e-3), **zero(1)}),
@@ -274,6 +275,7 @@ REFUSED = [
     Case(f"{RATE}.foo", optimizer("Lamb", lr=1e-3, foo=1)),
     # The schedule.
     Case("scheduler.type", schedule("Cosine")),
+    Case("scheduler.type", schedule("auto")),
     Case("scheduler.type", schedule("warmuplr", warmup_num_steps=10)),
     Case(f"{SCHEDULE}.warmup_steps", schedule("WarmupLR", warmup_steps=10)),
     Case(f"{SCHEDULE}.total_num_steps", schedule("WarmupLR", total_num_steps=10)),

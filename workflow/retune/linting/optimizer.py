@@ -30,6 +30,8 @@ def optimizers(config: ReadConfig) -> Iterator[Finding]:
             )
             yield error(TYPE, happens, 'write "AdamW", or pass an optimizer')
         return
+    if kind == "auto":
+        return  # Any "auto" is reported with the single keys.
     if client is None:
         yield from of_config(config, kind)
     elif not config.training.transformers:

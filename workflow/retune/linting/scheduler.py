@@ -32,6 +32,8 @@ def schedules(config: ReadConfig) -> Iterator[Finding]:
         happens = "missing: DeepSpeed ignores the scheduler, the rate stays constant"
         yield error(TYPE, happens, "write WarmupLR, WarmupDecayLR or WarmupCosineLR")
         return
+    if kind == "auto":
+        return  # Any "auto" is reported with the single keys.
     names = {**known.OWN, **known.TORCH}
     if kind in known.NOT_IN_JSON:
         yield error(
