@@ -7,6 +7,8 @@ to the installed DeepSpeed.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from retune.linting.wrong_values import AT_FIRST_STEP, AT_PROFILE, AT_START
+
 # Of two linear layers, on one CPU rank, without compiling anything.
 BASE: dict[str, Any] = {
     "train_micro_batch_size_per_gpu": 1,
@@ -128,6 +130,9 @@ REFUSED = [
     Case(f"{ZERO}.leaf_module.names", zero(3, leaf_module={"names": 1})),
     Case(f"{ZERO}.allgather_bucket_size", zero(2, allgather_bucket_size=5)),
     Case("vocabulary_size", {"vocabulary_size": "auto"}),
+    Case("tensor_parallel.dtype", {"tensor_parallel": {"dtype": "bf16"}}),
+    Case("checkpoint.writer.type", {"checkpoint": {"writer": {"type": "slow"}}}),
+    Case("data_parallel_size", {"data_parallel_size": 2, "sequence_parallel_size": 1}),
     Case("activation_checkpointing", {"activation_checkpointing": True}),
     Case("comms_logger.prof_ops", {"comms_logger": {"prof_ops": "all_reduce"}}),
     # The batch sizes.
@@ -239,6 +244,7 @@ REFUSED = [
     ),
     # The optimizer.
     Case("optimizer.type", optimizer("AdamZ", lr=1)),
+    Case("optimizer.type", optimizer("auto", lr=1)),
     Case("optimizer.type", optimizer("sgd", lr=1)),
     Case("optimizer.type", optimizer("OneBitAdam", lr=1)),
     Case("optimizer.type", {**optimizer("SGD", lr=1e-3), **zero(1)}),
@@ -248,6 +254,7 @@ REFUSED = [
     Case(f"{RATE}.lr", adamw(lr=-1)),
     Case(f"{RATE}.betas", adamw(betas="auto")),
     Case(f"{RATE}.betas", adamw(betas=[0.9])),
+    Case(f"{RATE}.betas", adamw(betas=[0, 0.999])),
     Case(f"{RATE}.betas", adamw(betas=[0.9, 1.0])),
     Case(f"{RATE}.betas", adamw(betas=["0.9", "0.99"])),
     Case(f"{RATE}.weight_decay", adamw(weight_decay=-1)),
@@ -268,6 +275,7 @@ REFUSED = [
     Case(f"{RATE}.foo", optimizer("Lamb", lr=1e-3, foo=1)),
     # The schedule.
     Case("scheduler.type", schedule("Cosine")),
+    Case("scheduler.type", schedule("auto")),
     Case("scheduler.type", schedule("warmuplr", warmup_num_steps=10)),
     Case(f"{SCHEDULE}.warmup_steps", schedule("WarmupLR", warmup_steps=10)),
     Case(f"{SCHEDULE}.total_num_steps", schedule("WarmupLR", total_num_steps=10)),
@@ -302,6 +310,9 @@ STOPPED = [
     Case("gradient_predivide_factor", {"gradient_predivide_factor": 0}, "stops"),
     Case("fp16.auto_cast", {"fp16": {"auto_cast": True}}, "stops"),
     Case("optimizer.type", {"optimizer": {"params": {"lr": 1e-3}}}, "stops"),
+    Case("optimizer.type", {"optimizer": {}}, "stops"),
+    Case("optimizer.type", {"optimizer": {"type": None}}, "stops"),
+    Case("optimizer.type", optimizer("LBFGS", lr=1), "stops"),
 ]
 
 SOMETHING_ELSE = [
@@ -352,6 +363,15 @@ SOMETHING_ELSE = [
         *("trains", {"dtype": "fp32"}),
     ),
     Case("gradient_acumulation_steps", {"gradient_acumulation_steps": 4}, "trains"),
+    Case("foo", {"foo": 1}, "trains"),
+    Case("data_types.foo", {"data_types": {"foo": 1}}, "trains"),
+    Case("optimizer.foo", {"optimizer": BASE["optimizer"] | {"foo": 1}}, "trains"),
+    Case("bf16.enabled", {"bf16.enabled": True}, "trains", {"dtype": "fp32"}),
+    Case(
+        "managed_gradient_accumulation",
+        {"managed_gradient_accumulation": None},
+        "trains",
+    ),
     Case("offload_optimizer", {"offload_optimizer": CPU}, "trains"),
     Case("gradient_clipping", {"gradient_clipping": -1}, "trains", {"clips": -1}),
     Case("dump_state", {"dump_state": "false"}, "trains"),
@@ -366,6 +386,7 @@ SOMETHING_ELSE = [
         "trains",
     ),
     Case("scheduler.type", {"scheduler": {"params": {}}}, "trains", {"lr": 1e-3}),
+    Case("scheduler.type", {"scheduler": {}}, "trains", {"lr": 1e-3}),
     Case(f"{RATE}.amsgrad", adamw(amsgrad="false"), "trains"),
     Case(f"{RATE}.adam_w_mode", adamw(adam_w_mode="auto"), "trains"),
     Case(f"{RATE}.weight_decay", adamw(weight_decay=True), "trains"),
@@ -384,9 +405,9 @@ SOMETHING_ELSE = [
 ]
 
 WARNED = [
-    Case("foo", {"foo": 1}),
-    Case("data_types.foo", {"data_types": {"foo": 1}}),
-    Case("optimizer.foo", {"optimizer": BASE["optimizer"] | {"foo": 1}}),
+    Case("_foo", {"_foo": 1}),
+    Case("data_types.comment", {"data_types": {"comment": "mine"}}),
+    Case(f"{ZERO}.reduce_bucket_size", zero(2, reduce_bucket_size="50_000_000")),
     Case(ZERO, {ZERO: True}),
     Case(f"{ZERO}.cpu_offload", zero(2, cpu_offload=True)),
     Case(
@@ -418,4 +439,32 @@ WARNED = [
     Case(case.key, case.changes, "trains", severity="warning", client=case.client)
     for case in WARNED
 ]
-CASES = [*REFUSED, *STOPPED, *SOMETHING_ELSE, *WARNED]
+
+
+def with_text(key: str) -> dict[str, Any]:
+    """Return a config in which a text is the value of a key that takes none."""
+    config: dict[str, Any] = {}
+    section = config
+    *parents, name = key.split(".")
+    for parent in parents:
+        section = section.setdefault(parent, {})
+    if parents == ["flops_profiler"]:
+        section["enabled"] = True
+    section[name] = WRONG_TEXT
+    return config
+
+
+WRONG_TEXT = "zz"
+UNCHECKED = (
+    *("allgather_size", "data_parallel_size", "data_types.buffer_dtype"),
+    *("activation_checkpointing.number_checkpoints", "aio.block_size"),
+    *("aio.queue_depth", "aio.intra_op_parallelism", "data_efficiency.seed"),
+    *("pipeline.activation_checkpoint_interval",),
+    *("torch_autocast.lower_precision_safe_modules",),
+)
+TEXTS = [
+    *(Case(key, with_text(key)) for key in AT_START),
+    *(Case(key, with_text(key), "stops") for key in (*AT_FIRST_STEP, *AT_PROFILE)),
+    *(Case(key, with_text(key), "trains") for key in UNCHECKED),
+]
+CASES = [*REFUSED, *STOPPED, *SOMETHING_ELSE, *WARNED, *TEXTS]

@@ -140,6 +140,8 @@ OF_DEEPSPEED: dict[str, dict[str, Any]] = {
     "pipeline": {
         "train_batch_size": 256,
         "train_micro_batch_size_per_gpu": 8,
+        # For the four copies that 8 GPUs hold in two stages.
+        "gradient_accumulation_steps": 8,
         "optimizer": ADAM,
         "steps_per_print": 10,
         "wall_clock_breakdown": False,
@@ -181,6 +183,14 @@ OF_DEEPSPEED: dict[str, dict[str, Any]] = {
     "muon": {
         **bf16(stage=2, reduce_scatter=False),
         "optimizer": {"type": "Muon", "params": {"lr": 2e-5, "momentum": 0.9}},
+    },
+    "null": {
+        "train_batch_size": 8,
+        "prescale_gradients": None,
+        "zero_allow_untested_optimizer": None,
+        "bf16": None,
+        "data_types": {"grad_accum_dtype": None},
+        "zero_optimization": {"stage": 1, "offload_optimizer": None},
     },
     "torch's own": {
         "train_micro_batch_size_per_gpu": 1,
@@ -248,6 +258,27 @@ OF_TRANSFORMERS: dict[str, dict[str, Any]] = {
         },
         **AUTO_BATCH,
     },
+    "unknown precision": {
+        "bf16": {
+            "enabled": AUTO,
+            "bf16_master_weights_and_grads": True,
+            "bf16_optimizer_states": True,
+        },
+        "fp16": {"enabled": AUTO, "auto_cast": True},
+        "data_types": {"param_dtype": "bf16", "grad_accum_dtype": "bf16"},
+        "zero_optimization": {"stage": 1},
+        # Accelerate puts infinity in its place.
+        "steps_per_print": "often",
+        **AUTO_BATCH,
+    },
+    # Only in bf16 there is no bucket.
+    "perhaps sums in fp32": {
+        "bf16": {"enabled": AUTO},
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "zero_optimization": {"stage": 1, "reduce_bucket_size": 5e9},
+        **AUTO_BATCH,
+    },
+    "no precision": {"zero_optimization": {"stage": 0}, **AUTO_BATCH},
     "without an optimizer": {
         "bf16": {"enabled": AUTO},
         "zero_optimization": {"stage": 3, "offload_optimizer": ON_CPU, **AUTO_STAGE_3},
@@ -281,6 +312,18 @@ def of_configure() -> dict[str, Good]:
                 f"configure: {precision}, stage {stage}, {optimizer}, {param}, {ranks}"
             )
             good[name] = Good(deepspeed_config(plan), Training(ranks, accelerator))
+    for stages, ranks in ((2, 4), (4, 4)):
+        plan = make_plan(
+            precision="bf16",
+            zero_stage=1,
+            pipeline_stages=stages,
+            ranks_per_node=ranks,
+            accelerator="cuda",
+            global_batch_size=4 * ranks // stages,
+        )
+        good[f"configure: {stages} stages on {ranks} GPUs"] = Good(
+            deepspeed_config(plan), Training(ranks, model_parallel=stages)
+        )
     states = make_plan(
         precision="bf16", zero_stage=1, bf16_optimizer_states=True, accelerator="cuda"
     )

@@ -17,7 +17,7 @@ import torch
 from deepspeed.runtime.config import DeepSpeedConfig
 
 from lint_cases import CASES, STEPS, Case
-from lint_good_configs import GOOD
+from lint_good_configs import GOOD, Good
 from lint_random_configs import RANDOM
 from retune.compat.deepspeed_operators import forgo_shared_memory_collectives
 
@@ -74,9 +74,15 @@ def facts(engine: Any) -> dict[str, Any]:
     }
 
 
-def is_accepted(config: dict[str, Any], gpus: int) -> str:
+def copies(good: Good) -> int:
+    """Return the number of copies of the model."""
+    stages = good.config.get("pipeline", {}).get("stages", 1)
+    return int(good.training.gpus // (good.training.model_parallel or stages))
+
+
+def is_accepted(config: dict[str, Any], copies: int) -> str:
     """Return why DeepSpeed refuses a config, or nothing."""
-    ranks = SimpleNamespace(get_data_parallel_world_size=lambda: gpus)
+    ranks = SimpleNamespace(get_data_parallel_world_size=lambda: copies)
     try:
         DeepSpeedConfig(copy.deepcopy(config), mpu=ranks)
     except Exception as refusal:
@@ -91,7 +97,7 @@ if __name__ == "__main__":
         "cases": [outcome(case) for case in CASES],
         "random": [outcome(Case("", config)) for config in RANDOM],
         "good": {
-            name: is_accepted(good.config, good.training.gpus)
+            name: is_accepted(good.config, copies(good))
             for name, good in GOOD.items()
             if not good.training.transformers
         },

@@ -6,31 +6,22 @@ from retune.linting.finding import Finding, error, warning
 from retune.linting.read_config import ReadConfig
 from retune.linting.transformers_auto import BY_ARGUMENTS, OFFLOADS
 from retune.linting.value import Section, Value
+from retune.linting.wrong_values import JOINED, after_text
 
 # Where the default instead of a value means another training.
 DECISIVE = {
-    "fp16.enabled": "the model trains in fp32, silently",
-    "bf16.enabled": "the model trains in fp32, silently",
-    "bfloat16.enabled": "the model trains in fp32, silently",
+    "fp16.enabled": "fp16 stays off, silently",
+    "bf16.enabled": "bf16 stays off, silently",
+    "bfloat16.enabled": "bfloat16 stays off, silently",
     "zero_optimization.stage": "ZeRO is off (stage 0), silently",
     "zero_optimization.offload_optimizer": "nothing is offloaded, silently",
     "zero_optimization.offload_optimizer.device": "nothing is offloaded, silently",
     "zero_optimization.offload_param": "nothing is offloaded, silently",
     "zero_optimization.offload_param.device": "nothing is offloaded, silently",
 }
-AT_FIRST_STEP = ("gradient_clipping", "steps_per_print")
-AT_START = (
-    *("train_batch_size", "train_micro_batch_size_per_gpu"),
-    *("gradient_accumulation_steps", "communication_data_type"),
-    *("seq_parallel_communication_data_type", "gradient_allreduce_op", "log_level"),
-    *("vocabulary_size", "checkpoint.tag_validation", "torch_autocast.dtype"),
-    *("data_types.grad_accum_dtype", "data_types.param_dtype"),
-    *("wall_clock_breakdown", "flops_profiler.enabled"),
-)
+PRECISIONS = ("fp16.enabled", "bf16.enabled", "bfloat16.enabled")
 # Their sections are in one pydantic model, which drops "auto" in place of one.
 MONITORS = ("tensorboard", "wandb", "csv_monitor", "comet")
-# DeepSpeed joins these two with |, which fails for anything but a boolean or integer.
-JOINED = ("wall_clock_breakdown", "flops_profiler.enabled")
 
 
 def auto_finding(
@@ -51,20 +42,18 @@ def auto_finding(
     mend = mend_of(config, key, known)
     if checked or key in MONITORS:
         if key in DECISIVE:
-            return error(key, f'DeepSpeed drops "auto": {DECISIVE[key]}', mend)
+            is_fp32 = key in PRECISIONS and config.precision == "fp32"
+            what = "the model trains in fp32, silently" if is_fp32 else DECISIVE[key]
+            return error(key, f'DeepSpeed drops "auto": {what}', mend)
         taken = f"its default, {shown_default(known)}, holds silently"
         return warning(key, f'DeepSpeed drops "auto": {taken}', mend)
     is_boolean = isinstance(known, Value) and known.kind == "boolean"
     if is_boolean and key not in JOINED:
         return error(key, 'DeepSpeed takes the text "auto" as true', mend)
-    no_value = '"auto" is no value for DeepSpeed'
     if isinstance(known, Section):
-        return error(key, f"{no_value}: it cannot read it", mend)
-    if key in AT_FIRST_STEP:
-        return error(key, f"{no_value}: it stops at the first optimizer step", mend)
-    if key in AT_START:
-        return error(key, f"{no_value}: it stops at the start", mend)
-    return error(key, f"{no_value}, which goes on with the text", mend)
+        happens = '"auto" is no value for DeepSpeed, which refuses it'
+        return error(key, happens, mend)
+    return error(key, after_text(key, 'the text "auto"'), mend)
 
 
 def offload_finding(key: str) -> Finding | None:
@@ -81,9 +70,14 @@ def mend_of(config: ReadConfig, key: str, known: Value | Section) -> str:
         write = "write {...}, or delete it"
     else:
         write = f"write {known.words()}"
-    if not config.training.transformers and key in BY_ARGUMENTS:
-        return f"{write}; only the Trainer of Transformers fills it in"
-    return write
+    return f"{write}{who_fills_in(config, key)}"
+
+
+def who_fills_in(config: ReadConfig, key: str) -> str:
+    """Return a hint at the libraries that replace a key's "auto", or nothing."""
+    if config.training.transformers or key not in BY_ARGUMENTS:
+        return ""
+    return "; only the Trainer, or Accelerate, fills it in (--transformers)"
 
 
 def shown_default(known: Value | Section) -> Any:

@@ -22,7 +22,7 @@ def bucket_sizes(config: ReadConfig) -> Iterator[Finding]:
     """Yield the finding for a bucket that costs gigabytes."""
     if config.stage == 0 or not config.value(f"{ZERO}.contiguous_gradients"):
         return
-    if config.is_filled_in(KEY) or sums_in_bf16_optimizer(config):
+    if config.is_filled_in(KEY) or sums_in_bf16_optimizer(config) is not False:
         return
     size = config.value(KEY)
     # DeepSpeed allocates a second one to fill while it sends the first, but at stage 3.
@@ -35,9 +35,9 @@ def bucket_sizes(config: ReadConfig) -> Iterator[Finding]:
     buffers = "two buffers" if count == 2 else "a buffer"
     default = "" if config.given(KEY) else "the default, "
     memory = f"{buffers} of {cost / GB:.1f} GB in all on each GPU"
-    happens = f"{default}{int(size):,} elements: {memory}"
+    happens = f"{default}{short(size)} elements: {memory}"
     if parameters is not None and is_larger:
-        happens += f", for {int(parameters):,} parameters"
+        happens += f", for {short(parameters)} parameters"
     yield warning(KEY, happens, f"write {GOOD_SIZE}")
 
 
@@ -47,4 +47,10 @@ def bytes_of_gradient(config: ReadConfig) -> int:
     # Stage 1 keeps fp32 sums in its buckets; the others send what was computed.
     if config.stage == 1 and accumulation is not None:
         return BYTES[DTYPES[accumulation]]
-    return BYTES[config.precision]
+    # Where only the Trainer knows, that of 16 bits: the memory is at least that.
+    return BYTES[config.precision or "bf16"]
+
+
+def short(number: float) -> str:
+    """Return a number as in 5e7, which is short and JSON as well."""
+    return f"{number:g}".replace("e+0", "e").replace("e+", "e")

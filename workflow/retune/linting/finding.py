@@ -31,12 +31,16 @@ class Training:
     Attributes:
         gpus: Number of ranks, with one GPU each, or of ranks on CPUs.
         accelerator: "cuda" or "cpu".
-        transformers: Whether the Trainer of Transformers reads the config, which puts
-            its own arguments in the place of "auto".
+        transformers: Whether the Trainer of Transformers, or Accelerate, reads the
+            config, and puts its own arguments in the place of "auto".
         client_optimizer: Name of the class of the optimizer that the script passes to
             `deepspeed.initialize`, such as `torch.optim.AdamW`; None if it passes
             none, or if that is not known.
         num_parameters: Parameters of the model, if they are known.
+        model_parallel: GPUs that hold one copy of the model together: pipeline stages
+            times tensor parallel ranks; None if only the config may say.
+        precision: What `--fp16` and `--bf16` of the Trainer, or Accelerate's
+            `mixed_precision`, make of "auto"; None if that is not known.
     """
 
     gpus: int
@@ -44,6 +48,8 @@ class Training:
     transformers: bool = False
     client_optimizer: str | None = None
     num_parameters: float | None = None
+    model_parallel: int | None = None
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
 
 
 def error(key: str, happens: str, mend: str) -> Finding:

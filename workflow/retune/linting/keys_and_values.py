@@ -5,21 +5,28 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from retune.linting.auto_values import JOINED, auto_finding
+from retune.linting.auto_values import auto_finding
+from retune.linting.batch import SIZES
 from retune.linting.finding import Finding, error, warning
-from retune.linting.known_keys import TOP
+from retune.linting.known_keys import DEVICES, TOP, at
 from retune.linting.read_config import ReadConfig
 from retune.linting.removed_keys import REMOVED, RENAMED, WITHOUT_EFFECT
 from retune.linting.value import Section, Value
+from retune.linting.wrong_values import JOINED, after_text
 
 # How alike two names are, from 0 to 1, if one is likely a slip of the other.
 ALIKE = 0.8
-# Keys with rules of their own.
-BATCH = (
-    "train_batch_size",
-    "train_micro_batch_size_per_gpu",
-    "gradient_accumulation_steps",
-)
+# What keys of other libraries, or slips that are no slips of the pen, stand for.
+MEANT = {
+    "gradient_accumulation_dtype": "data_types.grad_accum_dtype",
+    "max_grad_norm": "gradient_clipping",
+    "lr": "optimizer.params.lr",
+    "learning_rate": "optimizer.params.lr",
+    "zero": "zero_optimization",
+    "zero_stage": "zero_optimization.stage",
+}
+# Names of keys at several places, and names that say nothing of their place.
+COMMON = ("enabled", "type", "params", "dtype", "device", "seed")
 
 
 def single_keys(config: ReadConfig) -> Iterator[Finding]:
@@ -46,7 +53,7 @@ def in_section(
             yield error(key, "DeepSpeed has removed it and refuses it", REMOVED[key])
         elif known is None:
             if not section.more:
-                yield unknown(key, name, section, prefix)
+                yield unknown(name, value, section, prefix)
         elif first != name and first in found:
             both = f"DeepSpeed refuses it beside {first}, which is the same key"
             yield error(key, both, "keep one of them")
@@ -55,23 +62,46 @@ def in_section(
             yield from of_key(config, key, known, value, section.checked)
 
 
-def unknown(key: str, name: str, section: Section, prefix: str) -> Finding:
-    """Return the finding for a key that DeepSpeed does not know."""
-    names = [*section.keys, *section.other_names]
-    like = nearest(name, names)
-    elsewhere = [place for place in places(name) if place != key]
-    if like:
-        mend = f"write {like}"
-    elif elsewhere:
-        mend = f"it belongs at {elsewhere[0]}"
-    else:
-        mend = "delete it"
+def unknown(name: str, value: Any, section: Section, prefix: str) -> Finding:
+    """Return the finding for a key that DeepSpeed does not know.
+
+    Args:
+        name: The key.
+        value: Its value.
+        section: What DeepSpeed reads in the object that it is in.
+        prefix: Full name of that object and a dot, or nothing for the whole config.
+    """
+    key = f"{prefix}{name}"
+    mend = mend_of_unknown(name, value, section, prefix)
     if section.checked:
-        return error(
-            key, f"unknown: DeepSpeed refuses {prefix.rstrip('.')} with it", mend
-        )
+        happens = f"unknown: DeepSpeed refuses {prefix.rstrip('.')} with it"
+        return error(key, happens, mend)
+    is_comment = name.startswith("_") or "comment" in name.lower()
     happens = "unknown: DeepSpeed ignores it silently"
-    return (error if like or elsewhere else warning)(key, happens, mend)
+    return (warning if is_comment else error)(key, happens, mend)
+
+
+def mend_of_unknown(name: str, value: Any, section: Section, prefix: str) -> str:
+    """Return what to write instead of an unknown key."""
+    key = f"{prefix}{name}"
+    if "." in name and at(key) is not None:
+        first, _, rest = name.partition(".")
+        return f'write nested objects: {{"{first}": {{"{rest}": ...}}}}'
+    meant = MEANT.get(name)
+    if meant is not None and not key.startswith(meant):
+        return f"it belongs at {meant}"
+    names = {**section.keys, **{one: None for one in section.other_names}}
+    may_be = [one for one, known in names.items() if suits(known, value)]
+    if like := nearest(name, may_be):
+        return f"write {like}"
+    elsewhere = (place for place, known in places(name) if suits(known, value))
+    place = next((one for one in elsewhere if not key.startswith(f"{one}.")), None)
+    return f"it belongs at {place}" if place else "delete it"
+
+
+def suits(known: Value | Section | None, value: Any) -> bool:
+    """Return whether a value is an object just where one is known."""
+    return isinstance(known, Section) == isinstance(value, Mapping)
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -81,13 +111,15 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return lower[close[0]] if close else None
 
 
-def places(name: str, section: Section = TOP, prefix: str = "") -> Iterator[str]:
-    """Yield the full names of all known keys of a name, unless it is a common one."""
-    if name in ("enabled", "type", "params", "dtype", "device"):
+def places(
+    name: str, section: Section = TOP, prefix: str = ""
+) -> Iterator[tuple[str, Value | Section]]:
+    """Yield the full names of all known keys of a name, and what they take."""
+    if name in COMMON:
         return
     for key, known in section.keys.items():
         if key == name:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key}", known
         if isinstance(known, Section):
             yield from places(name, known, f"{prefix}{key}.")
 
@@ -121,15 +153,20 @@ def of_key(
         value: Its value.
         checked: Whether a pydantic model reads the object that the key is in.
     """
+    if key == "steps_per_print" and config.training.transformers:
+        return  # Accelerate replaces it, whatever it is.
     if value == "auto" and isinstance(value, str):
         if finding := auto_finding(config, key, known, checked):
             yield finding
     elif isinstance(known, Section):
         yield from of_section(config, key, known, value)
-    elif key in BATCH:
+    elif key in SIZES:
         return
     elif not known.accepts(value):
-        yield refused(key, known, value) if checked else misread(key, known, value)
+        if checked:
+            yield refused(key, known, value)
+        else:
+            yield from misread(key, known, value)
     elif isinstance(value, bool) != (known.kind == "boolean") or isinstance(value, str):
         yield from converted(key, known, value, checked)
 
@@ -144,9 +181,17 @@ def of_section(
         stage = f"DeepSpeed takes it as stage {int(value)}"
         yield warning(key, f"old form: {stage}", f'write {{"stage": {int(value)}}}')
     elif value is not None or not known.null:
-        yield error(
-            key, f"{shown(value)} is no object: DeepSpeed cannot read it", "write {...}"
-        )
+        happens = f"{shown(value)} is no object: DeepSpeed refuses it"
+        yield error(key, happens, f"write {object_for(known, value)}")
+
+
+def object_for(known: Section, value: Any) -> str:
+    """Return the object that is meant by a value in its place, or any."""
+    if "enabled" in known.keys and isinstance(value, bool):
+        return f'{{"enabled": {shown(value)}}}'
+    if "device" in known.keys and value in DEVICES:
+        return f'{{"device": {shown(value)}}}'
+    return "{...}"
 
 
 def refused(key: str, known: Value, value: Any) -> Finding:
@@ -155,16 +200,21 @@ def refused(key: str, known: Value, value: Any) -> Finding:
     return error(key, happens, f"it takes {known.words()}")
 
 
-def misread(key: str, known: Value, value: Any) -> Finding:
-    """Return the finding for a value that nothing checks."""
-    is_tested_only = known.kind == "boolean" and key not in JOINED
+def misread(key: str, known: Value, value: Any) -> Iterator[Finding]:
+    """Yield the finding for a value that no pydantic model checks."""
+    is_joined = key in JOINED and not isinstance(value, int)
+    is_tested_only = known.kind == "boolean" and not is_joined
+    if is_tested_only and value is None and not known.default:
+        return
     if is_tested_only and isinstance(value, str):
         happens = f"DeepSpeed takes any text as true, also {shown(value)}"
     elif is_tested_only:
         happens = f"DeepSpeed takes {shown(value)} as {str(bool(value)).lower()}"
+    elif isinstance(value, int | float) and known.kind in ("integer", "number"):
+        happens = f"{shown(value)} is no value for DeepSpeed, which may not check it"
     else:
-        happens = f"nothing checks {shown(value)}: DeepSpeed fails, or goes on with it"
-    return error(key, happens, f"it takes {known.words()}")
+        happens = after_text(key, shown(value))
+    yield error(key, happens, f"it takes {known.words()}")
 
 
 def converted(key: str, known: Value, value: Any, checked: bool) -> Iterator[Finding]:
@@ -174,10 +224,11 @@ def converted(key: str, known: Value, value: Any, checked: bool) -> Iterator[Fin
         yield error(key, happens, f"it takes {known.words()}")
     elif isinstance(value, str) and known.kind in ("integer", "number", "boolean"):
         if not checked:
-            yield misread(key, known, value)
+            yield from misread(key, known, value)
             return
         happens = "a text: DeepSpeed converts it, other readers of the file do not"
-        yield warning(key, happens, f"write {value.strip().lower()} without quotes")
+        plain = value.strip().lower().replace("_", "")
+        yield warning(key, happens, f"write {plain} without quotes")
 
 
 def shown(value: Any) -> str:

@@ -186,8 +186,8 @@ COMPILE = Section(
 )
 TENSOR_PARALLEL = Section(
     {
-        # Its default is torch.float16, which JSON does not have.
-        "dtype": anything(),
+        # It takes a torch.dtype, which JSON does not have.
+        "dtype": Value("nothing"),
         "autotp_size": integer(0),
         "tp_overlap_comm": boolean(False),
         "vocab_parallel_lm_head": boolean(None, null=True),
@@ -308,19 +308,21 @@ AIO = Section(
 )
 CHECKPOINT = Section(
     {
-        "tag_validation": text("WARN"),
+        "tag_validation": choice("warn", "warn", "ignore", "fail", any_case=True),
         "load_universal": boolean(False),
         "use_node_local_storage": boolean(False),
         "checkpoint_serialization": boolean(True),
         "parallel_write": Section({"pipeline_stage": boolean(False)}),
         "writer": Section(
             {
-                "type": text("FAST"),
+                "type": choice("fast", "fast", "python", "mock", any_case=True),
                 "io_buffer_size": integer(64 * 1024**2, above=0),
                 "io_buffer_double": boolean(True),
                 "io_multiplier": integer(1),
                 "show_statistics": boolean(False),
-                "data_parallel": text(None, null=True),
+                "data_parallel": choice(
+                    None, "replica", "socket", "machine", any_case=True, null=True
+                ),
                 "decoupled": boolean(False),
             },
             null=True,
@@ -379,7 +381,7 @@ TOP = Section(
         "train_micro_batch_size_per_gpu": integer(None, null=True),
         "gradient_accumulation_steps": integer(None, null=True),
         "managed_gradient_accumulation": boolean(True),
-        "steps_per_print": number(None, null=True),
+        "steps_per_print": number(None, null=True, infinite=True),
         "dump_state": boolean(False),
         "disable_python_gc": boolean(False),
         "disable_allgather": boolean(False),
@@ -390,22 +392,22 @@ TOP = Section(
         "prescale_gradients": boolean(False),
         "gradient_predivide_factor": number(1.0),
         "gradient_allreduce_op": choice("mean", "mean", "sum", any_case=True),
-        "gradient_clipping": number(1.0),
+        "gradient_clipping": number(1.0, infinite=True),
         "fp16": FP16,
         "bf16": BF16,
         "bfloat16": replace(BF16, null=False),
         "torch_autocast": Section(
             {
                 "enabled": boolean(False),
-                "dtype": choice(None, *DTYPES),
+                "dtype": choice(None, *DTYPES, named=PRECISIONS),
                 "lower_precision_safe_modules": Value("list", None),
             }
         ),
         "data_types": Section(
             {
-                "grad_accum_dtype": choice(None, *DTYPES, null=True),
-                "param_dtype": choice(None, *DTYPES, null=True),
-                "buffer_dtype": choice(None, *DTYPES, null=True),
+                "grad_accum_dtype": choice(None, *DTYPES, named=PRECISIONS, null=True),
+                "param_dtype": choice(None, *DTYPES, named=PRECISIONS, null=True),
+                "buffer_dtype": choice(None, *DTYPES, named=PRECISIONS, null=True),
                 "keep_in_fp32_modules": Value("list", "auto", auto=True),
             }
         ),
@@ -415,12 +417,14 @@ TOP = Section(
         "allgather_size": integer(5e8, at_least=0),
         "optimizer": Section(
             {
-                "type": text(None),
+                "type": text(None, null=True),
                 "params": Section(more=True, null=True),
                 "legacy_fusion": boolean(False),
             }
         ),
-        "scheduler": Section({"type": text(None), "params": Section(more=True)}),
+        "scheduler": Section(
+            {"type": text(None, null=True), "params": Section(more=True)}
+        ),
         "activation_checkpointing": ACTIVATION_CHECKPOINTING,
         "aio": AIO,
         "autotuning": AUTOTUNING,

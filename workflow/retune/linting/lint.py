@@ -36,12 +36,12 @@ def lint(config: Mapping[str, Any], training: Training) -> list[Finding]:
         training: What the config does not say of the training that reads it.
 
     Returns:
-        Errors before warnings, each in the order of the file, none twice for a key.
+        Errors before warnings, each in the order of the file.
     """
     read = ReadConfig(config, training)
-    findings = [finding for rule in RULES for finding in rule(read)]
+    # Two rules may find the same.
+    findings = list(dict.fromkeys(finding for rule in RULES for finding in rule(read)))
     order = {key: at for at, key in enumerate(config)}
     findings.sort(key=lambda found: order.get(found.key.split(".")[0], len(order)))
     findings.sort(key=lambda found: found.severity)
-    first = {(found.severity, found.key): found for found in reversed(findings)}
-    return [found for found in findings if first[found.severity, found.key] is found]
+    return findings

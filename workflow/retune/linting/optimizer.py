@@ -4,13 +4,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from retune.linting import optimizer_parameters as known
+from retune.linting.auto_values import who_fills_in
 from retune.linting.finding import Finding, error, warning
 from retune.linting.keys_and_values import nearest, shown
-from retune.linting.read_config import ReadConfig
+from retune.linting.read_config import MISSING, ReadConfig
 from retune.linting.value import as_number
 
 TYPE, PARAMS = "optimizer.type", "optimizer.params"
 UNTESTED = "zero_allow_untested_optimizer"
+FORCES = "zero_force_ds_cpu_optimizer"
 
 
 def optimizers(config: ReadConfig) -> Iterator[Finding]:
@@ -18,28 +20,33 @@ def optimizers(config: ReadConfig) -> Iterator[Finding]:
     client = config.training.client_optimizer
     if client is not None:
         yield from of_script(config, client)
-    if not config.section("optimizer"):
+    if not isinstance(config.as_written("optimizer"), Mapping):
         return
     kind = config.optimizer_type
     if kind is None:
-        if not isinstance(config.section("optimizer").get("type"), str):
+        if client is None and config.as_written(TYPE) in (MISSING, None):
             happens = (
                 "missing: DeepSpeed makes no optimizer, and stops at the first step"
             )
             yield error(TYPE, happens, 'write "AdamW", or pass an optimizer')
         return
-    if client is not None:
+    if kind == "auto":
+        return  # Any "auto" is reported with the single keys.
+    if client is None:
+        yield from of_config(config, kind)
+    elif not config.training.transformers:
         happens = f"ignored: the script passes {client}"
         yield warning("optimizer", happens, "delete it")
-    else:
-        yield from of_config(config, kind)
 
 
 def of_script(config: ReadConfig, client: str) -> Iterator[Finding]:
     """Yield what is wrong with the optimizer that the script passes."""
+    if config.training.transformers:
+        # Accelerate allows it by itself, and offloads a DeepSpeed class in its place.
+        return
     name = client.rsplit(".", 1)[-1]
     offloaded = config.stage > 0 and config.offloads("optimizer") != "none"
-    forces = config.value("zero_force_ds_cpu_optimizer")
+    forces = config.value(FORCES)
     if offloaded and forces and name not in known.CPU_CLASSES:
         happens = f"DeepSpeed refuses to offload {name}, which the script passes"
         mend = 'pass DeepSpeedCPUAdam, or write "zero_force_ds_cpu_optimizer": false'
@@ -65,6 +72,9 @@ def of_config(config: ReadConfig, kind: str) -> Iterator[Finding]:
         mend = f"write {like}" if like and lower not in known.REMOVED else "write AdamW"
         yield error(TYPE, f"{gone}: DeepSpeed refuses {kind}", mend)
         return
+    if kind == "LBFGS":
+        happens = "DeepSpeed gives it no closure, and stops at the first step"
+        yield error(TYPE, happens, "write AdamW")
     if config.stage > 0 and lower not in known.TESTED and not config.value(UNTESTED):
         yield untested(TYPE, kind)
     if lower == "lamb" and config.value("fp16.loss_scale") != 0:
@@ -105,16 +115,13 @@ def of_parameter(
     elif value == "auto" and name not in known.FLAGS:
         if not config.is_filled_in(key):
             happens = '"auto" is no value for DeepSpeed: it stops at the start'
-            only = "; only the Trainer of Transformers fills it in"
-            fills = name in ("lr", "betas", "eps", "weight_decay")
-            hint = only if fills and not config.training.transformers else ""
-            yield error(key, happens, f"write a value{hint}")
+            yield error(key, happens, f"write a value{who_fills_in(config, key)}")
     elif name in known.FLAGS:
         yield from of_flag(key, value)
     elif name in known.NUMBERS and not (kind == "Adafactor" and name == "eps"):
         yield from of_number(key, value)
     elif name == "betas":
-        yield from of_betas(key, value)
+        yield from of_betas(key, value, bool(config.section(PARAMS).get("torch_adam")))
 
 
 # Names of other libraries for the same parameters.
@@ -148,14 +155,23 @@ def of_flag(key: str, value: Any) -> Iterator[Finding]:
         yield error(key, happens, "it takes true or false")
 
 
-def of_betas(key: str, value: Any) -> Iterator[Finding]:
-    """Yield the finding for betas that are not two numbers from 0 to below 1."""
+def of_betas(key: str, value: Any, of_torch: bool) -> Iterator[Finding]:
+    """Yield the finding for betas that are not two numbers from 0 to below 1.
+
+    Args:
+        key: Full name of the parameter.
+        value: Its value.
+        of_torch: Whether it is PyTorch's Adam, which refuses integers.
+    """
     mend = "it takes two numbers from 0 to below 1, such as [0.9, 0.999]"
     is_pair = isinstance(value, list) and len(value) == 2
     numbers = [as_number(beta) for beta in value] if is_pair else []
     right = [beta for beta in numbers if beta is not None and 0 <= beta < 1]
     if not is_pair or len(right) < 2 or any(isinstance(beta, str) for beta in value):
         yield error(key, f"DeepSpeed stops at {shown(value)}", mend)
+    elif of_torch and any(isinstance(beta, int) for beta in value):
+        happens = f"PyTorch's Adam stops at the integer in {shown(value)}"
+        yield error(key, happens, f"write {shown([float(beta) for beta in value])}")
 
 
 def parameters(config: ReadConfig, kind: str) -> tuple[str, ...] | None:
@@ -186,7 +202,16 @@ def makes_cpu_adam(config: ReadConfig) -> bool:
         return False
     client = config.training.client_optimizer
     if client is not None:
-        return client.rsplit(".", 1)[-1] == "DeepSpeedCPUAdam"
+        name = client.rsplit(".", 1)[-1]
+        if config.training.transformers and config.value(FORCES):
+            return "Adagrad" not in name and "Lion" not in name
+        return name == "DeepSpeedCPUAdam"
     kind = config.optimizer_type
     torch_adam = config.section(PARAMS).get("torch_adam")
     return kind is None or (kind.lower() in ("adam", "adamw") and not torch_adam)
+
+
+def may_be_adam(config: ReadConfig) -> bool:
+    """Return whether the optimizer counts its steps, as Adam does, or may do so."""
+    kind = config.training.client_optimizer or config.optimizer_type
+    return kind is None or not kind.lower().endswith(known.NOT_ADAM)

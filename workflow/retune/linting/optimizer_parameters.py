@@ -93,3 +93,5 @@ TESTED_CLASSES = (
 )
 # Classes that DeepSpeed takes for an offloaded optimizer from the script.
 CPU_CLASSES = ("DeepSpeedCPUAdam", "DeepSpeedCPULion", "ZenFlowCPUAdam")
+# Ends of the names of optimizers whose steps are the same after one of zeros.
+NOT_ADAM = ("sgd", "adagrad", "lion", "rmsprop", "rprop", "adadelta", "asgd", "lbfgs")

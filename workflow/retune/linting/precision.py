@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from retune.linting.finding import Finding, error, warning
 from retune.linting.known_keys import DTYPES
-from retune.linting.optimizer import makes_cpu_adam
+from retune.linting.optimizer import makes_cpu_adam, may_be_adam
 from retune.linting.read_config import ReadConfig
 from retune.linting.zero_stage import sums_in_bf16_optimizer
 
@@ -18,18 +18,21 @@ MASTERS = {
 
 def precisions(config: ReadConfig) -> Iterator[Finding]:
     """Yield what is wrong with fp16, bf16 and the types of what they accumulate in."""
-    bf16 = f"{config.bf16}.enabled"
-    if config.value("fp16.enabled") and config.value(bf16):
-        happens = f"DeepSpeed refuses it beside {bf16}"
+    if config.enables("fp16") and config.enables(config.bf16):
+        happens = f"DeepSpeed refuses it beside {config.bf16}.enabled"
         yield error(
             "fp16.enabled", happens, "enable one of them; bf16 needs no loss scale"
         )
-    if config.value("fp16.enabled") and config.training.accelerator == "cpu":
+    if config.enables("fp16") and config.training.accelerator == "cpu":
         happens = "DeepSpeed has no fp16 on CPUs and refuses it"
         yield error("fp16.enabled", happens, "write false; bf16 runs on CPUs")
-    if config.given("bfloat16") and config.written.get("bf16") is not None:
-        yield error("bfloat16", "DeepSpeed reads bf16 and ignores it", "delete it")
-    if config.value("fp16.auto_cast") and not config.value("fp16.enabled"):
+    if config.given("bfloat16") and config.bf16 == "bf16":
+        if config.given("bf16"):
+            yield error("bfloat16", "DeepSpeed reads bf16 and ignores it", "delete it")
+        else:
+            happens = "Accelerate adds bf16, and DeepSpeed ignores bfloat16 beside it"
+            yield error("bfloat16", happens, "write bf16")
+    if config.value("fp16.auto_cast") and config.enables("fp16") is False:
         happens = (
             "the inputs become fp16 while the model does not: the first step fails"
         )
@@ -42,7 +45,7 @@ def precisions(config: ReadConfig) -> Iterator[Finding]:
 
 def loss_scaling(config: ReadConfig) -> Iterator[Finding]:
     """Yield what is wrong with the scale that keeps fp16 gradients from vanishing."""
-    if not config.value("fp16.enabled") or config.value("fp16.loss_scale") != 0:
+    if not config.enables("fp16") or config.value("fp16.loss_scale") != 0:
         return
     for key in ("fp16.loss_scale_window", "fp16.min_loss_scale"):
         if config.value(key) <= 0:
@@ -54,7 +57,7 @@ def without_zero(config: ReadConfig) -> Iterator[Finding]:
     """Yield what goes wrong at stage 0 in low precision."""
     precision = config.precision
     # A pipeline has another optimizer, which does not take the step.
-    if config.stage > 0 or config.given("pipeline"):
+    if config.stage > 0 or config.given("pipeline") or precision is None:
         return
     key = f"{config.bf16 if precision == 'bf16' else 'fp16'}.enabled"
     accumulation = DTYPES.get(str(config.value(ACCUMULATION)), precision)
@@ -62,10 +65,11 @@ def without_zero(config: ReadConfig) -> Iterator[Finding]:
         happens = f"DeepSpeed stops: {precision} with {accumulation} is for ZeRO only"
         yield error(ACCUMULATION, happens, 'write zero_optimization: {"stage": 1}')
         return
-    if precision == "fp32":
+    if precision == "fp32" or not may_be_adam(config):
         return
     happens = (
-        "without ZeRO the optimizer takes a step of zeros first: Adam is one step off"
+        "without ZeRO, Adam takes a step of zeros first and is one step off, unless"
+        " the model is a PipelineModule"
     )
     mend = 'write zero_optimization: {"stage": 1}, also for one GPU'
     # That of fp16 is the same code, but was not seen to run.
@@ -75,8 +79,9 @@ def without_zero(config: ReadConfig) -> Iterator[Finding]:
 def parameter_type(config: ReadConfig) -> Iterator[Finding]:
     """Yield the finding for a type of the parameters that is not the enabled one."""
     wanted = config.value("data_types.param_dtype")
-    if wanted is not None and DTYPES[wanted] != config.precision:
-        happens = f"DeepSpeed refuses {wanted} while it trains in {config.precision}"
+    trained = config.precision
+    if wanted is not None and trained is not None and DTYPES[wanted] != trained:
+        happens = f"DeepSpeed refuses {wanted} while it trains in {trained}"
         yield error("data_types.param_dtype", happens, "delete it; enable bf16 or fp16")
 
 
@@ -94,6 +99,8 @@ def low_precision_states(config: ReadConfig) -> Iterator[Finding]:
         if config.stage == 0:
             happens = "DeepSpeed refuses it without ZeRO"
             yield error(key, happens, 'write zero_optimization: {"stage": 1}')
+        elif section != "fp16" and sums_in_bf16_optimizer(config) is None:
+            continue
         elif section != "fp16" and sums_in_bf16_optimizer(config):
             happens = f"ignored at stage 1 with {ACCUMULATION} in fp32"
             yield error(key, happens, f"delete it, or {ACCUMULATION}")
@@ -103,7 +110,7 @@ def low_precision_states(config: ReadConfig) -> Iterator[Finding]:
             )
             mend = f"write {STATES}: true as well, or offload the optimizer"
             yield error(key, happens, mend if section != "fp16" else "delete it")
-        elif not config.value(f"{section}.enabled"):
+        elif config.enables(section) is False and config.precision is not None:
             kept = "bf16" if section == config.bf16 else "fp16"
             happens = f"a model in {config.precision} has its weights kept in {kept}"
             yield error(key, happens, f"delete it, or enable {section}")

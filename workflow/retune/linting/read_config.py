@@ -86,14 +86,31 @@ class ReadConfig:
     @property
     def bf16(self) -> str:
         """The section that DeepSpeed reads for bf16, which has two names."""
-        return "bf16" if self.written.get("bf16") is not None else "bfloat16"
+        # Accelerate adds bf16 if it is missing.
+        if self.training.transformers or self.written.get("bf16") is not None:
+            return "bf16"
+        return "bfloat16"
+
+    def enables(self, section: str) -> bool | None:
+        """Return whether a section is enabled, or None if only the Trainer knows.
+
+        Args:
+            section: "fp16", "bf16" or "bfloat16".
+        """
+        key = f"{section}.enabled"
+        is_missing = self.training.transformers and not self.given(section)
+        if is_missing or self.is_filled_in(key):
+            given = self.training.precision
+            return None if given is None else given == section
+        return bool(self.value(key))
 
     @property
-    def precision(self) -> str:
-        """The floating point type of the weights that are computed with."""
-        if self.value(f"{self.bf16}.enabled"):
-            return "bf16"
-        return "fp16" if self.value("fp16.enabled") else "fp32"
+    def precision(self) -> str | None:
+        """The floating point type that is computed in, or None if it is not known."""
+        bf16, fp16 = self.enables(self.bf16), self.enables("fp16")
+        if bf16 or fp16:
+            return "bf16" if bf16 else "fp16"
+        return None if bf16 is None or fp16 is None else "fp32"
 
     def offloads(self, what: str) -> str:
         """Return the device to which the optimizer or the parameters are offloaded.

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from retune.linting import scheduler_parameters as known
+from retune.linting.auto_values import who_fills_in
 from retune.linting.finding import Finding, error, warning
 from retune.linting.keys_and_values import nearest, shown
 from retune.linting.read_config import ReadConfig
@@ -22,13 +23,17 @@ DEFAULT_PEAK = 0.001
 
 def schedules(config: ReadConfig) -> Iterator[Finding]:
     """Yield what is wrong with the schedule."""
-    if not config.section("scheduler"):
+    if not isinstance(config.as_written("scheduler"), Mapping):
         return
     kind = config.section("scheduler").get("type")
     if not isinstance(kind, str):
+        if kind is not None:
+            return
         happens = "missing: DeepSpeed ignores the scheduler, the rate stays constant"
         yield error(TYPE, happens, "write WarmupLR, WarmupDecayLR or WarmupCosineLR")
         return
+    if kind == "auto":
+        return  # Any "auto" is reported with the single keys.
     names = {**known.OWN, **known.TORCH}
     if kind in known.NOT_IN_JSON:
         yield error(
@@ -36,7 +41,8 @@ def schedules(config: ReadConfig) -> Iterator[Finding]:
         )
         return
     if kind not in names:
-        like = nearest(kind, names) or "WarmupDecayLR"
+        others = "WarmupCosineLR" if "cos" in kind.lower() else "WarmupDecayLR"
+        like = nearest(kind, names) or others
         yield error(TYPE, f"unknown: DeepSpeed refuses {kind}", f"write {like}")
         return
     params = config.section("scheduler").get("params")
@@ -81,7 +87,7 @@ def of_parameter(
     elif value == "auto" and name not in known.FLAGS:
         if not config.is_filled_in(key):
             happens = '"auto" is no value for DeepSpeed: it stops at the start'
-            yield error(key, happens, "write a value")
+            yield error(key, happens, f"write a value{who_fills_in(config, key)}")
     elif kind in known.OWN:
         yield from of_value(key, name, value)
 

@@ -32,10 +32,10 @@ BY_DEFAULT = {
     "zero_optimization.stage3_gather_16bit_weights_on_model_save": False,
 }
 # As well, but "none" is hardly what the author of a section on offloading wants.
-OFFLOADS = {
-    "zero_optimization.offload_optimizer.device": "none",
-    "zero_optimization.offload_optimizer.nvme_path": "none",
-    "zero_optimization.offload_param.device": "none",
-    "zero_optimization.offload_param.nvme_path": "none",
-}
+OFFLOADS = (
+    "zero_optimization.offload_optimizer.device",
+    "zero_optimization.offload_optimizer.nvme_path",
+    "zero_optimization.offload_param.device",
+    "zero_optimization.offload_param.nvme_path",
+)
 FILLED = (*BY_ARGUMENTS, *BY_HIDDEN_SIZE, *BY_DEFAULT, *OFFLOADS)

@@ -6,12 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["boolean", "integer", "number", "text", "choice", "list", "texts", "any"]
+Kind = Literal[
+    "boolean",
+    "integer",
+    "number",
+    "text",
+    "choice",
+    "list",
+    "texts",
+    "any",
+    "nothing",
+]
 
 # Texts that pydantic takes for a boolean, in any case.
 TRUE = ("true", "t", "yes", "y", "on", "1")
 FALSE = ("false", "f", "no", "n", "off", "0")
-WHOLE = re.compile(r"\s*[+-]?\d+(\.0*)?\s*")
+WHOLE = re.compile(r"\s*[+-]?\d+(_\d+)*(\.0*)?\s*")
 
 
 @dataclass(frozen=True)
@@ -19,16 +29,19 @@ class Value:
     """What one key takes.
 
     Attributes:
-        kind: The type in JSON; "choice" is one of some texts, "texts" one or a list.
+        kind: The type in JSON; "choice" is one of some texts, "texts" one or a list,
+            "nothing" what JSON does not have.
         default: What DeepSpeed takes without the key.
         at_least: Least number.
         above: Number that has to be exceeded.
         at_most: Greatest number.
         below: Number that must not be reached.
         choices: The texts of a choice.
+        named: Those of them that are suggested, if not all.
         any_case: Whether a choice may be in capitals.
         null: Whether `null` is a value.
         auto: Whether "auto" is a value like others, and not a gap to be filled.
+        infinite: Whether Infinity is a value, which Python writes in JSON.
     """
 
     kind: Kind
@@ -38,14 +51,17 @@ class Value:
     at_most: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
     any_case: bool = False
     null: bool = False
     auto: bool = False
+    infinite: bool = False
 
     def words(self) -> str:
         """Return what the key takes, for people."""
         if self.kind == "choice":
-            return " or ".join(f'"{choice}"' for choice in self.choices)
+            names = [f'"{choice}"' for choice in self.named or self.choices]
+            return " or ".join([", ".join(names[:-1]), names[-1]])
         words = {
             "boolean": "true or false",
             "integer": "an integer",
@@ -54,6 +70,7 @@ class Value:
             "list": "a list",
             "texts": "a text, or a list of texts",
             "any": "any value",
+            "nothing": "no value that JSON has: delete it",
         }[self.kind]
         bounds = [
             (self.at_least, "at least"),
@@ -81,6 +98,8 @@ class Value:
                     and self.has(number)
                 )
             case "number":
+                if self.infinite and value == math.inf:
+                    return True
                 number = as_number(value)
                 return number is not None and self.has(number)
             case "text":
@@ -91,6 +110,8 @@ class Value:
                 return isinstance(value, str | list)
             case "list":
                 return isinstance(value, list)
+            case "nothing":
+                return False
         return True
 
     def has(self, number: float) -> bool:
@@ -114,7 +135,9 @@ class Value:
             return as_boolean(value)
         if self.kind == "choice":
             return self.cased(value)
-        return as_number(value) if self.kind in ("integer", "number") else value
+        if self.kind not in ("integer", "number"):
+            return value
+        return math.inf if value == math.inf else as_number(value)
 
 
 def as_boolean(value: Any) -> bool | None:
@@ -132,7 +155,7 @@ def as_number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

@@ -47,6 +47,9 @@ def zero_stages(config: ReadConfig) -> Iterator[Finding]:
 def refused_options(config: ReadConfig) -> Iterator[Finding]:
     """Yield the options that DeepSpeed refuses at some stages."""
     stage = config.stage
+    if config.given("pipeline") and stage > 1:
+        happens = f"DeepSpeed refuses a PipelineModule at stage {stage}"
+        yield error("pipeline", happens, 'write "stage": 1')
     if config.value(f"{ZERO}.legacy_stage1") and stage > 0:
         yield error(f"{ZERO}.legacy_stage1", "DeepSpeed refuses it", "delete it")
     is_offloaded = stage > 0 and config.offloads("optimizer") != "none"
@@ -106,18 +109,20 @@ def of_scaled_gradients(config: ReadConfig) -> Iterator[Finding]:
         yield error("gradient_predivide_factor", refuses, "write 1")
 
 
-def sums_in_bf16_optimizer(config: ReadConfig) -> bool:
+def sums_in_bf16_optimizer(config: ReadConfig) -> bool | None:
     """Return whether DeepSpeed takes its optimizer for bf16 with sums in fp32.
 
-    That has no buckets, and is for stage 1 only.
+    That has no buckets, and is for stage 1 only. None if the precision is not known.
     """
     accumulation = config.value("data_types.grad_accum_dtype")
-    return (
+    would_in_bf16 = (
         config.stage == 1
-        and config.precision == "bf16"
         and DTYPES.get(accumulation) == "fp32"
         and config.offloads("optimizer") != "cpu"
     )
+    if would_in_bf16 and config.precision is None:
+        return None
+    return would_in_bf16 and config.precision == "bf16"
 
 
 def overlaps(config: ReadConfig) -> bool:
