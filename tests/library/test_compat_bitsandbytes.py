@@ -75,6 +75,16 @@ def test_as_many_weights_are_counted_as_are_held_in_4_bits(base):
         assert count_in_4bit(build_skeleton(base)) == held
 
 
+def test_each_weight_that_is_rounded_is_a_sign_of_life(base):
+    with contract("bitsandbytes_4bit"):
+        calls = []
+        model = load_in_4bit(base, torch.float32, "sdpa", lambda: calls.append(1))
+        assert len(calls) == len(layers_in_4bit(model))
+        # Once it is loaded, nobody is told any more.
+        load_in_4bit(base, torch.float32, "sdpa")
+        assert len(calls) == len(layers_in_4bit(model))
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_evaluation_computes_what_training_does_and_changes_no_weight(base, dtype):
     with contract("bitsandbytes_4bit"):
