@@ -16,6 +16,7 @@ from retune.compat.bitsandbytes_4bit import (
     weight_by_kernels,
     weight_of,
 )
+from retune.compat.glibc import return_freed_memory
 from retune.errors import RetuneError
 from retune.models.skeleton import build_skeleton
 from retune.planning.bitsandbytes import check_bitsandbytes
@@ -66,7 +67,13 @@ def load_in_4bit(
         RetuneError: If bitsandbytes is not installed.
     """
     check_bitsandbytes(SETTING)
-    with after_each_weight(go_on):
+
+    def after_a_weight() -> None:
+        # What rounding it took for a moment lies between weights that stay.
+        return_freed_memory()
+        go_on()
+
+    with after_each_weight(after_a_weight):
         model = AutoModelForCausalLM.from_pretrained(
             base,
             dtype=dtype,
