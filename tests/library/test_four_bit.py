@@ -16,6 +16,7 @@ from retune.artifacts.plan import Plan
 from retune.artifacts.publishing import read_json, write_json, write_manifest
 from retune.checkpoints.checkpoint_files import find_checkpoints
 from retune.compat.peft_names import is_adapter
+from retune.errors import RetuneError
 from retune.measuring.history import read_history, validations_in
 from retune.models.base_weights import BaseWeights
 from retune.models.tensor_hashes import tensor_sha256
@@ -196,6 +197,16 @@ def test_as_many_weights_are_planned_as_are_held(trained, cell):
     own = sum(size for name, size in sizes.items() if is_adapter(name))
     assert plan.num_adapter_parameters == own > 0
     assert bool(plan.num_in_8_bits) == is_in_8_bits(cell)
+
+
+@pytest.mark.parametrize("in_4bit", [True, False])
+def test_a_plan_that_was_made_for_other_weights_is_refused(runs, in_4bit):
+    run, lora = runs["llama"], {**LORA, "load_in_4bit": in_4bit}
+    other = adapters({**LORA, "load_in_4bit": not in_4bit})
+    plan = run.plan(f"plan-not-{in_4bit}", trained=other, zero_stage=2)
+    message = f"load_in_4bit: {str(in_4bit).lower()}, but the plan .*rerun configure"
+    with pytest.raises(RetuneError, match=message):
+        run.finetune(plan, f"not-{in_4bit}", lora=lora, **SETTINGS)
 
 
 def test_moments_are_in_8_bits_as_planned(trained):
