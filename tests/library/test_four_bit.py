@@ -15,6 +15,7 @@ from retune.artifacts.checkpoint_weights import CheckpointWeights
 from retune.artifacts.plan import Plan
 from retune.artifacts.publishing import read_json, write_json, write_manifest
 from retune.checkpoints.checkpoint_files import find_checkpoints
+from retune.compat.bitsandbytes_4bit import layers_in_4bit
 from retune.compat.peft_names import is_adapter
 from retune.errors import RetuneError
 from retune.measuring.history import read_history, validations_in
@@ -245,6 +246,29 @@ def test_the_published_model_is_the_live_one(runs, trained, cell, tmp_path):
     assert told.endswith("adapters merged into the weights as they were in 4 bits")
     merged = validation_loss(run, tmp_path / "merged", plan)
     assert merged == pytest.approx(live, abs=PUBLISHED[precision_of(cell)])
+
+
+@pytest.mark.parametrize("cell", ["ZeRO-2", "DoRA", "Conv1D"])
+def test_the_adapters_are_the_same_model_as_their_readme_loads_them(
+    runs, trained, cell, tmp_path
+):
+    run, job = runs[CELLS[cell][0]], trained[cell]
+    consolidate.run(
+        ConsolidateSettings(), run.folder / "base", job.checkpoint, tmp_path / "model"
+    )
+    readme = (tmp_path / "model/adapter/README.md").read_text()
+    code = readme.split("```python\n")[1].split("```")[0]
+    code = code.replace("BASE MODEL", str(run.folder / "base"))
+    names = {}
+    exec(code.replace('"adapter"', repr(str(tmp_path / "model/adapter"))), names)
+    for layer in layers_in_4bit(names["model"]).values():
+        # On CPUs with AVX512-BF16 bitsandbytes rounds scales to bf16 in evaluation.
+        layer.support_avx512bf16_for_cpu = False
+    plan = Plan.read(job.plan / "plan.json").model_copy(update={"micro_batch_size": 4})
+    batches = DataShard(run.folder / "tokens", plan, 0, 0, 1).validation_batches()
+    live = validations_in(read_history(job.state))[-1].validation_loss
+    loaded = reference_loss(names["model"], batches, torch.float32)
+    assert loaded == pytest.approx(live, abs=PUBLISHED["fp32"])
 
 
 @pytest.mark.parametrize("cell", ["ZeRO-2", "Conv1D"])
