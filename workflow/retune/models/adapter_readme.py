@@ -27,8 +27,9 @@ base = AutoModelForCausalLM.from_pretrained(
 model = PeftModel.from_pretrained(base, "adapter")
 ```
 {caveat}"""
-ROUNDING = """, and those of its linear layers then to
-4 bits (NF4 of bitsandbytes): on weights that are not, they are another model"""
+ROUNDING = """,
+and those of its linear layers then to 4 bits (NF4 of bitsandbytes): on weights that are
+not, they are another model"""
 CAVEAT = """
 On CPUs with AVX512-BF16 bitsandbytes 0.50 packs such weights anew in evaluation, which
 is a little less exact, and with DoRA wrong. GPUs and other CPUs do not.
