@@ -25,6 +25,7 @@ from retune.checkpoints.checkpoint_writer import Checkpoints
 from retune.engines import data_parallel, pipeline
 from retune.engines.pipeline_layers import StagedModel
 from retune.measuring.history import History
+from retune.supervision.heartbeat import Heartbeat
 from retune.training import loop, saver
 
 SHARD = "optim_states.pt"
@@ -233,6 +234,16 @@ def validation_losses(at: Place) -> None:
     at.replace(data_parallel.DataParallel, "mean_loss", lambda *_: losses[at.step])
 
 
+def phases(at: Place) -> None:
+    """Write a line into the file `at` for each sign of life: the rank's phase."""
+
+    def act(heartbeat: Heartbeat) -> None:
+        with Path(at.fault["at"]).open("a") as file:
+            file.write(f"{heartbeat._phase}\n")
+
+    at.before(Heartbeat, "go_on", act)
+
+
 # Where a rank kills itself, in the order of a checkpoint's life.
 FATAL = {
     "before a save": before_save,
@@ -254,4 +265,5 @@ FAULTS = {
     "full disk": full_disk,
     "nan loss": nan_loss,
     "validation losses": validation_losses,
+    "phases": phases,
 }

@@ -14,6 +14,7 @@ from retune.settings import (
     FinetuneSettings,
     HardwareSettings,
     TokenizeSettings,
+    TrainedWeightsSettings,
 )
 from retune.steps import configure, consolidate, finetune, tokenize
 from tiny_texts import make_texts
@@ -75,6 +76,7 @@ class TinyRun:
         name: str,
         ranks: int = 2,
         accelerator: str = "cpu",
+        trained: TrainedWeightsSettings = configure.NO_ADAPTERS,
         **settings: Any,
     ) -> Path:
         """Write a plan and return its folder."""
@@ -84,6 +86,7 @@ class TinyRun:
             self.folder / "base",
             self.folder / "tokens.json",
             self.folder / name,
+            trained,
         )
         return self.folder / name
 

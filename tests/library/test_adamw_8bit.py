@@ -28,6 +28,7 @@ from retune.settings import (
     TrainedWeightsSettings,
 )
 from retune.steps import configure, consolidate
+from saved_moments import moments_in
 from tiny_run import TinyRun
 from training_ranks import Job, train_all
 
@@ -112,19 +113,6 @@ def test_losses_do_not_depend_on_the_strategy(trained, name):
     if precision == "fp32":
         # From the third loss on, since the first step's moments are exact.
         assert all(one != two for one, two in zip(losses[3:], other[3:], strict=True))
-
-
-def moments_in(state):
-    """Yield the tensors that bitsandbytes needs for each parameter, by name."""
-    if isinstance(state, dict):
-        if "state1" in state:
-            yield state
-        else:
-            for value in state.values():
-                yield from moments_in(value)
-    elif isinstance(state, list | tuple):
-        for value in state:
-            yield from moments_in(value)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -1,5 +1,6 @@
 """What we take from bitsandbytes' layers is what it and Transformers put there."""
 
+import platform
 import sys
 
 import pytest
@@ -8,6 +9,7 @@ from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from compat_contract import contract
+from resident_memory import resident_mb
 from retune.compat.bitsandbytes_4bit import (
     count_in_4bit,
     dequantize,
@@ -17,6 +19,7 @@ from retune.compat.bitsandbytes_4bit import (
     weight_by_kernels,
     weight_of,
 )
+from retune.compat.glibc import return_freed_memory
 from retune.errors import RetuneError
 from retune.models.four_bit_weights import (
     check_4bit_kernels,
@@ -73,6 +76,37 @@ def test_as_many_weights_are_counted_as_are_held_in_4_bits(base):
         layers = layers_in_4bit(load_in_4bit(base, torch.float32, "sdpa"))
         held = sum(weight_of(layer).numel() for layer in layers.values())
         assert count_in_4bit(build_skeleton(base)) == held
+
+
+def test_each_weight_that_is_rounded_is_a_sign_of_life(base):
+    with contract("bitsandbytes_4bit"):
+        calls = []
+        model = load_in_4bit(base, torch.float32, "sdpa", lambda: calls.append(1))
+        assert len(calls) == len(layers_in_4bit(model))
+        # Once it is loaded, nobody is told any more.
+        load_in_4bit(base, torch.float32, "sdpa")
+        assert len(calls) == len(layers_in_4bit(model))
+
+
+def test_loading_leaves_no_memory_behind(tmp_path):
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("only glibc can give memory back")
+    wide = {"hidden_size": 1024, "intermediate_size": 2816}
+    config = LlamaConfig.from_dict({**LLAMA.to_dict(), **wide})
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    del model
+    return_freed_memory()
+    in_use = []
+    model = load_in_4bit(
+        *(tmp_path, torch.bfloat16, "sdpa"), lambda: in_use.append(resident_mb())
+    )
+    held = resident_mb()
+    return_freed_memory()
+    assert held - resident_mb() < 5
+    assert layers_in_4bit(model)
+    # Nor does any weight on the way.
+    assert max(in_use) < held + 5
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -81,6 +81,13 @@ def test_time_is_at_least_what_starting_takes_and_twice_the_training(request_of)
     assert 20 + 2 * trains <= asked.runtime <= 20 + 2 * trains + 11
 
 
+def test_rounding_weights_to_4_bits_is_part_of_the_start(request_of):
+    plan = plan_of(7 * 10**10, zero_stage=2)
+    in_4bit = plan.model_copy(update={"num_4bit_parameters": 6 * 10**10})
+    # Half a minute per billion, in steps of ten minutes.
+    assert request_of(in_4bit).runtime - request_of(plan).runtime == 30
+
+
 @pytest.mark.parametrize(("notice_s", "minutes"), [(120, 22), (300, 25), (301, 26)])
 def test_the_least_time_is_to_start_and_to_be_told_of_the_end(notice_s, minutes):
     assert least_runtime(notice_s) == minutes

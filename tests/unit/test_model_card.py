@@ -77,6 +77,15 @@ def test_the_hub_s_own_reader_reads_the_card(run):
     assert values == {"Bits per byte": 2.5, "Token perplexity": 4000.0}
 
 
+@pytest.mark.parametrize("in_4bit", [True, False])
+def test_the_card_says_which_weights_the_adapters_belong_to(run, in_4bit):
+    card = card_of(run, **HUB, finetune={"lora": {"load_in_4bit": in_4bit}})
+    (told,) = (line for line in card.splitlines() if "`adapter/` holds" in line)
+    assert "for owner/model in " in told
+    assert ("held in 4 bits" in told) == in_4bit
+    assert "adapter/" not in card_of(run, **HUB)
+
+
 def test_the_builtin_model_is_not_for_use_and_others_do_not_say_so(run):
     assert "**Not for use.**" in card_of(run)
     assert "Not for use" not in card_of(run, **HUB)

@@ -52,6 +52,8 @@ DISK_BYTES_PER_S = 5e8
 HASHED_BYTES_PER_S = 1e9
 # Time for imports, rendezvous, loading and the first validation, minutes.
 START_MINUTES = 20
+# Time for rounding a weight to 4 bits on one core, seconds: each rank rounds them all.
+SECONDS_PER_4_BITS = 3e-8
 # Least notice before a time limit, seconds; SLURM may be a minute early.
 LEAST_NOTICE_S = 120
 
@@ -91,10 +93,11 @@ def finetune_request(
     # A checkpoint is written, and read back before it counts.
     saving = 2 * checkpoint_bytes(plan, plan.num_trained) / nodes / DISK_BYTES_PER_S
     hashing = live_bytes(plan) / HASHED_BYTES_PER_S
+    start = START_MINUTES + plan.num_4bit_parameters * SECONDS_PER_4_BITS / 60
     seconds = steps * step_seconds(plan) + steps / settings.save_steps * saving
     return JobRequest(
         mem_mb=in_mb(finetune_memory_gb(plan)),
-        runtime=round_up(START_MINUTES + 2 * seconds / 60, 10),
+        runtime=round_up(start + 2 * seconds / 60, 10),
         notice_s=round_up(
             LEAST_NOTICE_S + saving + hashing + 2 * step_seconds(plan), 10
         ),

@@ -4,12 +4,15 @@ Uses of bitsandbytes' `Linear4bit` the attributes `quant_state` and
 `support_avx512bf16_for_cpu`, the entries `weight.*` of its state and, as Transformers
 sets it, `source_cls`; of a `QuantState` `absmax`, `code`, `blocksize`, `shape` and
 `dtype`; and which layers Transformers replaces. Without these it would not be known
-what the weights of a layer are, and nothing could be merged into them.
+what the weights of a layer are, and nothing could be merged into them. Of Transformers'
+`Bnb4bitQuantize` it replaces `convert` for a while.
 
 bitsandbytes, and what imports it, is imported where it is needed only: it is not always
 installed, and takes a second.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,6 +43,30 @@ def nf4_config(dtype: torch.dtype) -> BitsAndBytesConfig:
         # Bytes, which DeepSpeed does not round when it rounds a model to its precision.
         bnb_4bit_quant_storage=torch.uint8,
     )
+
+
+@contextmanager
+def after_each_weight(call: Callable[[], None]) -> Iterator[None]:
+    """Call something each time that Transformers has rounded a weight to 4 bits.
+
+    Uses `convert` of Transformers' `Bnb4bitQuantize`, which rounds one weight. Without
+    it a large model would show no sign of life while it is loaded.
+    """
+    from transformers.integrations.bitsandbytes import Bnb4bitQuantize
+
+    rounding: Any = Bnb4bitQuantize
+    convert = rounding.convert
+
+    def convert_and_call(*arguments: Any, **named: Any) -> dict[str, torch.Tensor]:
+        converted = convert(*arguments, **named)
+        call()
+        return converted
+
+    rounding.convert = convert_and_call
+    try:
+        yield
+    finally:
+        rounding.convert = convert
 
 
 def count_in_4bit(skeleton: PreTrainedModel) -> int:

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,10 @@ def start_process_group(plan: Plan, timeout: int) -> None:
 
 
 def build_trainer(
-    run: RunSpec, config: dict[str, Any], stopwatch: Stopwatch
+    run: RunSpec,
+    config: dict[str, Any],
+    stopwatch: Stopwatch,
+    go_on: Callable[[], None] = lambda: None,
 ) -> Trainer:
     """Return the model in an engine, ready to take steps.
 
@@ -57,13 +61,14 @@ def build_trainer(
         config: DeepSpeed config of this start.
         stopwatch: Stopwatch that measures the passes of each step; a pipeline's are
             not measured.
+        go_on: Called now and then while a model is loaded that takes long.
     """
     settings, plan = run.settings, run.plan
     if plan.pipeline_stages > 1:
         return Pipeline(build_engine(load_pipeline(run.base, plan), run, config))
     facts = ModelFacts.read(run.base)
     in_4bit = settings.lora is not None and settings.lora.load_in_4bit
-    base = load_model(run.base, plan, config, in_4bit)
+    base = load_model(run.base, plan, config, in_4bit, go_on)
     model: nn.Module = base
     if settings.lora:
         # The adapters must start the same on all ranks and at every ZeRO stage.

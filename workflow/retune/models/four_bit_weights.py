@@ -1,5 +1,6 @@
 """Base models whose linear layers are held in 4 bits: what QLoRA trains adapters on."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from retune.compat.bitsandbytes_4bit import (
+    after_each_weight,
     count_in_4bit,
     dequantize,
     layers_in_4bit,
@@ -16,6 +18,7 @@ from retune.compat.bitsandbytes_4bit import (
     weight_by_kernels,
     weight_of,
 )
+from retune.compat.glibc import return_freed_memory
 from retune.errors import RetuneError
 from retune.models.skeleton import build_skeleton
 from retune.planning.bitsandbytes import check_bitsandbytes
@@ -52,7 +55,10 @@ def num_parameters_in_4bit(base: Path) -> int:
 
 
 def load_in_4bit(
-    base: Path, dtype: torch.dtype, attn_implementation: str
+    base: Path,
+    dtype: torch.dtype,
+    attn_implementation: str,
+    go_on: Callable[[], None] = lambda: None,
 ) -> PreTrainedModel:
     """Return the model with the weights of its linear layers rounded to 4 bits (NF4).
 
@@ -60,20 +66,33 @@ def load_in_4bit(
     rounded to the dtype. The 4 bits are made on the CPU, wherever the model computes
     later, so that `consolidate` can make the very same.
 
+    Args:
+        base: Folder of the base model.
+        dtype: Dtype in which the model computes.
+        attn_implementation: Attention kernels.
+        go_on: Called after each weight: all of them take half a minute per billion.
+
     Raises:
         RetuneError: If bitsandbytes is not installed.
     """
     check_bitsandbytes(SETTING)
-    model = AutoModelForCausalLM.from_pretrained(
-        base,
-        dtype=dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-        attn_implementation=attn_implementation,
-        quantization_config=nf4_config(dtype),
-        device_map={"": "cpu"},
-    )
+
+    def after_a_weight() -> None:
+        # What rounding it took for a moment lies between weights that stay.
+        return_freed_memory()
+        go_on()
+
+    with after_each_weight(after_a_weight):
+        model = AutoModelForCausalLM.from_pretrained(
+            base,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            attn_implementation=attn_implementation,
+            quantization_config=nf4_config(dtype),
+            device_map={"": "cpu"},
+        )
     prepare_layers(model)
     return model
 

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,11 @@ DTYPES: dict[Precision, torch.dtype] = {
 
 
 def load_model(
-    base: Path, plan: Plan, config: dict[str, Any], in_4bit: bool = False
+    base: Path,
+    plan: Plan,
+    config: dict[str, Any],
+    in_4bit: bool = False,
+    go_on: Callable[[], None] = lambda: None,
 ) -> PreTrainedModel:
     """Return the base model in the plan's precision and in training mode.
 
@@ -51,6 +56,7 @@ def load_model(
         plan: The plan that `configure` made.
         config: The DeepSpeed config.
         in_4bit: Whether the weights of linear layers are held in 4 bits.
+        go_on: Called after each weight that was rounded to 4 bits, which takes long.
 
     Raises:
         RetuneError: If Transformers cannot load it with the plan's attention kernels,
@@ -61,8 +67,10 @@ def load_model(
     if plan.zero_stage == 3:
         assert not in_4bit, "ZeRO-3 shards no weights in 4 bits"
         load = partial(load_sharded, base, config)
+    elif in_4bit:
+        load = partial(load_in_4bit, base, dtype, go_on=go_on)
     else:
-        load = partial(load_in_4bit if in_4bit else load_whole, base, dtype)
+        load = partial(load_whole, base, dtype)
     try:
         model = load(kernels)
     except (ValueError, ImportError) as error:

@@ -26,6 +26,8 @@ def write_card(run: RunResults, provenance: Provenance) -> str:
         is_builtin_model=run.settings.model.source == "builtin",
         parameters=parameters(run.plan.num_parameters),
         base=title_of_base(run.settings.model),
+        lora=run.settings.finetune.lora,
+        precision=run.plan.precision,
         dataset=title_of_dataset(run.settings.dataset),
         terms=run.terms,
         prompt=repr(prompt_of(run)),

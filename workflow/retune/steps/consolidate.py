@@ -20,6 +20,7 @@ from retune.artifacts.publishing import (
     read_json,
     write_json,
     write_manifest,
+    write_text,
 )
 from retune.artifacts.verifying import WEIGHTS as BASE_WEIGHTS
 from retune.artifacts.verifying import check_list, verify_folder, verify_hashes
@@ -28,6 +29,7 @@ from retune.compat.bitsandbytes_4bit import quantized_and_back
 from retune.compat.peft_names import is_adapter, published_name
 from retune.errors import RetuneError
 from retune.models.adapter_merging import merge_adapters
+from retune.models.adapter_readme import adapter_readme
 from retune.models.base_weights import BaseWeights
 from retune.models.four_bit_weights import SETTING as IN_4_BITS
 from retune.models.published_weights import published_tensors
@@ -52,7 +54,8 @@ def run(
     Every weight is compared with the hash that the ranks took of the live one at the
     end of training, and what is published is read back. A tensor that the base's files
     have twice is stored twice here, too. LoRA adapters are merged into the model and,
-    in peft's layout, written to `adapter/`.
+    in peft's layout, written to `adapter/`, with a README.md that says how to
+    load them.
 
     The checkpoint's files are mapped, and memory holds one tensor at a time, or the
     experts of one layer of a mixture.
@@ -107,6 +110,9 @@ def publish(
         copy_all_but_weights(base, stage)
         if lora is not None:
             write_adapters(stage / "adapter", lora, readers, live)
+            origin = read_json(base / MANIFEST)
+            readme = adapter_readme(weights, origin.get("name"), origin.get("revision"))
+            write_text(stage / "adapter/README.md", readme)
             readers, live = merged_model(lora, readers, live)
         tensors, expected = published_tensors(
             base_weights, readers, verified(readers, live), live, settings.dtype

@@ -127,6 +127,7 @@ def run(
     problems = swap_problems(nvme_path, spec.plan)
     if problems := problems + four_bit_problems(spec.plan, settings):
         raise RetuneError("\n".join(problems))
+    check_4bit_plan(settings, spec.plan)
     check_devices(spec.plan)
     check_liger_kernel(spec.plan)
     for leftover in state.glob(f"{REMOVED}*"):
@@ -195,6 +196,20 @@ def check_adapters(settings: FinetuneSettings, base: Path) -> None:
             f" {counted(len(added), 'token')} that fetch added for model.chat_template"
             " would never be learnt. Write model.chat_template: alpaca, which needs"
             " none, or choose a model that has these tokens, or leave finetune.lora out"
+        )
+
+
+def check_4bit_plan(settings: FinetuneSettings, plan: Plan) -> None:
+    """Raise RetuneError if the plan holds weights in 4 bits and the settings do not.
+
+    Or the other way round: memory, and the time of a job, would be planned wrongly.
+    """
+    in_4bit = settings.lora is not None and settings.lora.load_in_4bit
+    if in_4bit != (plan.num_4bit_parameters > 0):
+        other = "without weights in 4 bits" if in_4bit else "for weights in 4 bits"
+        raise RetuneError(
+            f"finetune.lora.load_in_4bit: {str(in_4bit).lower()}, but the plan was made"
+            f" {other}; rerun configure"
         )
 
 

@@ -45,9 +45,8 @@ def train(run: RunSpec, state: Path, stop: StopRequest, heartbeat: Heartbeat) ->
     """
     settings, plan = run.settings, run.plan
     join_ranks(run, heartbeat)
-    heartbeat.beat(0, "loading")
     stopwatch = Stopwatch()
-    trainer, resume = load_trainer(run, state, stopwatch)
+    trainer, resume = load_trainer(run, state, stopwatch, heartbeat)
     rank, shard = dist.get_rank(), (trainer.data_rank, trainer.data_world_size)
     data = DataShard(run.tokens, plan, settings.seed, *shard, settings.mix)
     length = data.mixture.blocks_per_epoch, plan.global_batch_size

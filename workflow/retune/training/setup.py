@@ -31,7 +31,7 @@ def join_ranks(run: RunSpec, heartbeat: Heartbeat) -> None:
 
 
 def load_trainer(
-    run: RunSpec, state: Path, stopwatch: Stopwatch
+    run: RunSpec, state: Path, stopwatch: Stopwatch, heartbeat: Heartbeat
 ) -> tuple[Trainer, Resume | None]:
     """Return the model in an engine, as the newest checkpoint has it.
 
@@ -39,6 +39,7 @@ def load_trainer(
         run: The training.
         state: Folder of its checkpoints.
         stopwatch: Stopwatch of the passes of a step.
+        heartbeat: Heartbeat of this rank.
 
     Returns:
         The trainer, and what was resumed; None for a new run.
@@ -46,11 +47,12 @@ def load_trainer(
     Raises:
         RetuneError: If the checkpoints are damaged, or will not fit on the disk.
     """
+    heartbeat.beat(0, "loading")
     config = config_with_swap_folder(run, state.name)
     resume = find_resume(state, run.plan)
     if resume and resume.is_universal:
         config["checkpoint"] = {"load_universal": True}
-    trainer = build_trainer(run, config, stopwatch)
+    trainer = build_trainer(run, config, stopwatch, heartbeat.go_on)
     if resume:
         load(trainer, resume)
     size = checkpoint_bytes(run.plan, num_trained(trainer))
