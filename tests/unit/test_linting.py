@@ -58,7 +58,9 @@ def test_a_good_config_passes_without_a_word(name):
     assert lint(GOOD[name].config, GOOD[name].training) == []
 
 
-def test_the_classic_config(tmp_path, capsys):
+def test_the_classic_config(tmp_path, capsys, monkeypatch):
+    # Of a terminal as wide as the page.
+    monkeypatch.setenv("COLUMNS", "100")
     file = tmp_path / "ds_config.json"
     file.write_text(json.dumps(CLASSIC))
     assert main(["lint-config", str(file), "--gpus", "2"]) == 1
