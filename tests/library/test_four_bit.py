@@ -7,10 +7,10 @@ from math import prod
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from model_families import make_run, reference_loss
+from plain_adapters import train_plainly
 from retune.artifacts.checkpoint_weights import CheckpointWeights
 from retune.artifacts.plan import Plan
 from retune.artifacts.publishing import read_json, write_json, write_manifest
@@ -121,13 +121,13 @@ def references(runs, trained):
         key = family, str(lora)
         if key not in known:
             plan = Plan.read(trained[cell].plan / "plan.json")
-            known[key] = train_plainly(runs[family].folder, plan, lora)
+            known[key] = train_with_bitsandbytes(runs[family].folder, plan, lora)
         return known[key]
 
     return reference
 
 
-def train_plainly(folder, plan, lora):
+def train_with_bitsandbytes(folder, plan, lora):
     """Train with Transformers, peft and bitsandbytes alone, in fp32, on one process."""
     four_bit = BitsAndBytesConfig(
         load_in_4bit=True,
@@ -148,32 +148,7 @@ def train_plainly(folder, plan, lora):
         **{"task_type": "CAUSAL_LM", "target_modules": "all-linear", **options}
     )
     model = get_peft_model(model, config).train()
-    adapters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in adapters if p.ndim > 1], "weight_decay": 0.1},
-        {"params": [p for p in adapters if p.ndim == 1], "weight_decay": 0.0},
-    ]
-    adam = torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=RATE, betas=(0.9, 0.95)
-    )
-    data = DataShard(folder / "tokens", plan, 0, 0, 1)
-    losses = []
-    for step in range(STEPS):
-        losses.append(0.0)
-        taken = data.step_data(step)
-        for batch in taken.micro_batches:
-            ids, positions, labels = map(
-                torch.as_tensor, (batch.input_ids, batch.position_ids, batch.labels)
-            )
-            logits = model(ids, position_ids=positions, use_cache=False).logits
-            predicted = logits.flatten(0, 1), labels.flatten()
-            loss = cross_entropy(*predicted, reduction="sum") / taken.num_labels
-            losses[-1] += loss.item()
-            loss.backward()
-        torch.nn.utils.clip_grad_norm_(adapters, plan.gradient_clipping)
-        adam.step()
-        adam.zero_grad()
-    return losses
+    return train_plainly(model, folder / "tokens", plan, STEPS, RATE)
 
 
 @pytest.mark.parametrize("cell", CELLS)

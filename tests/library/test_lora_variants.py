@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from plain_adapters import train_plainly
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.plan import Plan
 from retune.errors import RetuneError
@@ -21,7 +21,6 @@ from retune.settings import (
     TrainedWeightsSettings,
 )
 from retune.steps import configure, consolidate
-from retune.tokens.data_shard import DataShard
 from tiny_facts import tiny_facts
 from tiny_run import TinyRun
 from training_ranks import Job, train_all
@@ -88,43 +87,19 @@ def references(run, trained):
     def reference(variant):
         if variant not in known:
             plan = Plan.read(trained["DoRA", "ZeRO-3"].plan / "plan.json")
-            known[variant] = train_plainly(run.folder, plan, VARIANTS[variant])
+            known[variant] = train_with_peft(run.folder, plan, VARIANTS[variant])
         return known[variant]
 
     return reference
 
 
-def train_plainly(folder, plan, variant):
+def train_with_peft(folder, plan, variant):
     """Train with PyTorch and peft alone; return the losses and the model."""
     model = AutoModelForCausalLM.from_pretrained(folder / "base")
     torch.manual_seed(0)
     config = LoraConfig(task_type="CAUSAL_LM", fan_in_fan_out=True, **LORA, **variant)
     model = get_peft_model(model, config).train()
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": 0.1},
-        {"params": [p for p in trained if p.ndim == 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    adam = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.95))
-    data = DataShard(folder / "tokens", plan, 0, 0, 1)
-    losses = []
-    for step in range(STEPS):
-        losses.append(0.0)
-        taken = data.step_data(step)
-        for batch in taken.micro_batches:
-            ids, positions, labels = map(
-                torch.as_tensor, (batch.input_ids, batch.position_ids, batch.labels)
-            )
-            logits = model(ids, position_ids=positions, use_cache=False).logits
-            predicted = logits.flatten(0, 1), labels.flatten()
-            loss = cross_entropy(*predicted, reduction="sum") / taken.num_labels
-            losses[-1] += loss.item()
-            loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, plan.gradient_clipping)
-        adam.step()
-        adam.zero_grad()
-    return losses, model
+    return train_plainly(model, folder / "tokens", plan, STEPS, RATE), model
 
 
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
