@@ -6,6 +6,7 @@ through PyTorch's scaled dot product attention together, which needs no mask the
 """
 
 import math
+from inspect import signature
 from typing import Any
 
 import torch
@@ -133,6 +134,14 @@ def flash(
     """
     from torch.nn.attention.varlen import varlen_attn
 
+    is_grouped = query.shape[1] != key.shape[1]
+    options: dict[str, Any] = {}
+    if "enable_gqa" in signature(varlen_attn).parameters:
+        options["enable_gqa"] = is_grouped
+    elif is_grouped:
+        # PyTorch 2.11 does not say that its kernels share heads.
+        groups = query.shape[1] // key.shape[1]
+        key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
     bounds, longest = documents.cumulative_sizes, documents.longest
     output = varlen_attn(
         query,
@@ -144,7 +153,7 @@ def flash(
         longest,
         scale=scale,
         window_size=(-1 if window is None else window - 1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
+        **options,
     )
     # A tuple is returned where the log-sum-exp is asked for.
     assert isinstance(output, torch.Tensor)
