@@ -55,6 +55,7 @@ def run_retune(
     work: Path,
     steps: int,
     lora: dict[str, Any] | None = None,
+    profile: bool = False,
     **of_plan: Any,
 ) -> Run:
     """Train with our loop; `of_plan` are values of the plan that are changed."""
@@ -86,6 +87,7 @@ def run_retune(
         save_steps=steps,
         seed=SEED,
         lora=lora,
+        profile=profile,
     )
     inputs = (folder / name for name in ("base", "tokens", "plan"))
     training = RunSpec.make(settings, *inputs)

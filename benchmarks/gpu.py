@@ -19,13 +19,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from gpu_cases import LONG_PART, PARTS, cases_of
+from gpu_inputs import scratch
 from gpu_planner import measure_grid
-from gpu_results import LINES, PAGE, add_record
+from gpu_results import LINES, PAGE, PROFILES, add_record
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS_SECONDS = 120
@@ -54,15 +57,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--kit", type=Path, default=ROOT / "gpu-kit", help="of wheels")
     parser.add_argument("--toy", action="store_true", help="on the CPU, in toy size")
+    parser.add_argument("--no-tests", action="store_true", help="leave out tests/gpu")
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="REGEX",
+        help="the trainings that it finds in 'MODEL: TRAINING', as the results have it",
+    )
     options = parser.parse_args()
     deadline = time.monotonic() + 60 * options.minutes - MARGIN_SECONDS
     # Ended from outside, it ends its parts as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    for name in (LINES, PAGE):
+    for name in (LINES, PAGE, PROFILES):
         (out / name).unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="gpu-site-") as site:
+    with (
+        tempfile.TemporaryDirectory(prefix="gpu-site-") as site,
+        tempfile.TemporaryDirectory(prefix="gpu-", dir=scratch()) as inputs,
+    ):
         environment = environment_with(options.kit, Path(site), options.toy)
         machine = describe(environment)
         toy = machine["gpu"] is None
@@ -72,12 +85,36 @@ def main() -> None:
         def left() -> float:
             return deadline - time.monotonic()
 
-        most = TOY_TESTS_SECONDS if toy else TESTS_SECONDS
-        run_tests(out, environment, min(most, left()), toy)
-        run_speed("speed", out, environment, left() - LONG_SECONDS, toy)
-        measure_grid(out, PLANNER_SECONDS)
-        run_speed("64 k tokens of context", out, environment, left(), toy)
+        chosen = ["--inputs", inputs, "--only", options.only, *(["--toy"] * toy)]
+        with making_inputs(out, inputs, environment, options.only, toy):
+            if not options.no_tests:
+                most = TOY_TESTS_SECONDS if toy else TESTS_SECONDS
+                run_tests(out, environment, min(most, left()), toy)
+            long = LONG_SECONDS if cases_of(LONG_PART, toy, options.only) else 0
+            run_speed("speed", out, environment, left() - long, chosen)
+            measure_grid(out, PLANNER_SECONDS)
+            if long:
+                run_speed(LONG_PART, out, environment, left(), chosen)
     print((out / PAGE).read_text())
+
+
+@contextmanager
+def making_inputs(
+    out: Path, inputs: str, environment: dict[str, str], only: str, toy: bool
+) -> Iterator[None]:
+    """Have the inputs of all trainings made meanwhile, in the order of need."""
+    shapes = [case.shape for part in PARTS for case in cases_of(part, toy, only)]
+    command = [sys.executable, str(ROOT / "benchmarks/gpu_inputs.py"), inputs]
+    command += [*dict.fromkeys(shapes), *(["--toy"] * toy)]
+    with (out / "inputs.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
 
 
 def environment_with(kit: Path, site: Path, toy: bool) -> dict[str, str]:
@@ -165,11 +202,23 @@ def run_tests(out: Path, environment: dict[str, str], limit: float, toy: bool) -
 
 
 def run_speed(
-    part: str, out: Path, environment: dict[str, str], limit: float, toy: bool
+    part: str,
+    out: Path,
+    environment: dict[str, str],
+    limit: float,
+    chosen: list[str],
 ) -> None:
-    """Measure the trainings of a part, which writes each figure itself."""
+    """Measure the trainings of a part, which writes each figure itself.
+
+    Args:
+        part: Name of the part.
+        out: Folder of the results.
+        environment: Environment of the trainings.
+        limit: Seconds that it may take.
+        chosen: Options that say which trainings, and where their inputs are.
+    """
     command = [sys.executable, str(ROOT / "benchmarks/gpu_speed.py"), part]
-    command += ["--out", str(out), "--seconds", f"{limit:.0f}", *(["--toy"] * toy)]
+    command += ["--out", str(out), "--seconds", f"{limit:.0f}", *chosen]
     log = out / f"{part.replace(' ', '-')}.log"
     # It keeps its time itself, unless something hangs.
     code = run_part(command, environment, limit + MARGIN_SECONDS / 2, log)

@@ -1,5 +1,6 @@
 """What `gpu.py` measures: models, our levers, and trainings in the order of worth."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from training_inputs import NO_DROPOUT, Setup
 
 # Steps of a training; `engine_ways` does not take the last one.
-STEPS = 14
+STEPS = 12
 # The first steps allocate, choose kernels and compile.
 DROPPED = 4
 
@@ -25,7 +26,7 @@ class Shape:
     """
 
     setup: Setup
-    seconds: int = 60
+    seconds: int = 80
     lora: dict[str, Any] | None = None
     whole_blocks: bool = False
     steps: int = STEPS
@@ -66,9 +67,9 @@ SHAPES = {
         Setup(
             "gpt2", NO_DROPOUT, 1024, {"global_batch_size": 64, "micro_batch_size": 16}
         ),
-        seconds=45,
+        seconds=60,
     ),
-    "llama-8b-lora": Shape(LLAMA_8B, seconds=100, lora=ADAPTERS, steps=10),
+    "llama-8b-lora": Shape(LLAMA_8B, seconds=100, lora=ADAPTERS),
     "llama-0.5b": Shape(
         Setup(
             "llama",
@@ -76,10 +77,10 @@ SHAPES = {
             2048,
             {"global_batch_size": 32, "micro_batch_size": 4},
         ),
-        seconds=45,
+        seconds=60,
     ),
     "llama-8b-qlora": Shape(
-        LLAMA_8B, seconds=100, lora=ADAPTERS | {"load_in_4bit": True}, steps=10
+        LLAMA_8B, seconds=100, lora=ADAPTERS | {"load_in_4bit": True}
     ),
     "llama-1b-64k": Shape(
         Setup(
@@ -176,6 +177,8 @@ def speed_cases(toy: bool) -> Iterator[Case]:
         has_liger = not shape.startswith("gpt2") and not toy
         with_liger = {"use_liger_kernel": True} if has_liger else {}
         yield trainer(shape, **with_liger)
+    for shape in ("llama-1b", "gpt2-124m"):
+        yield Case(shape, options={"profile": True})
     yield from lever_cases("llama-1b", toy)
     if not toy:
         yield trainer("llama-1b")
@@ -213,6 +216,17 @@ def is_possible(section: dict[str, Any]) -> bool:
 def long_cases(toy: bool) -> Iterator[Case]:
     """Yield the trainings with 64 k tokens of context."""
     yield Case(LONG)
+
+
+# Part -> its trainings.
+LONG_PART = "64 k tokens of context"
+PARTS = {"speed": speed_cases, LONG_PART: long_cases}
+
+
+def cases_of(part: str, toy: bool, only: str = "") -> list[Case]:
+    """Return the trainings of a part, those whose shape and name a pattern finds."""
+    cases = PARTS[part](toy)
+    return [case for case in cases if re.search(only, f"{case.shape}: {case.name}")]
 
 
 def as_toy(shape: Shape) -> Shape:

@@ -5,13 +5,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-LINES, PAGE = "results.jsonl", "results.md"
+LINES, PAGE, PROFILES = "results.jsonl", "results.md", "profiles.txt"
 # Column -> key of a record, and how it is shown.
 COLUMNS = {
     "tokens/s": ("tokens/s", "{:,.0f}"),
     "useful tokens/s": ("useful tokens/s", "{:,.0f}"),
     "MFU %": ("MFU %", "{:.1f}"),
     "s/step": ("s/step", "{:.3g}"),
+    "forward": ("forward s/step", "{:.3f}"),
+    "backward": ("backward s/step", "{:.3f}"),
+    "optimizer": ("optimizer s/step", "{:.3f}"),
     "GB": ("GB/rank", "{:.3g}"),
     "start s": ("start_seconds", "{:.0f}"),
 }
@@ -29,6 +32,12 @@ def add_record(out: Path, **record: Any) -> None:
     part = out / f".{PAGE}"
     part.write_text(page(read_records(out)), encoding="utf-8")
     part.rename(out / PAGE)
+
+
+def add_profile(out: Path, name: str, table: str) -> None:
+    """Add the table of a profiled training."""
+    with (out / PROFILES).open("a", encoding="utf-8") as file:
+        file.write(f"{name}\n{table}\n")
 
 
 def read_records(out: Path) -> list[dict[str, Any]]:

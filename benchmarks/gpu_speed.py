@@ -1,191 +1,181 @@
-"""Measures trainings one by one, each in a process forked from one that imported all.
+"""Measures trainings one by one, each in a process of its own that is ready before.
 
-`gpu.py` starts it: `python benchmarks/gpu_speed.py speed --out DIR --seconds 300`.
+`gpu.py` starts it: `python benchmarks/gpu_speed.py speed --out DIR --inputs FOLDER`.
 """
 
 import argparse
-import json
 import os
-import shutil
 import sys
 import tempfile
 import time
-from functools import partial
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from forked import ForkedError, answer_with, run_forked
-from gpu_cases import (
-    DROPPED,
-    Case,
-    long_cases,
-    settings_of,
-    shape_of,
-    speed_cases,
-)
-from gpu_results import add_record
+from gpu_cases import DROPPED, Case, cases_of, settings_of, shape_of
+from gpu_inputs import InputsError, name_of_inputs, wait_for
+from gpu_profile import kernel_table
+from gpu_results import add_profile, add_record
+from standby import Standby, TaskError, wait_for_task
 
-PARTS = {"speed": speed_cases, "64 k tokens of context": long_cases}
 # With less time left no training is begun.
-LEAST_SECONDS = 20
-# Limit of making a model and its tokens.
-INPUTS_SECONDS = 90
-# Files of all models together; in memory they are written and read fastest.
-MODEL_BYTES = 40 * 10**9
-IN_MEMORY = Path("/dev/shm")
+LEAST_SECONDS = 15
+# Limit of waiting for a model and its tokens.
+INPUTS_SECONDS = 120
 
 
 def main() -> None:
     """Measure the trainings of a part until its time is up."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("part", nargs="?", choices=PARTS)
+    parser.add_argument("part", nargs="?")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--inputs", type=Path)
     parser.add_argument("--seconds", type=float)
+    parser.add_argument("--only", default="")
     parser.add_argument("--toy", action="store_true")
-    parser.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)
+    parser.add_argument("--stand-by", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.task:
-        answer_with(partial(do_task, **options.task), options.out)
+    if options.stand_by:
+        get_ready(options.toy)
+        wait_for_task(measure, options.stand_by)
+        return
     deadline = time.monotonic() + options.seconds
-    import_everything()
-    with tempfile.TemporaryDirectory(dir=scratch(), prefix="gpu-") as folder:
-        for case in PARTS[options.part](options.toy):
-            record = {"part": options.part, "model": case.shape, "training": case.name}
-            left = deadline - time.monotonic()
-            try:
-                if left < LEAST_SECONDS:
-                    raise ForkedError("no time left")
-                figures = measure_forked(case, Path(folder), deadline, options.toy)
-            except ForkedError as error:
-                figures = {"error": str(error)}
-            add_record(options.out, **record, **figures)
+    with tempfile.TemporaryDirectory(dir=options.inputs) as folder:
+        processes = standbys(Path(folder), options.toy)
+        with closing(processes):
+            for case in cases_of(options.part, options.toy, options.only):
+                figures = figures_or_error(case, options, deadline, processes)
+                profile = figures.pop("profile", None)
+                record = {"model": case.shape, "training": case.name, **figures}
+                add_record(options.out, part=options.part, **record)
+                if profile:
+                    add_profile(options.out, f"{case.shape}: {case.name}", profile)
 
 
-def scratch() -> Path | None:
-    """Return where models are written; None: where temporary files usually are."""
-    if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > MODEL_BYTES:
-        return IN_MEMORY
-    return None
+def standbys(folder: Path, toy: bool) -> Iterator[Standby]:
+    """Yield a process for each training; the one after it is getting ready."""
+    command = [sys.executable, __file__, *(["--toy"] * toy), "--stand-by"]
+    ready = Standby(command, folder / "0.json")
+    number = 0
+    try:
+        while True:
+            number += 1
+            current, ready = ready, Standby(command, folder / f"{number}.json")
+            yield current
+            current.end()
+    finally:
+        ready.end()
 
 
-def import_everything() -> None:
-    """Import what trainings need, without a word to the GPU: forks would not see it."""
+def get_ready(toy: bool) -> None:
+    """Import what trainings need, and let the GPU make its context."""
     from retune.imports import without_garbage_collection
 
     with without_garbage_collection():
-        import deepspeed  # noqa: F401
+        import deepspeed
         import peft  # noqa: F401
         import random_inputs  # noqa: F401
+        import torch
         from transformers import Trainer  # noqa: F401
 
         import retune.training.loop  # noqa: F401
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if not toy:
+        torch.zeros(1, device="cuda")
 
 
-def measure_forked(
-    case: Case, folder: Path, deadline: float, toy: bool
+def figures_or_error(
+    case: Case,
+    options: argparse.Namespace,
+    deadline: float,
+    processes: Iterator[Standby],
 ) -> dict[str, Any]:
-    """Return the figures of a training in a process of its own.
+    """Return the figures of a training, or why there are none.
 
     Args:
         case: The training.
-        folder: Where models are.
+        options: Of the command.
         deadline: When all must be done, seconds of time.monotonic.
-        toy: Whether it is about the script, and not about figures.
-
-    Raises:
-        ForkedError: If it fails, or takes too long.
+        processes: Processes that are ready.
     """
-    answer, inputs = folder / "answer.json", folder / case.shape
-    task = {"case": vars(case), "folder": str(inputs), "toy": toy}
-    if not inputs.exists():
-        left = min(INPUTS_SECONDS, deadline - time.monotonic())
-        making = {"do": "make_inputs", **task}
-        run_forked(partial(in_clean_process, making, answer), answer, left)
-    left = min(shape_of(case, toy).seconds, deadline - time.monotonic())
-    measuring = {"do": "measure", "began": time.time(), **task}
-    return run_forked(partial(in_clean_process, measuring, answer), answer, left)
+    if deadline - time.monotonic() < LEAST_SECONDS:
+        return {"error": "no time left"}
+    inputs = options.inputs / name_of_inputs(case.shape)
+    try:
+        wait_for(inputs, min(INPUTS_SECONDS, deadline - time.monotonic()))
+        task = {"case": vars(case), "folder": str(inputs), "toy": options.toy}
+        left = deadline - time.monotonic()
+        limit = min(shape_of(case, options.toy).seconds, left)
+        return next(processes).do(task, limit)
+    except (InputsError, TaskError) as error:
+        return {"error": str(error)}
 
 
-def in_clean_process(task: dict[str, Any], answer: Path) -> dict[str, Any]:
-    """Do a task; in a new process if a library used the GPU before the fork."""
-    import torch
-
-    if not task["toy"]:
-        try:
-            torch.zeros(1, device="cuda")
-        except RuntimeError as error:
-            print(f"a new process, because after the fork: {error}", file=sys.stderr)
-            command = [sys.executable, __file__, "--task", json.dumps(task)]
-            os.execv(sys.executable, [*command, "--out", str(answer)])
-    return do_task(**task)
-
-
-def do_task(do: str, **arguments: Any) -> dict[str, Any]:
-    """Make inputs, or measure."""
-    return {"make_inputs": make_inputs, "measure": measure}[do](**arguments)
-
-
-def make_inputs(case: dict[str, Any], folder: str, toy: bool) -> dict[str, Any]:
-    """Write model and tokens of a case."""
-    from random_inputs import write_model, write_tokens
-
-    shape, inputs = shape_of(Case(**case), toy), Path(folder)
-    part = inputs.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    write_model(part / "base", shape.setup)
-    blocks = shape.setup.batch["global_batch_size"] * shape.steps
-    write_tokens(part / "tokens", shape.setup, blocks, shape.whole_blocks)
-    part.rename(inputs)
-    return {}
-
-
-def measure(
-    case: dict[str, Any], folder: str, began: float, toy: bool
-) -> dict[str, Any]:
+def measure(task: dict[str, Any]) -> dict[str, Any]:
     """Be the one rank of a training; return its figures.
 
     Args:
-        case: Attributes of the Case.
-        folder: Folder of model and tokens.
-        began: Time at which the process began, seconds of time.time.
-        toy: Whether it is about the script, and not about figures.
+        task: The attributes of the Case, the folder of model and tokens, whether it is
+            about the script and not about figures, and when the process was told,
+            seconds of time.time.
     """
-    import deepspeed
     import torch
     from engine import flops_per_token
     from engine_ways import WAYS, figures_of
     from random_inputs import write_plan
 
+    from retune.artifacts.publishing import read_json
     from retune.launching.this_machine import LOOPBACK, free_port, rank_environment
     from retune.measuring.peak_flops import peak_flops
     from retune.settings import ConfigureSettings
 
-    training, inputs = Case(**case), Path(folder)
-    shape = shape_of(training, toy)
+    case, inputs = Case(**task["case"]), Path(task["folder"])
+    shape = shape_of(case, task["toy"])
     os.environ |= {
         **rank_environment(shape.setup.accelerator, 1, LOOPBACK),
         **{"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"},
         "MASTER_PORT": str(free_port()),
     }
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    settings = ConfigureSettings(**settings_of(training, toy))
+    settings = ConfigureSettings(**settings_of(case, task["toy"]))
     with tempfile.TemporaryDirectory(dir=inputs.parent) as work:
-        write_plan(inputs, shape.setup, settings, inputs / "plan")
-        options = training.options | ({"lora": shape.lora} if shape.lora else {})
-        way = WAYS[training.way]
-        run = way(inputs, Path(work), shape.steps, **options)
-    figures: dict[str, Any] = figures_of([run], DROPPED)
-    figures["start_seconds"] = (
-        time.time() - began - (time.perf_counter() - run.starts[0])
-    )
+        write_plan(inputs, shape.setup, settings, inputs / "plan", shape.lora)
+        options = case.options | ({"lora": shape.lora} if shape.lora else {})
+        run = WAYS[case.way](inputs, Path(work), shape.steps, **options)
+        figures: dict[str, Any] = figures_of([run], DROPPED)
+        figures |= figures_of_state(Path(work))
+    told = time.time() - task["began"]
+    figures["start_seconds"] = told - (time.perf_counter() - run.starts[0])
     flops = flops_per_token(inputs, shape.setup, shape.lora)
     figures["FLOPs/token"] = flops
+    figures["plan"] = read_json(inputs / "plan/plan.json")
     if torch.cuda.is_available():
         figures["device"] = torch.cuda.get_device_name()
+        figures["reserved GB"] = torch.cuda.max_memory_reserved() / 1e9
         peak = peak_flops(figures["device"], "bf16")
         if peak and flops:
             figures["MFU %"] = 100 * flops * figures["tokens/s"] / peak
+    return figures
+
+
+def figures_of_state(state: Path) -> dict[str, Any]:
+    """Return what our loop itself has measured: its passes, and its profile.
+
+    Args:
+        state: Folder of its history; the Trainer leaves none there.
+    """
+    from retune.artifacts.training_operations import TRACE
+    from retune.measuring.history import FILE, read_history, steps_in
+    from retune.measuring.profiling import PROFILED
+
+    figures: dict[str, Any] = {}
+    if (state / FILE).exists():
+        rows = steps_in(read_history(state))[DROPPED:]
+        for name in ("forward", "backward", "optimizer"):
+            seconds = [getattr(row, f"{name}_seconds") or 0.0 for row in rows]
+            figures[f"{name} s/step"] = sum(seconds) / len(seconds)
+    if (state / TRACE).exists():
+        figures["profile"] = kernel_table(state / TRACE, PROFILED)
     return figures
 
 

@@ -6,6 +6,7 @@ tables: how fast a model trains does not depend on what its weights are.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,13 @@ from retune.artifacts.tokens_index import (
 )
 from retune.models.find_model_facts import find_model_facts
 from retune.models.weight_names import named_weights
-from retune.settings import SPLITS, ConfigureSettings, HardwareSettings, Split
+from retune.settings import (
+    SPLITS,
+    ConfigureSettings,
+    HardwareSettings,
+    Split,
+    TrainedWeightsSettings,
+)
 from retune.steps import configure
 from retune.tokens.packing import Packed, pack_split
 from retune.tokens.store import token_dtype, written_split
@@ -175,7 +182,11 @@ def document_lengths(
 
 
 def write_plan(
-    folder: Path, setup: Setup, settings: ConfigureSettings, plan: Path
+    folder: Path,
+    setup: Setup,
+    settings: ConfigureSettings,
+    plan: Path,
+    lora: dict[str, Any] | None = None,
 ) -> None:
     """Write the plan that `configure` makes of settings.
 
@@ -184,8 +195,11 @@ def write_plan(
         setup: What is trained.
         settings: The `configure` section.
         plan: Folder to write.
+        lora: The section `finetune.lora`; None: all weights are trained.
     """
     hardware = HardwareSettings(
         accelerator=setup.accelerator, ranks_per_node=setup.ranks
     )
-    configure.run(settings, hardware, folder / "base", folder / "tokens.json", plan)
+    base, metrics = folder / "base", folder / "tokens.json"
+    trained = TrainedWeightsSettings(lora=lora)
+    configure.run(settings, hardware, base, metrics, plan, trained)

@@ -21,6 +21,19 @@ DEVICES = [
     ),
 ]
 
+shown = set()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Print why a test failed at once: a lent GPU may be gone before pytest ends."""
+    report = yield
+    reporter = item.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and report.failed and report.longreprtext not in shown:
+        shown.add(report.longreprtext)
+        reporter.write_line(f"\n{item.nodeid}, {report.when}:\n{report.longreprtext}")
+    return report
+
 
 @pytest.fixture(scope="session", params=DEVICES)
 def run(request, tmp_path_factory) -> DeviceRun:

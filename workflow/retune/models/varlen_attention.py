@@ -134,14 +134,10 @@ def flash(
     """
     from torch.nn.attention.varlen import varlen_attn
 
+    # Before PyTorch 2.12 its kernels shared heads without being asked.
+    is_asked = "enable_gqa" in signature(varlen_attn).parameters
     is_grouped = query.shape[1] != key.shape[1]
-    options: dict[str, Any] = {}
-    if "enable_gqa" in signature(varlen_attn).parameters:
-        options["enable_gqa"] = is_grouped
-    elif is_grouped:
-        # PyTorch 2.11 does not say that its kernels share heads.
-        groups = query.shape[1] // key.shape[1]
-        key, value = (part.repeat_interleave(groups, dim=1) for part in (key, value))
+    sharing: dict[str, Any] = {"enable_gqa": is_grouped} if is_asked else {}
     bounds, longest = documents.cumulative_sizes, documents.longest
     output = varlen_attn(
         query,
@@ -153,7 +149,7 @@ def flash(
         longest,
         scale=scale,
         window_size=(-1 if window is None else window - 1, 0),
-        **options,
+        **sharing,
     )
     # A tuple is returned where the log-sum-exp is asked for.
     assert isinstance(output, torch.Tensor)
