@@ -1,5 +1,6 @@
 """benchmarks/gpu.py at toy size, with the packages that a bare GPU machine has."""
 
+import gzip
 import json
 import os
 import re
@@ -80,6 +81,28 @@ def test_what_the_kit_must_not_need_is_hidden(not_installed):
     assert not {"torch", "deepspeed", "peft", "pydantic", "yaml"} & not_installed
 
 
+def test_kernels_are_listed_by_their_time(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from gpu_profile import kernel_table
+
+    events = [
+        {"cat": "kernel", "name": "void at::native::add", "ts": 0, "dur": 1000},
+        {"cat": "kernel", "name": "matmul", "ts": 500, "dur": 1500},
+        {"cat": "cpu_op", "name": "aten::add", "ts": 0, "dur": 9000},
+        {"cat": "gpu_memcpy", "name": "Memcpy", "ts": 3000, "dur": 1000},
+    ]
+    trace = tmp_path / "trace.json.gz"
+    trace.write_bytes(gzip.compress(json.dumps({"traceEvents": events}).encode()))
+    rows = [line.split(None, 3) for line in kernel_table(trace, 2).splitlines()[1:]]
+    assert rows == [
+        ["0.50", "25.0%", "0.0", "(no kernel runs)"],
+        ["0.75", "37.5%", "0.5", "matmul"],
+        ["0.50", "25.0%", "0.5", "add"],
+        ["0.50", "25.0%", "0.5", "Memcpy"],
+        ["0.00", "0.0%", "0.0", "(0 others)"],
+    ]
+
+
 @pytest.mark.long
 def test_all_parts_at_toy_size(not_installed, tmp_path):
     out = tmp_path / "out"
@@ -106,6 +129,10 @@ def test_all_parts_at_toy_size(not_installed, tmp_path):
         )
     assert ("llama-1b", "retune, use_liger_kernel=False, zero_stage=3") in trainings
     assert ("llama-1b-64k", "retune") in trainings
+    profiled = [model for model, name in trainings if name == "retune, profile=True"]
+    assert profiled == ["llama-1b", "gpt2-124m"]
+    profiles = (out / "profiles.txt").read_text()
+    assert profiles.count("nothing ran on a GPU") == 2
 
     page = (out / "results.md").read_text()
     headings = re.findall(r"^## (.*)", page, re.M)
