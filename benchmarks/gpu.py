@@ -35,6 +35,7 @@ TESTS_SECONDS = 120
 # Without a GPU only these, on a machine that may be busy: `make test-long` runs all.
 TOY_TESTS = "killed or published"
 TOY_TESTS_SECONDS = 400
+KERNELS_SECONDS = 40
 PLANNER_SECONDS = 1
 # Kept for the long context, whatever the speeds take.
 LONG_SECONDS = 90
@@ -90,6 +91,7 @@ def main() -> None:
             if not options.no_tests:
                 most = TOY_TESTS_SECONDS if toy else TESTS_SECONDS
                 run_tests(out, environment, min(most, left()), toy)
+            run_kernels(out, environment, min(KERNELS_SECONDS, left()), toy)
             long = LONG_SECONDS if cases_of(LONG_PART, toy, options.only) else 0
             run_speed("speed", out, environment, left() - long, chosen)
             measure_grid(out, PLANNER_SECONDS)
@@ -199,6 +201,18 @@ def run_tests(out: Path, environment: dict[str, str], limit: float, toy: bool) -
         failed=failed,
         is_cut_off=code is None,
     )
+
+
+def run_kernels(
+    out: Path, environment: dict[str, str], limit: float, toy: bool
+) -> None:
+    """Time single operations, each of which writes its line itself."""
+    command = [sys.executable, str(ROOT / "benchmarks/gpu_kernels.py")]
+    command += ["--out", str(out), *(["--toy"] * toy)]
+    code = run_part(command, environment, limit, out / "kernels.log")
+    if code != 0:
+        how = "Cut off." if code is None else f"Failed with exit code {code}."
+        add_record(out, part="kernels", text=how)
 
 
 def run_speed(

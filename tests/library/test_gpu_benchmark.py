@@ -136,8 +136,11 @@ def test_all_parts_at_toy_size(not_installed, tmp_path):
 
     page = (out / "results.md").read_text()
     headings = re.findall(r"^## (.*)", page, re.M)
-    wanted = ["machine", "tests/gpu", "speed", "planner", "64 k tokens of context"]
-    assert headings == wanted
+    parts = ["machine", "tests/gpu", "kernels", "speed", "planner"]
+    assert headings == [*parts, "64 k tokens of context"]
+    timed = [one["text"] for one in records if one["part"] == "kernels"]
+    assert len(timed) > 20
+    assert all(" ms" in line for line in timed), timed
     assert page.count("\n| llama-1b |") >= 5
     # No more files come back from a lent machine.
     assert len(list(out.iterdir())) <= 8
