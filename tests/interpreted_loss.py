@@ -28,9 +28,15 @@ HEADS = {
 
 
 def use_triton() -> None:
-    """Have DeepSpeed choose its kernels, which it does for tensors of a GPU alone."""
+    """Have chosen what is chosen for tensors of a GPU alone.
+
+    These are DeepSpeed's kernels, and a vocabulary that is filled up for products.
+    """
     assert deepspeed_loss.triton_backend_available()
     deepspeed_loss._resolve_backend = lambda backend, logits: "triton"
+    multiple = chunked_loss.WORDS_MULTIPLE
+    multiple["cpu"] = multiple["cuda"]
+    assert WORDS % multiple["cuda"]
 
 
 def outcome(loss: torch.Tensor, inputs: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -48,6 +48,14 @@ def whole(hidden, weight, bias, labels, head):
     return token_loss_sum(logits_of(linear(hidden, weight, bias), head), labels)
 
 
+@pytest.fixture(params=[1, 64])
+def multiple(request, monkeypatch):
+    """Have the vocabulary filled up as on GPUs, or not."""
+    assert WORDS % 64
+    monkeypatch.setitem(chunked_loss.WORDS_MULTIPLE, "cpu", request.param)
+
+
+@pytest.mark.usefixtures("multiple")
 @pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 def test_loss_and_gradients_are_those_of_all_logits(head, has_bias):
@@ -60,6 +68,7 @@ def test_loss_and_gradients_are_those_of_all_logits(head, has_bias):
         assert (gradient - wanted).norm() < 1e-6 * wanted.norm()
 
 
+@pytest.mark.usefixtures("multiple")
 def test_in_bf16_the_gradients_are_as_near_to_the_exact_ones():
     # So many chunks that rounding after each of them would show.
     arguments = *inputs_of(torch.bfloat16, tokens=4000), OutputHead()
@@ -78,6 +87,7 @@ def test_in_bf16_the_gradients_are_as_near_to_the_exact_ones():
         assert chunked < 1.5 * at_once
 
 
+@pytest.mark.usefixtures("multiple")
 def test_a_frozen_head_gets_no_gradient():
     hidden, weight, bias, labels = inputs_of()
     weight.requires_grad_(False)
@@ -88,6 +98,7 @@ def test_a_frozen_head_gets_no_gradient():
     assert (gradient - wanted).norm() < 1e-6 * wanted.norm()
 
 
+@pytest.mark.usefixtures("multiple")
 def test_without_a_trained_token_loss_and_gradients_are_zero():
     arguments = *inputs_of(tokens=0), OutputHead()
     loss, gradients = results(chunked_loss_sum, *arguments)
@@ -95,6 +106,7 @@ def test_without_a_trained_token_loss_and_gradients_are_zero():
     assert all(gradient.norm() == 0 for gradient in gradients)
 
 
+@pytest.mark.usefixtures("multiple")
 def test_without_gradients_the_loss_is_the_same():
     arguments = *inputs_of(), OutputHead(softcap=3.0)
     with torch.no_grad():
