@@ -3,6 +3,7 @@
 import pytest
 
 from retune.planning.hardware import Hardware
+from retune.planning.node_memory import finetune_memory_gb
 from retune.planning.strategy import make_plan
 from retune.settings import (
     ConfigureSettings,
@@ -13,7 +14,6 @@ from retune.settings import (
 from retune_workflow.job_requests import (
     data_request,
     evaluation_request,
-    finetune_memory_gb,
     finetune_request,
     join_request,
     least_runtime,

@@ -16,20 +16,13 @@ from retune.artifacts.tokens_index import TokensIndex
 from retune.errors import RetuneError
 from retune.evaluation.placement import BYTES, resolve_dtype, share_gpus
 from retune.evaluation.prompts import NUM_PROMPTS
-from retune.planning.memory import (
-    checkpoint_bytes,
-    live_bytes,
-    loading_bytes,
-    model_states_bytes,
-    offloaded_to_cpu_bytes,
-)
+from retune.planning.memory import checkpoint_bytes, live_bytes
+from retune.planning.node_memory import PROCESS_GB, finetune_memory_gb
 from retune.settings import Dtype, FinetuneSettings, SampleSettings, ScoringSettings
 from retune.tokens.mixture import Mixture
 from retune.training.schedules import num_steps
 from retune.units import GB
 
-# Main memory of a process that has imported torch and DeepSpeed and has a CUDA context.
-PROCESS_GB = 4.0
 # Factor on every estimate of memory, to be on the safe side.
 SPARE = 1.25
 # FLOP/s of one device in training, a low estimate: a small model reaches about a tenth
@@ -111,17 +104,6 @@ def least_runtime(notice_s: int) -> int:
         notice_s: How long before the time limit the signal comes, seconds.
     """
     return START_MINUTES + math.ceil(notice_s / 60)
-
-
-def finetune_memory_gb(plan: Plan) -> float:
-    """Return the main memory that a node's ranks take, GB."""
-    # While a checkpoint is saved, a rank's shard of it passes through main memory.
-    rank = checkpoint_bytes(plan, plan.num_trained) / plan.world_size
-    rank += loading_bytes(plan)
-    if plan.accelerator == "cpu":
-        rank += 2 * model_states_bytes(plan)
-    offloaded = offloaded_to_cpu_bytes(plan) / plan.nodes
-    return plan.ranks_per_node * (PROCESS_GB + rank / GB) + offloaded / GB
 
 
 def step_seconds(plan: Plan) -> float:

@@ -111,14 +111,17 @@ def check_disk(state: Path, size: int, keep: int) -> None:
     """Raise RetuneError unless the checkpoints of a run fit on the disk.
 
     Args:
-        state: Folder of the run, which may hold checkpoints already.
+        state: Folder of the run, which may hold checkpoints already, or not be there.
         size: Size of one checkpoint, bytes.
         keep: Number of newest checkpoints that are kept.
     """
     # There may be two more: the best one, and the one that is being written.
     needed = (keep + 2) * size
     there = sum(f.stat().st_size for f in state.rglob("*") if f.is_file())
-    free = shutil.disk_usage(state).free + there
+    place = next(
+        folder for folder in (state, *state.absolute().parents) if folder.exists()
+    )
+    free = shutil.disk_usage(place).free + there
     if free < needed:
         raise RetuneError(
             f"{state}: checkpoints will take {needed / GB:,.1f} GB, {keep + 2} of"

@@ -1,4 +1,4 @@
-"""`python -m retune STEP`: a subcommand for each step, `show-tokens`, `lint-config`.
+"""`python -m retune STEP`: a subcommand for each step, and a few others.
 
 Each step's calls `run` of the module of the same name in retune/steps. A step takes its
 settings from a file like params.yaml (`--params`), or its section as JSON
@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from retune import __version__
-from retune.cli import lint_config, show_tokens
+from retune.cli import check, lint_config, show_tokens
 from retune.cli.step_arguments import Argument, read_signature
 from retune.cli.step_settings import (
     StepValue,
@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             show_tokens.run(given)
         elif given.step == lint_config.NAME:
             return lint_config.run(given)
+        elif given.step == check.NAME:
+            return check.run(given)
         else:
             values = step_values(given)
             run_step(given.step, values)
@@ -138,7 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
                     metavar="JSON",
                     help=f"Of these: {', '.join(keys)}. {WITH_SETTINGS}",
                 )
-    for other in (show_tokens, lint_config):
+    for other in (show_tokens, lint_config, check):
         other.add_options(
             commands.add_parser(
                 other.NAME,

@@ -5,6 +5,7 @@ Uses `torch.utils.cpp_extension._get_build_directory`, and the name of the lock 
 build has left would hold up every later training with an offloaded optimizer.
 """
 
+import os
 from pathlib import Path
 
 # A file that exists while an extension is built. PyTorch waits for its end without
@@ -17,3 +18,11 @@ def build_folder(extension: str) -> Path:
     from torch.utils.cpp_extension import _get_build_directory
 
     return Path(_get_build_directory(extension, verbose=False))
+
+
+def is_built(extension: str) -> bool:
+    """Return whether an extension was built before; no folder is made."""
+    from torch.utils.cpp_extension import get_default_build_root
+
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
+    return any(root.glob(f"**/{extension}/{extension}.so"))

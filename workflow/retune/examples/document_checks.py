@@ -19,7 +19,7 @@ from pandera.polars import PolarsData
 
 from retune.artifacts.data_metrics import Kind
 from retune.errors import RetuneError
-from retune.examples.document_kinds import NOUNS, TEXTS, kind_of, noun_of
+from retune.examples.document_kinds import TEXTS, kind_of, noun_of
 from retune.settings import SPLITS, PrepareSettings
 
 log = logging.getLogger(__name__)
@@ -155,8 +155,8 @@ def check_share(
         settings: The section `prepare`.
         file: Parquet file that holds the rejected documents after the error.
     """
-    share = len(bad) / num_documents
-    if share <= settings.max_rejected_share:
+    problem = share_problem(bad, num_documents, settings)
+    if problem is None:
         file.unlink(missing_ok=True)
         return
     kind = kind_of(bad.columns)
@@ -166,10 +166,29 @@ def check_share(
         "example": "other dataset.columns or dataset.trained_turns",
     }
     raise RetuneError(
-        f"prepare.max_rejected_share: {settings.max_rejected_share}, but {len(bad):,}"
-        f" of {num_documents:,} {NOUNS[kind]}s ({share:.1%}) failed the checks:\n"
-        f"{failure_lines(bad)}\nAll of them: {file}. Mend the data, choose"
+        f"{problem}\nAll of them: {file}. Mend the data, choose"
         f" {choices[kind]}, or raise prepare.max_rejected_share"
+    )
+
+
+def share_problem(
+    bad: pl.DataFrame, num_documents: int, settings: PrepareSettings
+) -> str | None:
+    """Return that too large a share of the documents was rejected; None: it was not.
+
+    Args:
+        bad: Rejected documents: id, split, check, and text or example.
+        num_documents: Number of all documents.
+        settings: The section `prepare`.
+    """
+    share = len(bad) / num_documents
+    if share <= settings.max_rejected_share:
+        return None
+    noun = noun_of(bad.columns)
+    return (
+        f"prepare.max_rejected_share: {settings.max_rejected_share}, but {len(bad):,}"
+        f" of {num_documents:,} {noun}s ({share:.1%}) failed the checks:\n"
+        f"{failure_lines(bad)}"
     )
 
 

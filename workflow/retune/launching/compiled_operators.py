@@ -8,6 +8,7 @@ minutes of silence, and a missing compiler would be a traceback.
 import contextlib
 import logging
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from retune.compat.deepspeed_builds import (
     load_operator,
     suits_this_machine,
 )
-from retune.compat.pytorch_extensions import build_folder
+from retune.compat.pytorch_extensions import build_folder, is_built
 from retune.errors import RetuneError
 from retune.launching.build_folders import (
     QUIET_S,
@@ -62,6 +63,44 @@ def needed_ops(plan: Plan) -> dict[str, str]:
         value = plan.offload_optimizer
         needed["cpu_adam"] = f"configure.offload_optimizer: {value}"
     return needed
+
+
+def check_tools(plan: Plan) -> tuple[list[str], list[str]]:
+    """Return the operators of a plan, and what is missing here to compile them.
+
+    Nothing is compiled but a test for libaio. An operator that was compiled before
+    needs nothing.
+
+    Returns:
+        Names of the operators; a text for each setting whose operator cannot be
+        compiled.
+    """
+    operators, problems = needed_ops(plan), []
+    for operator, setting in operators.items():
+        extensions = extensions_to_build(operator)
+        if all(map(is_built, extensions)):
+            continue
+        if missing := missing_tools(operator):
+            problems.append(
+                f"{setting} needs DeepSpeed's {operator}, which cannot be compiled"
+                f" without {' and '.join(missing)}: install {NEEDS[operator]}, or write"
+                " none"
+            )
+    return list(operators), problems
+
+
+def missing_tools(operator: str) -> list[str]:
+    """Return what is not here of what an operator is compiled with."""
+    from torch.utils.cpp_extension import get_cxx_compiler, is_ninja_available
+
+    compiler = get_cxx_compiler()
+    missing = [] if shutil.which(compiler.split()[0]) else [f"a compiler ({compiler})"]
+    if not is_ninja_available():
+        missing.append("ninja")
+    # DeepSpeed looks for libaio by compiling a test.
+    if not missing and not suits_this_machine(operator):
+        missing.append("libaio")
+    return missing
 
 
 def build(operator: str, setting: str) -> None:

@@ -2,14 +2,14 @@
 
 import socket
 
-from retune.artifacts.plan import Plan
 from retune.errors import RetuneError
 from retune.planning.liger_version import INSTALL, version_problem
+from retune.settings.rules import Strategy
 
 
-def check_liger_kernel(plan: Plan) -> None:
+def check_liger_kernel(strategy: Strategy) -> None:
     """Raise RetuneError if layers are to compute with kernels that are not here."""
-    if plan.use_liger_kernel and (problem := version_problem()):
+    if strategy.use_liger_kernel is True and (problem := version_problem()):
         raise RetuneError(
             "configure.use_liger_kernel: the plan needs Liger's kernels, but on"
             f" {socket.gethostname()} {problem}: {INSTALL}, or write false"

@@ -19,6 +19,7 @@ from retune.compat.peft_names import (
 )
 from retune.errors import RetuneError
 from retune.models.weight_names import adapted_weight, named_weights
+from retune.planning.peft import check_peft
 from retune.settings import LoraSettings
 
 
@@ -63,13 +64,9 @@ def wrap(model: PreTrainedModel, facts: ModelFacts, lora: LoraSettings) -> nn.Mo
         RetuneError: If peft is not installed, or a layer cannot have an adapter that
             `consolidate` can merge.
     """
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError:
-        raise RetuneError(
-            "finetune.lora needs peft, which is not installed: pip install"
-            " 'retune[lora]'"
-        ) from None
+    check_peft()
+    from peft import LoraConfig, get_peft_model
+
     options = lora.model_dump(exclude={"load_in_4bit"})
     if experts := names_of_experts(facts):
         options["target_modules"] = layers_beside_experts(

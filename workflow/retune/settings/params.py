@@ -2,6 +2,7 @@
 
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, get_args, get_origin
 
@@ -11,6 +12,22 @@ from pydantic.fields import FieldInfo
 from retune.settings import Params, PartOfSection, Settings, problems_across
 from retune.settings.params_file import all_problems
 from retune.settings.renamed_keys import rename_keys, renaming_problems
+
+
+@dataclass(frozen=True)
+class CheckedParams:
+    """The settings of params.yaml as far as they are right.
+
+    Attributes:
+        params: All settings; None if a value or a key is wrong.
+        sections: Each section, or what is right of it; one that is no mapping is left
+            out.
+        problems: What is wrong, a line each.
+    """
+
+    params: Params | None
+    sections: dict[str, Settings | PartOfSection]
+    problems: list[str]
 
 
 def read_params(values: dict[str, Any], name: str = "params.yaml") -> Params:
@@ -23,17 +40,29 @@ def read_params(values: dict[str, Any], name: str = "params.yaml") -> Params:
     Raises:
         RetuneError: Naming every wrong key, its value and what would be right.
     """
+    checked = check_params(values)
+    if checked.params is None or checked.problems:
+        raise all_problems(name, checked.problems)
+    return checked.params
+
+
+def check_params(values: dict[str, Any]) -> CheckedParams:
+    """Return the settings as far as they are right, and what is wrong with them.
+
+    Args:
+        values: What params.yaml holds. Keys may have old names.
+    """
     lines = renaming_problems(values)
     values = rename_keys(values)
+    sections: dict[str, Settings | PartOfSection]
     try:
         params = Params.model_validate(values)
+        sections = dict(params)
     except ValidationError as error:
+        params = None
         lines += problem_lines(error, Params)
-        lines += problems_across(right_parts(values))
-        raise all_problems(name, lines) from None
-    if lines := lines + problems_across(dict(params)):
-        raise all_problems(name, lines)
-    return params
+        sections = right_parts(values)
+    return CheckedParams(params, sections, lines + problems_across(sections))
 
 
 def right_parts(values: dict[str, Any]) -> dict[str, Settings | PartOfSection]:

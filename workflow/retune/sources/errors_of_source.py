@@ -21,5 +21,15 @@ def errors_of_source(name: str) -> Iterator[None]:
         yield
     except RetuneError as error:
         # The error itself stays: its class decides the exit code.
-        error.args = (KEY.sub(f"dataset.sources.{name}", str(error)),)
+        error.args = (about_source(name, str(error)),)
         raise
+
+
+def about_source(name: str, text: str) -> str:
+    """Return an error about a key of `dataset` as one about that of a source.
+
+    Args:
+        name: Name of the source.
+        text: The error.
+    """
+    return KEY.sub(f"dataset.sources.{name}", text)

@@ -1,7 +1,7 @@
 """The user's own files that a run reads: when they change, so does the run."""
 
 from retune.errors import RetuneError
-from retune.settings import Params, SourceSettings
+from retune.settings import DatasetSettings, ModelSettings, Params, SourceSettings
 from retune.settings.model import CHAT_TEMPLATES
 from retune.settings.user_paths import user_path
 from retune.sources.errors_of_source import errors_of_source
@@ -16,13 +16,16 @@ def find_local_sources(params: Params) -> dict[str, list[str]]:
         RetuneError: If a file is missing or the folder holds no model. Better to stop
             here, when the workflow starts, than when the step runs.
     """
-    return {"dataset": dataset_files(params), "model": model_files(params)}
+    return {
+        "dataset": dataset_files(params.dataset),
+        "model": model_files(params.model),
+    }
 
 
-def dataset_files(params: Params) -> list[str]:
+def dataset_files(dataset: DatasetSettings) -> list[str]:
     """Return the files of a local dataset, or of all local sources of a dataset."""
-    files = files_of(params.dataset)
-    for name, source in params.dataset.sources.items():
+    files = files_of(dataset)
+    for name, source in dataset.sources.items():
         with errors_of_source(name):
             files += files_of(source)
     return list(dict.fromkeys(files))
@@ -36,20 +39,20 @@ def files_of(source: SourceSettings) -> list[str]:
     return [str(path) for files in found.splits.values() for path in files]
 
 
-def model_files(params: Params) -> list[str]:
+def model_files(model: ModelSettings) -> list[str]:
     """Return the files of a local model, and that of the user's chat template."""
-    files = chat_template_files(params)
-    if params.model.source != "local":
+    files = chat_template_files(model)
+    if model.source != "local":
         return files
-    folder = user_path(params.model.folder or "")
+    folder = user_path(model.folder or "")
     if problem := problem_of_folder(folder):
         raise RetuneError(f"model.folder: {folder} {problem}")
     return sorted(str(path) for path in folder.iterdir() if path.is_file()) + files
 
 
-def chat_template_files(params: Params) -> list[str]:
+def chat_template_files(model: ModelSettings) -> list[str]:
     """Return the file of the user's chat template; none if it is not the user's."""
-    wanted = params.model.chat_template
+    wanted = model.chat_template
     if wanted == "auto" or wanted in CHAT_TEMPLATES:
         return []
     file = user_path(wanted)

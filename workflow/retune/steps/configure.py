@@ -4,7 +4,15 @@ import logging
 from pathlib import Path
 
 from retune.artifacts.model_facts import ModelFacts
-from retune.artifacts.plan import DEEPSPEED, PLAN, REASONS, Plan, Reasons
+from retune.artifacts.plan import (
+    DEEPSPEED,
+    PLAN,
+    REASONS,
+    Decision,
+    Plan,
+    PlanValue,
+    Reasons,
+)
 from retune.artifacts.publishing import write_json, write_text
 from retune.artifacts.tokens_index import TokenMetrics
 from retune.artifacts.verifying import WEIGHTS, verify_folder
@@ -65,22 +73,8 @@ def run(
     blocks = tokens.splits["train"].blocks
     machines = resolve_hardware(hardware)
     facts = ModelFacts.read(base)
-    num_adapter_parameters = num_4bit_parameters = num_8bit_moments = 0
-    if trained.lora:
-        facts, num_adapter_parameters = with_adapters(base, facts, trained.lora)
-        if trained.lora.load_in_4bit:
-            from retune.models.four_bit_weights import num_parameters_in_4bit
-
-            num_4bit_parameters = num_parameters_in_4bit(base)
-    if settings.optim == "adamw_8bit":
-        check_bitsandbytes(f"configure.optim: {settings.optim}")
-        num_8bit_moments = count_8bit_moments(base, facts, trained)
-    made, decisions = make_plan(
-        *(settings, machines, facts, tokens.sequence_length, blocks),
-        num_adapter_parameters,
-        num_4bit_parameters,
-        num_8bit_moments,
-    )
+    length = tokens.sequence_length
+    made, decisions = plan_of(settings, trained, machines, base, facts, length, blocks)
     check_cpu_memory(made, machines)
     warnings = batch_warnings(made.global_batch_size, blocks)
     warnings += warnings_4bit(made) + memory_warnings(made, machines)
@@ -98,6 +92,47 @@ def run(
     reasons.write(plan / REASONS)
     write_text(plan / "plan.md", plan_page(made, reasons))
     return "; ".join([plan_line(made), *warnings])
+
+
+def plan_of(
+    settings: ConfigureSettings,
+    trained: TrainedWeightsSettings,
+    machines: Hardware,
+    base: Path,
+    facts: ModelFacts,
+    sequence_length: int,
+    blocks: int,
+) -> tuple[Plan, list[Decision[PlanValue]]]:
+    """Return the plan, and each value of the strategy with the reason for it.
+
+    Args:
+        settings: The `configure` section.
+        trained: Which weights are trained.
+        machines: The machines.
+        base: Folder of the base model, whose weights are not read.
+        facts: Facts of the base model.
+        sequence_length: Tokens per training sequence.
+        blocks: Number of training sequences.
+
+    Raises:
+        RetuneError: If settings, model and machines do not go together.
+    """
+    num_adapter_parameters = num_4bit_parameters = num_8bit_moments = 0
+    if trained.lora:
+        facts, num_adapter_parameters = with_adapters(base, facts, trained.lora)
+        if trained.lora.load_in_4bit:
+            from retune.models.four_bit_weights import num_parameters_in_4bit
+
+            num_4bit_parameters = num_parameters_in_4bit(base)
+    if settings.optim == "adamw_8bit":
+        check_bitsandbytes(f"configure.optim: {settings.optim}")
+        num_8bit_moments = count_8bit_moments(base, facts, trained)
+    return make_plan(
+        *(settings, machines, facts, sequence_length, blocks),
+        num_adapter_parameters,
+        num_4bit_parameters,
+        num_8bit_moments,
+    )
 
 
 def with_adapters(

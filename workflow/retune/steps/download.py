@@ -6,7 +6,7 @@ of each document's.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -137,14 +137,19 @@ def write_builtin(reader: RowReader, folder: Path) -> DataOrigin:
 
 def write_builtin_chat(settings: SourceSettings, folder: Path) -> DataOrigin:
     """Write the built-in conversations and return their origin."""
-    from retune.sources.builtin_chat import conversations_origin, read_conversations
+    from retune.sources.builtin_chat import conversations_origin
 
-    documents = (
-        Document(row_id, group, as_settings_say(talk, settings).to_json())
-        for row_id, group, talk in read_conversations()
-    )
+    documents = builtin_conversations(settings)
     write_documents(folder / "train.parquet", documents, "example")
     return conversations_origin()
+
+
+def builtin_conversations(settings: SourceSettings) -> Iterator[Document]:
+    """Yield the built-in conversations as documents."""
+    from retune.sources.builtin_chat import read_conversations
+
+    for row_id, group, talk in read_conversations():
+        yield Document(row_id, group, as_settings_say(talk, settings).to_json())
 
 
 def write_local(reader: RowReader, folder: Path) -> DataOrigin:
@@ -201,8 +206,13 @@ def write_split(
     documents = iter(documents_of(rows, split, settings.document_start))
     first = next(documents, None)
     if first is None:
-        where = ", ".join((settings.files or {}).get(split, [])) or settings.name
-        raise RetuneError(f"dataset: split {split} holds no rows ({where})")
+        raise no_rows(settings, split)
     # The first row has said what the rows are.
     kind: Kind = "text" if reader.format.name == "text" else "example"
     write_documents(folder / f"{split}.parquet", chain([first], documents), kind)
+
+
+def no_rows(settings: SourceSettings, split: Split) -> RetuneError:
+    """Return the error about a split whose files hold no rows."""
+    where = ", ".join((settings.files or {}).get(split, [])) or settings.name
+    return RetuneError(f"dataset: split {split} holds no rows ({where})")

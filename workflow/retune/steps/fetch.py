@@ -11,6 +11,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from retune.artifacts.model_facts import StoredWeights
 from retune.artifacts.origins import ModelOrigin, file_entries
 from retune.artifacts.publishing import published_folder
 from retune.models.base_model_checks import (
@@ -35,7 +36,7 @@ from retune.models.base_model_files import (
 from retune.models.find_model_facts import find_model_facts
 from retune.models.packing_check import problems_of_packing
 from retune.models.skeleton import build_skeleton
-from retune.models.stored_tensors import list_stored_tensors
+from retune.models.stored_tensors import StoredTensor, list_stored_tensors
 from retune.models.weight_matching import match_weights
 from retune.quantities import counted, parameters, size
 from retune.settings import ModelSettings
@@ -121,15 +122,25 @@ def make_builtin(settings: ModelSettings, folder: Path) -> None:
     build_model(settings, folder)
 
 
-def copy_folder(settings: ModelSettings, folder: Path) -> None:
-    """Copy the files of a local model."""
+def copy_folder(
+    settings: ModelSettings,
+    folder: Path,
+    copy_file: Callable[[Path, Path], object] = shutil.copyfile,
+) -> None:
+    """Copy the files of a local model.
+
+    Args:
+        settings: The section `model`.
+        folder: Folder to copy to.
+        copy_file: Function that copies a file to a path.
+    """
     source = user_path(settings.folder or "")
     if not source.is_dir():
         raise problem(settings, "is no folder")
 
     def copy(names: Sequence[str]) -> None:
         for name in names:
-            shutil.copyfile(source / name, folder / name)
+            copy_file(source / name, folder / name)
 
     names = {path.name for path in source.iterdir() if path.is_file()}
     gather(settings, names, copy, folder)
@@ -220,6 +231,25 @@ def read_skeleton(settings: ModelSettings, folder: Path) -> PreTrainedModel:
 
 def check_model(settings: ModelSettings, folder: Path) -> None:
     """Raise RetuneError unless the files hold the very model that will be trained."""
+    groups, tensors = check_headers(settings, folder)
+    stop_at(settings, problems_of_values(groups, tensors))
+
+
+def check_headers(
+    settings: ModelSettings, folder: Path
+) -> tuple[Sequence[StoredWeights], dict[str, StoredTensor]]:
+    """Check names, dtypes and shapes of all tensors; their values are not read.
+
+    Args:
+        settings: The section `model`.
+        folder: Folder of the model.
+
+    Returns:
+        The tensors that are weights of the model, and every tensor by its name.
+
+    Raises:
+        RetuneError: If they are not those of the model that will be trained.
+    """
     model = read_skeleton(settings, folder)
     tensors = list_stored_tensors(folder)
     found = match_weights(model, tensors)
@@ -228,4 +258,4 @@ def check_model(settings: ModelSettings, folder: Path) -> None:
         problems_of_names(model, found)
         + problems_of_tensors(model, found.groups, tensors),
     )
-    stop_at(settings, problems_of_values(found.groups, tensors))
+    return found.groups, tensors

@@ -38,6 +38,7 @@ from retune.launching import several_machines, slurm, this_machine
 from retune.launching.compiled_operators import build_ops
 from retune.launching.control_file import end_earlier_nodes
 from retune.launching.devices import check_devices
+from retune.launching.flash_attention import check_flash_attention
 from retune.launching.liger import check_liger_kernel
 from retune.measuring.history import (
     RunStart,
@@ -50,7 +51,12 @@ from retune.measuring.history import (
 from retune.measuring.history_tables import steps_csv, validations_csv
 from retune.measuring.provenance import record_provenance
 from retune.quantities import counted
-from retune.settings import FinetuneSettings, four_bit_problems, swap_problems
+from retune.settings import (
+    FinetuneSettings,
+    TrainedWeightsSettings,
+    four_bit_problems,
+    swap_problems,
+)
 from retune.supervision.starter import starter
 from retune.supervision.stopping import StopRequest
 from retune.supervision.watched_progress import BarAndLog
@@ -120,7 +126,7 @@ def run(
         RetuneError: If an input is damaged, or a rank fails.
     """
     verify_inputs(base, tokens, plan)
-    check_adapters(settings, base)
+    check_adapters(settings, ModelFacts.read(base))
     source = read_json(base / MANIFEST).get("source", "")
     settings = resolve_learning_rate(settings, source)
     spec = RunSpec.make(settings, base, tokens, plan, nvme_path)
@@ -130,6 +136,7 @@ def run(
     check_4bit_plan(settings, spec.plan)
     check_devices(spec.plan)
     check_liger_kernel(spec.plan)
+    check_flash_attention(spec.plan)
     for leftover in state.glob(f"{REMOVED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     identity = RunIdentity.of(spec)
@@ -185,12 +192,12 @@ def verify_inputs(base: Path, tokens: Path, plan: Path) -> None:
     Plan.read_verified(plan / PLAN, plan / DEEPSPEED)
 
 
-def check_adapters(settings: FinetuneSettings, base: Path) -> None:
+def check_adapters(settings: TrainedWeightsSettings, facts: ModelFacts) -> None:
     """Raise RetuneError if tokens were added to the model that would not be learnt.
 
     Adapters leave the embedding and the output head as they are.
     """
-    if settings.lora and (added := ModelFacts.read(base).added_tokens):
+    if settings.lora and (added := facts.added_tokens):
         raise RetuneError(
             f"finetune.lora: it leaves the embedding frozen, so the"
             f" {counted(len(added), 'token')} that fetch added for model.chat_template"

@@ -1,0 +1,126 @@
+"""All checks of a run, one after another."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from retune.artifacts.verifying import WEIGHTS
+from retune.checking.base_model import BaseModel, check_base_model
+from retune.checking.data import check_data, check_prepare
+from retune.checking.outcome import Outcome, not_checked
+from retune.checking.packages import check_packages
+from retune.checking.plan import (
+    PlannedTraining,
+    check_deepspeed_config,
+    check_plan,
+)
+from retune.checking.sections import WRONG, Sections
+from retune.checking.this_machine import (
+    check_compilers,
+    check_gpus,
+    check_main_memory,
+    check_nvme,
+    check_room,
+)
+from retune.checking.tokens import check_evaluation, check_tokens, read_made
+from retune.settings import (
+    DatasetSettings,
+    EvaluateSettings,
+    FinetuneSettings,
+    HardwareSettings,
+    ModelSettings,
+    PrepareSettings,
+    TokenizeSettings,
+)
+from retune.settings.rules import WrongKeyError
+
+# A check's name, and what it came to.
+Check = tuple[str, Outcome]
+
+
+def run_checks(sections: Sections, fresh: Collection[str] = ()) -> Iterator[Check]:
+    """Yield the name and the outcome of each check of what the sections name.
+
+    What would be made is made in a temporary folder, as far as it is small; of the
+    folder of the run nothing is changed.
+
+    Args:
+        sections: The sections of params.yaml; the folder of the run is the current one.
+        fresh: Steps that have run and would not run again.
+    """
+    with TemporaryDirectory(prefix="retune-check-") as scratch:
+        yield from checks_of(sections, Path(scratch), fresh)
+
+
+def checks_of(
+    sections: Sections, scratch: Path, fresh: Collection[str]
+) -> Iterator[Check]:
+    """Yield the checks of what the sections name."""
+    dataset = sections.whole(DatasetSettings)
+    prepare = sections.whole(PrepareSettings)
+    documents = None
+    if dataset is None:
+        yield "dataset", not_checked(WRONG.format("dataset"))
+    else:
+        (scratch / "raw").mkdir()
+        documents, outcome = check_data(dataset, scratch / "raw")
+        yield "dataset", outcome
+    yield "prepare", check_prepare(prepare, documents)
+    model, base = sections.whole(ModelSettings), None
+    if model is None:
+        yield "model", not_checked(WRONG.format("model"))
+    else:
+        (scratch / "base").mkdir()
+        made, is_fresh = Path("models/base"), "fetch" in fresh
+        base, outcome = check_base_model(model, scratch / "base", made, is_fresh)
+        yield "model", outcome
+    yield "packages", check_packages(sections)
+    tokenize, sequences = sections.whole(TokenizeSettings), None
+    if tokenize is None:
+        yield "tokens", not_checked(WRONG.format("tokenize"))
+    elif "tokenize" in fresh and (sequences := read_made(Path("metrics/tokens.json"))):
+        yield "tokens", Outcome(f"{sequences.blocks:,} blocks of {sequences.length:,}")
+    elif base is None:
+        yield "tokens", not_checked("it needs the model")
+    else:
+        sequences, outcome = check_tokens(tokenize, prepare, base, documents, scratch)
+        yield "tokens", outcome
+    evaluate = sections.whole(EvaluateSettings)
+    if evaluate is None:
+        yield "evaluation", not_checked(WRONG.format("evaluate"))
+    elif base is None:
+        yield "evaluation", not_checked("it needs the model")
+    else:
+        yield "evaluation", check_evaluation(evaluate, base)
+    planned, outcome = check_plan(sections, base, sequences)
+    yield "plan", outcome
+    plan = planned.plan if planned else None
+    try:
+        nvme = check_nvme(sections, plan)
+    except WrongKeyError:
+        nvme = not_checked("a section that decides it has an error")
+    yield "NVMe", nvme
+    yield from checks_of_plan(sections, base, planned)
+
+
+def checks_of_plan(
+    sections: Sections, base: BaseModel | None, planned: PlannedTraining | None
+) -> Iterator[Check]:
+    """Yield the checks of what a plan needs."""
+    if planned is None or base is None:
+        for name in ("deepspeed.json", "compilers", "GPUs", "memory", "disk"):
+            yield name, not_checked("it needs the plan")
+        return
+    plan = planned.plan
+    hardware = sections.part(HardwareSettings)
+    yield "deepspeed.json", check_deepspeed_config(plan, hardware.nvme_path)
+    yield "compilers", check_compilers(plan)
+    yield "GPUs", check_gpus(plan)
+    yield "memory", check_main_memory(planned)
+    try:
+        keep = sections.part(FinetuneSettings).save_total_limit
+    except WrongKeyError:
+        yield "disk", not_checked(WRONG.format("finetune"))
+        return
+    num_bytes = sum(path.stat().st_size for path in base.folder.glob(WEIGHTS))
+    yield "disk", check_room(plan, keep, Path(), num_bytes)
