@@ -4,9 +4,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from retune.errors import RetuneError
-from retune_workflow import explain_reruns, manual
+from retune_workflow import check, explain_reruns, manual
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,6 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         manual.write_manual()
         return 0
     try:
+        if arguments.command == "check":
+            return check.run(arguments.params, arguments.workflow_profile)
         show(explain_reruns.run(arguments.name))
     except RetuneError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -47,6 +50,22 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SETTING",
         help="one setting, as in finetune.learning_rate, or one section; else all",
     )
+    summary = (
+        "Check what needs no GPU before jobs are queued, and that the cluster can start"
+        " them."
+    )
+    checked = commands.add_parser("check", help=summary, description=summary)
+    for option, default, text in (
+        ("--params", check.PARAMS, "the settings"),
+        ("--workflow-profile", check.PROFILE, "Snakemake's profile for the cluster"),
+    ):
+        checked.add_argument(
+            option,
+            type=Path,
+            default=default,
+            metavar="PATH",
+            help=f"{text} ({default})",
+        )
     summary = "Rewrite the schema of params.yaml and the tables of config/README.md."
     commands.add_parser("manual", help=summary, description=summary)
     return parser

@@ -65,7 +65,10 @@ def checks_of(
         (scratch / "raw").mkdir()
         documents, outcome = check_data(dataset, scratch / "raw")
         yield "dataset", outcome
-    yield "prepare", check_prepare(prepare, documents)
+    outcome = check_prepare(prepare, documents)
+    yield "prepare", outcome
+    if outcome.errors:
+        documents = None
     model, base = sections.whole(ModelSettings), None
     if model is None:
         yield "model", not_checked(WRONG.format("model"))

@@ -18,22 +18,14 @@ WRONG = "the section {} has an error"
 
 
 class Sections:
-    """The sections of params.yaml, as far as they are right.
+    """The sections of params.yaml, as far as they are right."""
 
-    Attributes:
-        problems: What is wrong, a line each.
-    """
-
-    def __init__(
-        self, values: dict[str, Settings | PartOfSection], problems: list[str]
-    ) -> None:
+    def __init__(self, values: dict[str, Settings | PartOfSection]) -> None:
         """Take the sections, or what is right of each.
 
         Args:
             values: Sections by name; one that is no mapping is left out.
-            problems: What is wrong, a line each.
         """
-        self.problems = problems
         self._values = values
 
     def whole(self, model: type[Section]) -> Section | None:
@@ -79,4 +71,4 @@ def read_sections(file: Path) -> tuple[Sections, Outcome]:
         tuple(checked.problems),
         tuple(renaming_hints(values)),
     )
-    return Sections(checked.sections, checked.problems), outcome
+    return Sections(checked.sections), outcome

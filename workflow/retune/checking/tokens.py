@@ -80,7 +80,7 @@ def check_tokens(
     sequences = TrainingSequences(length)
     found = f"sequences of {length:,}"
     if documents is None:
-        return sequences, not_checked(f"{found}; the documents are not here")
+        return sequences, not_checked(f"{found}; it needs the dataset")
     is_example = kind_of(pq.read_schema(documents.raw / "train.parquet").names)
     if is_example == "example" and not base.has_template:
         why = "the model's chat template is made by fetch"
@@ -143,7 +143,7 @@ def encode_first(
     longest = []
     for name, outcome in zip(names, outcomes, strict=True):
         if isinstance(outcome, ConversationError):
-            problems.append(f"dataset: {name}: {outcome}")
+            problems.append(f"{name}: {outcome}")
         else:
             longest.append(max((len(each.ids) for each in outcome), default=0))
     if problems:
