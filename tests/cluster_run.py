@@ -46,6 +46,12 @@ class ClusterRun:
         """Run a command that must succeed; return what it prints."""
         return self._run(*command, **self._environment, **environment)
 
+    def attempt(
+        self, *command: str, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command that may fail."""
+        return self._run.attempt(*command, **self._environment, **environment)
+
     def snakemake(self, *targets: str) -> str:
         """Run on the cluster; return what is printed."""
         return self("snakemake", "--workflow-profile", PROFILE, "--", *targets)

@@ -143,10 +143,8 @@ def check_slurm(told: DryRun) -> Outcome:
     """Return whether the cluster can start every job of a dry run."""
     errors = [f"{step}: {why}" for step, why in told.refused.items()]
     found = f"{len(told.requests)} jobs"
-    if told.incomplete:
-        found += (
-            f"; of {len(told.incomplete)} time and memory follow from files to come"
-        )
+    if number := len(told.incomplete):
+        found += f"; time or memory of {number} follow from files not made yet"
     if not told.requests:
         return Outcome("no job would be SLURM's", tuple(errors))
     if shutil.which("sinfo") is None:
