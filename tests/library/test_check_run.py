@@ -149,3 +149,16 @@ def test_settings_that_cannot_be_read_are_the_only_error(run_folder):
     assert done.returncode == 1
     assert done.stderr.startswith("error: params.yaml, line 1, column 4: ")
     assert done.stdout == ""
+
+
+def test_a_reader_may_leave_early(run_folder):
+    command = f"{sys.executable} -m retune check | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=run_folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow")},
+    )
+    assert done.stdout.startswith("settings        ok")
+    assert done.stderr == ""

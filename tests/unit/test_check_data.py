@@ -5,7 +5,8 @@ import json
 import pytest
 
 from retune.checking import data
-from retune.checking.data import check_data, check_prepare
+from retune.checking.data import check_data, check_prepare, is_on_hub, read_made
+from retune.errors import RetuneError
 from retune.examples.document_reader import read_documents
 from retune.settings import DatasetSettings, PrepareSettings
 from retune.steps import download
@@ -146,6 +147,35 @@ def test_what_the_hub_has_is_not_looked_at(folder):
     assert documents is None
     assert outcome.state == "not checked"
     assert "Salesforce/wikitext at b08601e0" in outcome.found
+
+
+def test_of_what_download_has_made_the_first_documents_are_read(folder, monkeypatch):
+    write(folder / "a.jsonl", *[{"text": f"text {number}"} for number in range(4)])
+    download.run(DatasetSettings.model_validate("a.jsonl"), folder / "raw")
+    documents, outcome = read_made(folder / "raw", folder / "documents")
+    assert documents.are_all
+    assert outcome.found.endswith("raw: 4 documents")
+    assert read_documents(documents.raw).equals(read_documents(folder / "raw"))
+    monkeypatch.setattr(data, "MOST_ROWS", 3)
+    documents, outcome = read_made(folder / "raw", empty(folder / "again"))
+    assert not documents.are_all
+    assert len(read_documents(documents.raw)) == 3
+    (folder / "raw/train.parquet").write_text("damaged")
+    with pytest.raises(RetuneError):
+        read_made(folder / "raw", empty(folder / "third"))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "is_there"),
+    [
+        ("wikitext", True),
+        ("builtin", False),
+        ({"source": "several", "sources": {"a": "wikitext", "b": "builtin"}}, True),
+        ({"source": "several", "sources": {"a": "builtin"}}, False),
+    ],
+)
+def test_a_source_on_the_hub_is_known(dataset, is_there):
+    assert is_on_hub(DatasetSettings.model_validate(dataset)) == is_there
 
 
 def test_each_source_is_looked_at_and_named(folder):

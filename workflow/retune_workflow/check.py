@@ -12,6 +12,7 @@ from retune.checking.outcome import Outcome, failed, not_checked
 from retune.checking.sections import read_sections
 from retune.cli.check import end, show_checks
 from retune.step_code import STEPS
+from retune.terminal.closed_pipe import while_someone_reads
 from retune_slurm.partitions import read_partitions
 from retune_slurm.presence import slurm_problem
 from retune_slurm.request_check import refusal, request_problems
@@ -51,26 +52,28 @@ def run(params: Path, profile: Path) -> int:
         profile: Folder of Snakemake's profile for the cluster.
 
     Returns:
-        The exit code: 1 if there are errors, else 0.
+        The exit code: 1 if there are errors, or nobody reads them, else 0.
 
     Raises:
         RetuneError: If the settings file cannot be read at all.
     """
-    sections, settings = read_sections(params)
-    outcomes = show_checks([("settings", settings)])
-    process = None if settings.errors else start_dry_run(params, profile)
-    # It loads torch meanwhile, which takes as long.
-    from retune.checking.run_checks import run_checks
+    with while_someone_reads():
+        sections, settings = read_sections(params)
+        outcomes = show_checks([("settings", settings)])
+        process = None if settings.errors else start_dry_run(params, profile)
+        # It loads torch meanwhile, which takes as long.
+        from retune.checking.run_checks import run_checks
 
-    told, workflow = None, not_checked("the settings have errors")
-    if process:
-        told, workflow = result_of(process, profile)
-    outcomes += show_checks([("workflow", workflow)])
-    fresh = set(STEPS) - set(told.steps) if told else set()
-    outcomes += show_checks(run_checks(sections, fresh))
-    slurm = check_slurm(told) if told else not_checked("it needs the dry run")
-    outcomes += show_checks([("SLURM request", slurm)])
-    return end(outcomes)
+        told, workflow = None, not_checked("the settings have errors")
+        if process:
+            told, workflow = result_of(process, profile)
+        outcomes += show_checks([("workflow", workflow)])
+        fresh = set(STEPS) - set(told.steps) if told else set()
+        outcomes += show_checks(run_checks(sections, fresh))
+        slurm = check_slurm(told) if told else not_checked("it needs the dry run")
+        outcomes += show_checks([("SLURM request", slurm)])
+        return end(outcomes)
+    return 1
 
 
 def start_dry_run(params: Path, profile: Path) -> subprocess.Popen[str]:

@@ -71,6 +71,9 @@ def check_base_model(
             base = stage(settings, folder, has_template=not errors)
     except RetuneError as error:
         errors.append(error)
+    except OSError as error:
+        key = title_of(settings)[0]
+        errors.append(RetuneError(f"model.{key}: {error.filename}: {error.strerror}"))
     if errors:
         return base, failed(*errors, found=title_of(settings)[1])
     return base, outcome_of(settings, base)

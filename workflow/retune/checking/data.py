@@ -5,8 +5,12 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from retune.artifacts.data_metrics import Kind
 from retune.artifacts.publishing import write_manifest
+from retune.artifacts.verifying import verify_folder
 from retune.checking.outcome import Outcome, failed, not_checked, problems_in
 from retune.errors import RetuneError
 from retune.examples.document_checks import reject_bad, share_problem
@@ -117,6 +121,37 @@ def check_data(
         all(part.is_here for part in parts.values()),
     )
     return first_documents(raw, whole), outcome_of(whole)
+
+
+def read_made(made: Path, folder: Path) -> tuple[FirstDocuments, Outcome]:
+    """Return the first documents of each split that `download` has made.
+
+    Args:
+        made: Folder that `download` has made.
+        folder: Empty folder for the documents.
+
+    Raises:
+        RetuneError: If the folder is damaged, or not there.
+    """
+    verify_folder(made, "download", leave_out=["*.parquet"])
+    number, are_all = 0, True
+    for file in sorted(made.glob("*.parquet")):
+        with pq.ParquetFile(file) as stream:
+            first = next(stream.iter_batches(MOST_ROWS))
+            are_all = are_all and len(first) == stream.metadata.num_rows
+        pq.write_table(pa.Table.from_batches([first]), folder / file.name)
+        number += len(first)
+    write_manifest(folder)
+    found = f"{made}: {counted(number, 'document')}"
+    return FirstDocuments(folder, are_all), Outcome(
+        found if are_all else f"{found}, the first of all"
+    )
+
+
+def is_on_hub(settings: DatasetSettings) -> bool:
+    """Return whether the dataset, or one of its sources, is on the hub."""
+    sources = [settings, *settings.sources.values()]
+    return any(source.source == "hub" for source in sources)
 
 
 def first_documents(raw: Path, looked: LookedAt) -> FirstDocuments | None:

@@ -6,8 +6,14 @@ from tempfile import TemporaryDirectory
 
 from retune.artifacts.verifying import WEIGHTS
 from retune.checking.base_model import BaseModel, check_base_model
-from retune.checking.data import check_data, check_prepare
-from retune.checking.outcome import Outcome, not_checked
+from retune.checking.data import (
+    FirstDocuments,
+    check_data,
+    check_prepare,
+    is_on_hub,
+    read_made,
+)
+from retune.checking.outcome import Outcome, failed, not_checked
 from retune.checking.packages import check_packages
 from retune.checking.plan import (
     PlannedTraining,
@@ -22,7 +28,8 @@ from retune.checking.this_machine import (
     check_nvme,
     check_room,
 )
-from retune.checking.tokens import check_evaluation, check_tokens, read_made
+from retune.checking.tokens import check_evaluation, check_tokens, read_metrics
+from retune.errors import RetuneError
 from retune.settings import (
     DatasetSettings,
     EvaluateSettings,
@@ -34,6 +41,8 @@ from retune.settings import (
 )
 from retune.settings.rules import WrongKeyError
 
+# What tokenize writes.
+METRICS = Path("metrics/tokens.json")
 # A check's name, and what it came to.
 Check = tuple[str, Outcome]
 
@@ -63,7 +72,7 @@ def checks_of(
         yield "dataset", not_checked(WRONG.format("dataset"))
     else:
         (scratch / "raw").mkdir()
-        documents, outcome = check_data(dataset, scratch / "raw")
+        documents, outcome = documents_of(dataset, scratch / "raw", fresh)
         yield "dataset", outcome
     outcome = check_prepare(prepare, documents)
     yield "prepare", outcome
@@ -81,7 +90,7 @@ def checks_of(
     tokenize, sequences = sections.whole(TokenizeSettings), None
     if tokenize is None:
         yield "tokens", not_checked(WRONG.format("tokenize"))
-    elif "tokenize" in fresh and (sequences := read_made(Path("metrics/tokens.json"))):
+    elif "tokenize" in fresh and (sequences := read_metrics(METRICS)):
         yield "tokens", Outcome(f"{sequences.blocks:,} blocks of {sequences.length:,}")
     elif base is None:
         yield "tokens", not_checked("it needs the model")
@@ -104,6 +113,24 @@ def checks_of(
         nvme = not_checked("a section that decides it has an error")
     yield "NVMe", nvme
     yield from checks_of_plan(sections, base, planned)
+
+
+def documents_of(
+    dataset: DatasetSettings, folder: Path, fresh: Collection[str]
+) -> tuple[FirstDocuments | None, Outcome]:
+    """Return the first documents, and what is wrong with them.
+
+    Args:
+        dataset: The section `dataset`.
+        folder: Empty folder for the documents.
+        fresh: Steps that have run and would not run again.
+    """
+    if "download" not in fresh or not is_on_hub(dataset):
+        return check_data(dataset, folder)
+    try:
+        return read_made(Path("data/raw"), folder)
+    except (RetuneError, FileNotFoundError) as error:
+        return None, failed(error)
 
 
 def checks_of_plan(

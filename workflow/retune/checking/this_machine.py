@@ -21,6 +21,7 @@ from retune.planning.node_memory import PROCESS_GB, finetune_memory_gb
 from retune.quantities import counted, size
 from retune.settings import ConfigureSettings, HardwareSettings
 from retune.settings.user_paths import user_path
+from retune.units import GB
 
 
 def trains_here(machines: Plan | HardwareSettings) -> bool:
@@ -80,7 +81,8 @@ def check_main_memory(planned: PlannedTraining) -> Outcome:
     plan, declared = planned.plan, planned.machines.cpu_memory_gb
     # Without what each process takes for itself, which is an estimate on the safe side.
     needed = finetune_memory_gb(plan) - plan.ranks_per_node * PROCESS_GB
-    what = f"model, offloading and saving take {needed:,.1f} GB of each node"
+    taken = size(round(needed * GB))
+    what = f"model, offloading and saving take {taken} of each node"
     warnings = []
     if declared is not None and needed > declared:
         warnings.append(f"hardware.cpu_memory_gb: {declared:g}, but {what}")

@@ -176,7 +176,7 @@ def lengths_outcome(
     )
 
 
-def read_made(metrics: Path) -> TrainingSequences | None:
+def read_metrics(metrics: Path) -> TrainingSequences | None:
     """Return the training sequences that `tokenize` has made; None if there are none.
 
     Args:

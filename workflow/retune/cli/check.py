@@ -11,6 +11,7 @@ from pathlib import Path
 from retune.checking.outcome import Outcome, not_checked
 from retune.checking.sections import read_sections
 from retune.checking.shown import line_of, problems_text
+from retune.terminal.closed_pipe import while_someone_reads
 
 NAME = "check"
 SUMMARY = (
@@ -42,19 +43,21 @@ def run(given: argparse.Namespace) -> int:
     """Print each check as it is done, and then all errors.
 
     Returns:
-        The exit code: 1 if there are errors, else 0.
+        The exit code: 1 if there are errors, or nobody reads them, else 0.
 
     Raises:
         RetuneError: If the settings file cannot be read at all.
     """
-    sections, outcome = read_sections(given.params)
-    outcomes = show_checks([("settings", outcome)])
-    # It loads torch, which the first line does not wait for.
-    from retune.checking.run_checks import run_checks
+    with while_someone_reads():
+        sections, outcome = read_sections(given.params)
+        outcomes = show_checks([("settings", outcome)])
+        # It loads torch, which the first line does not wait for.
+        from retune.checking.run_checks import run_checks
 
-    outcomes += show_checks(run_checks(sections))
-    outcomes += show_checks([("SLURM request", not_checked(SLURM))])
-    return end(outcomes)
+        outcomes += show_checks(run_checks(sections))
+        outcomes += show_checks([("SLURM request", not_checked(SLURM))])
+        return end(outcomes)
+    return 1
 
 
 def show_checks(checks: Iterable[tuple[str, Outcome]]) -> list[Outcome]:
