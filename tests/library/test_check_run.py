@@ -14,8 +14,8 @@ from tiny_models import SENTENCES, build_tiny_model
 ROOT = LIBRARY.parents[1]
 CHECKS = [
     *("settings", "dataset", "prepare", "model", "packages", "tokens", "evaluation"),
-    *("plan", "NVMe", "deepspeed.json", "compilers", "GPUs", "memory", "disk"),
-    "SLURM request",
+    *("plan", "training", "NVMe", "deepspeed.json", "compilers", "GPUs", "memory"),
+    *("disk", "SLURM request"),
 ]
 
 
@@ -66,7 +66,8 @@ def run_folder(tmp_path):
     texts = [f"{words} {number}" for number in range(40) for words in SENTENCES]
     rows = "".join(json.dumps({"text": text}) + "\n" for text in texts)
     (folder / "texts.jsonl").write_text(rows)
-    (folder / "params.yaml").write_text("dataset: texts.jsonl\nmodel: ./mine\n")
+    text = "dataset: texts.jsonl\nmodel: ./mine\nconfigure: {global_batch_size: 4}\n"
+    (folder / "params.yaml").write_text(text)
     return folder
 
 
@@ -131,7 +132,7 @@ def test_a_batch_that_is_larger_than_the_data_is_a_warning(run_folder):
     (run_folder / "params.yaml").write_text(text)
     done = run_check(run_folder)
     assert done.returncode == 0
-    assert "1 warning:\n  configure.global_batch_size: 1,024 is more" in done.stdout
+    assert "2 warnings:\n  configure.global_batch_size: 1,024 is more" in done.stdout
 
 
 def test_what_is_on_the_hub_is_no_error(run_folder):

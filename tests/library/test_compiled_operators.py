@@ -12,6 +12,7 @@ import pytest
 from deepspeed.accelerator import get_accelerator
 from deepspeed.ops.op_builder import AsyncIOBuilder, CPUAdamBuilder
 
+from retune.compat.pytorch_extensions import build_folder, is_built
 from retune.errors import RetuneError
 from retune.launching import compiled_operators
 from retune.launching.build_folders import processes_in
@@ -118,3 +119,18 @@ def test_an_error_without_words_is_told_by_its_name(left_locks, monkeypatch):
     monkeypatch.setattr(AsyncIOBuilder, "load", fail)
     with pytest.raises(RetuneError, match=r"could not be built \(MemoryError\)"):
         compiled_operators.build("async_io", "configure.offload_param: nvme")
+
+
+@pytest.mark.parametrize("variable", ["TORCH_EXTENSIONS_DIR", "XDG_CACHE_HOME"])
+def test_an_extension_that_was_built_is_found_where_pytorch_builds_it(
+    variable, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert not is_built("cpu_adam")
+    assert list(tmp_path.iterdir()) == []
+    folder = build_folder("cpu_adam")
+    assert folder.is_relative_to(tmp_path)
+    assert not is_built("cpu_adam")
+    (folder / "cpu_adam.so").touch()
+    assert is_built("cpu_adam")

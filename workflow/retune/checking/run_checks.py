@@ -28,7 +28,8 @@ from retune.checking.this_machine import (
     check_nvme,
     check_room,
 )
-from retune.checking.tokens import check_evaluation, check_tokens, read_metrics
+from retune.checking.tokens import check_evaluation, check_tokens, read_tokens
+from retune.checking.training import check_training
 from retune.errors import RetuneError
 from retune.settings import (
     DatasetSettings,
@@ -41,8 +42,8 @@ from retune.settings import (
 )
 from retune.settings.rules import WrongKeyError
 
-# What tokenize writes.
-METRICS = Path("metrics/tokens.json")
+# What the steps make.
+RAW, BASE, TOKENS = Path("data/raw"), Path("models/base"), Path("data/tokens")
 # A check's name, and what it came to.
 Check = tuple[str, Outcome]
 
@@ -83,14 +84,14 @@ def checks_of(
         yield "model", not_checked(WRONG.format("model"))
     else:
         (scratch / "base").mkdir()
-        made, is_fresh = Path("models/base"), "fetch" in fresh
-        base, outcome = check_base_model(model, scratch / "base", made, is_fresh)
+        is_fresh = "fetch" in fresh
+        base, outcome = check_base_model(model, scratch / "base", BASE, is_fresh)
         yield "model", outcome
     yield "packages", check_packages(sections)
     tokenize, sequences = sections.whole(TokenizeSettings), None
     if tokenize is None:
         yield "tokens", not_checked(WRONG.format("tokenize"))
-    elif "tokenize" in fresh and (sequences := read_metrics(METRICS)):
+    elif "tokenize" in fresh and (sequences := read_tokens(TOKENS)):
         yield "tokens", Outcome(f"{sequences.blocks:,} blocks of {sequences.length:,}")
     elif base is None:
         yield "tokens", not_checked("it needs the model")
@@ -107,6 +108,14 @@ def checks_of(
     planned, outcome = check_plan(sections, base, sequences)
     yield "plan", outcome
     plan = planned.plan if planned else None
+    finetune = sections.whole(FinetuneSettings)
+    if not (plan and sequences and sequences.index):
+        yield "training", not_checked("it needs the plan and the training sequences")
+    elif finetune is None or model is None:
+        yield "training", not_checked(WRONG.format("finetune"))
+    else:
+        index = sequences.index
+        yield "training", check_training(finetune, model.source, plan, index)
     try:
         nvme = check_nvme(sections, plan)
     except WrongKeyError:
@@ -128,7 +137,7 @@ def documents_of(
     if "download" not in fresh or not is_on_hub(dataset):
         return check_data(dataset, folder)
     try:
-        return read_made(Path("data/raw"), folder)
+        return read_made(RAW, folder)
     except (RetuneError, FileNotFoundError) as error:
         return None, failed(error)
 

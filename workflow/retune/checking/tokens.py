@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from retune.artifacts.publishing import write_manifest
-from retune.artifacts.tokens_index import TokenMetrics
+from retune.artifacts.tokens_index import TokensIndex
 from retune.artifacts.verifying import WEIGHTS
 from retune.chat.refusal import ConversationError
 from retune.checking.base_model import BaseModel
@@ -40,11 +40,16 @@ class TrainingSequences:
 
     Attributes:
         length: Tokens of each.
-        blocks: Number of them; None if it is not known.
+        index: What the tokens are; None if that is not known.
     """
 
     length: int
-    blocks: int | None = None
+    index: TokensIndex | None = None
+
+    @property
+    def blocks(self) -> int | None:
+        """Number of them; None if it is not known."""
+        return self.index.splits["train"].blocks if self.index else None
 
 
 def check_tokens(
@@ -86,8 +91,8 @@ def check_tokens(
         why = "the model's chat template is made by fetch"
         return sequences, not_checked(f"{found}; {why}")
     if documents.are_all and prepared:
-        blocks, outcome = tokenize_all(settings, prepared, base, documents, scratch)
-        return TrainingSequences(length, blocks), outcome
+        index, outcome = tokenize_all(settings, prepared, base, documents, scratch)
+        return TrainingSequences(length, index), outcome
     if is_example == "example":
         return sequences, encode_first(settings, base, documents, length)
     return sequences, Outcome(found)
@@ -99,20 +104,20 @@ def tokenize_all(
     base: BaseModel,
     documents: FirstDocuments,
     scratch: Path,
-) -> tuple[int | None, Outcome]:
-    """Have the steps `prepare` and `tokenize` make the tokens; return their blocks."""
-    clean, metrics = scratch / "clean", scratch / "metrics.json"
+) -> tuple[TokensIndex | None, Outcome]:
+    """Have the steps `prepare` and `tokenize` make the tokens, and tell of them."""
+    clean, tokens = scratch / "clean", scratch / "tokens"
     tokenizer = scratch / "tokenizer"
     shutil.copytree(base.folder, tokenizer, ignore=shutil.ignore_patterns(WEIGHTS))
     base.facts.write(tokenizer)
     write_manifest(tokenizer)
     try:
         prepare.run(prepared, documents.raw, clean, scratch / "data.json")
-        line = tokenize.run(settings, clean, tokenizer, scratch / "tokens", metrics)
+        metrics = scratch / "tokens.json"
+        line = tokenize.run(settings, clean, tokenizer, tokens, metrics)
     except RetuneError as error:
         return None, failed(error)
-    made = TokenMetrics.read_verified(metrics)
-    return made.splits["train"].blocks, Outcome(line)
+    return TokensIndex.read(tokens), Outcome(line)
 
 
 def encode_first(
@@ -176,17 +181,17 @@ def lengths_outcome(
     )
 
 
-def read_metrics(metrics: Path) -> TrainingSequences | None:
+def read_tokens(tokens: Path) -> TrainingSequences | None:
     """Return the training sequences that `tokenize` has made; None if there are none.
 
     Args:
-        metrics: JSON file that `tokenize` wrote.
+        tokens: Folder that `tokenize` wrote.
     """
     try:
-        made = TokenMetrics.read_verified(metrics)
+        index = TokensIndex.read(tokens)
     except (RetuneError, FileNotFoundError):
         return None
-    return TrainingSequences(made.sequence_length, made.splits["train"].blocks)
+    return TrainingSequences(index.sequence_length, index)
 
 
 def check_evaluation(settings: EvaluateSettings, base: BaseModel) -> Outcome:
