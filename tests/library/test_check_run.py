@@ -51,7 +51,7 @@ def test_the_default_run_has_no_errors(tmp_path):
     assert list(states) == CHECKS
     assert states.pop("SLURM request") == "not checked"
     assert set(states.values()) == {"ok"}
-    assert done.stdout.endswith("\n\nno errors\n")
+    assert done.stdout.endswith("\n\nno errors; 1 of 16 not checked\n")
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []
 

@@ -63,7 +63,8 @@ def test_each_problem_is_told_once_with_its_lines():
         "2 errors:\n  a.b: x\n      more\n  c\n\n1 warning:\n  d"
     )
     assert problems_text([Outcome("")]) == "no errors"
-    assert problems_text([Outcome("", warnings=("d",))]) == "1 warning:\n  d"
+    outcomes = [Outcome("", warnings=("d",)), not_checked("")]
+    assert problems_text(outcomes) == "1 warning:\n  d\n\nno errors; 1 of 2 not checked"
 
 
 def sections_of(tmp_path, text):

@@ -50,7 +50,7 @@ def test_a_new_run_is_checked_with_its_jobs(workspace, other):
     assert "12 of 12 steps would run, by profiles/slurm" in done.stdout
     # Its jobs would ask for GPUs.
     assert "SLURM request   not checked  10 jobs; time or memory of" in done.stdout
-    assert done.stdout.endswith("\n\nno errors\n")
+    assert "\n\nno errors; " in done.stdout
     assert not (workspace.folder / "data").exists()
 
 

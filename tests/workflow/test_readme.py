@@ -60,8 +60,20 @@ def test_dvc_knows_the_command(command):
     assert result.returncode == 0
 
 
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m")])
+def test_our_packages_know_the_command(command):
+    words = command.partition("#")[0].split()[1:]
+    result = subprocess.run(
+        [sys.executable, *words, "--help"],
+        cwd=ROOT / "workflow",
+        capture_output=True,
+        check=False,
+    )
+    assert result.returncode == 0
+
+
 def test_no_command_is_left_unchecked():
-    known = ("make", "snakemake", "dvc", "git add", "git commit")
+    known = ("make", "snakemake", "dvc", "git add", "git commit", "python -m")
     assert [c for c in COMMANDS if not c.startswith(known)] == []
 
 

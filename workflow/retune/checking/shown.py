@@ -34,7 +34,15 @@ def problems_text(outcomes: Sequence[Outcome]) -> str:
         group_text("error", (text for each in outcomes for text in each.errors)),
         group_text("warning", (text for each in outcomes for text in each.warnings)),
     ]
-    return "\n\n".join(filter(None, groups)) or "no errors"
+    groups.append("" if groups[0] else no_errors(outcomes))
+    return "\n\n".join(filter(None, groups))
+
+
+def no_errors(outcomes: Sequence[Outcome]) -> str:
+    """Return that there are no errors, and how much could not be checked."""
+    number = sum(not outcome.is_checked for outcome in outcomes)
+    rest = f"; {number} of {len(outcomes)} not checked" if number else ""
+    return f"no errors{rest}"
 
 
 def group_text(noun: str, texts: Iterable[str]) -> str:

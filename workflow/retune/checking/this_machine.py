@@ -140,16 +140,16 @@ def check_room(
         return failed(f"{results.absolute()} cannot be written")
     checkpoint = checkpoint_bytes(plan, plan.num_trained)
     checkpoints = (save_total_limit + 2) * checkpoint
-    try:
-        check_disk(results / "state", checkpoint, save_total_limit)
-    except RetuneError as error:
-        return failed(error)
     # models/base and models/consolidated; models/tuned has links to that.
     models, free = 2 * model_bytes, shutil.disk_usage(results).free
     found = (
         f"{size(checkpoints)} of checkpoints, {size(models)} of models, {size(free)}"
         " free"
     )
+    try:
+        check_disk(results / "state", checkpoint, save_total_limit)
+    except RetuneError as error:
+        return failed(error, found=found)
     if checkpoints + models <= free:
         return Outcome(found)
     return Outcome(

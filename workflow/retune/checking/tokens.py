@@ -116,7 +116,7 @@ def tokenize_all(
         metrics = scratch / "tokens.json"
         line = tokenize.run(settings, clean, tokenizer, tokens, metrics)
     except RetuneError as error:
-        return None, failed(error)
+        return None, failed(error, found="prepare and tokenize, of all rows")
     return TokensIndex.read(tokens), Outcome(line)
 
 
