@@ -21,6 +21,8 @@ PARAMS = Path("params.yaml")
 PROFILE = Path("profiles/slurm")
 # Seconds after which a dry run is given up.
 DRY_RUN_S = 120
+# Lines that are shown of a dry run that fails.
+LAST_LINES = 10
 # The line of a dry run with what a job asks for, and what may follow there.
 REQUEST = re.compile(r"^    sbatch: (.*?)(?: \(to come, [^()]*\))?$")
 TO_COME = "(to come, "
@@ -113,7 +115,8 @@ def result_of(
         return None, not_checked(f"a dry run took more than {DRY_RUN_S} s")
     if process.returncode:
         lines = [line for line in shown.splitlines() if not line.startswith("Using ")]
-        return None, failed("\n".join(lines) or "snakemake --dry-run fails")
+        last = "\n".join(lines[-LAST_LINES:])
+        return None, failed(last or "snakemake --dry-run fails")
     told = read_dry_run(shown)
     number = len(told.steps)
     return told, Outcome(f"{number} of {len(STEPS)} steps would run, by {profile}")
