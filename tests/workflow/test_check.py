@@ -74,3 +74,15 @@ def test_steps_that_would_not_run_again_are_told(finished):
     done = check(finished)
     assert "workflow        ok           0 of 12 steps would run" in done.stdout
     assert "SLURM request   ok           no job would be SLURM's" in done.stdout
+
+
+def test_a_profile_that_is_not_there_is_told(workspace):
+    done = check(workspace, "--workflow-profile", "nowhere")
+    assert done.returncode == 1
+    assert done.stderr == "error: --workflow-profile: there is no folder nowhere\n"
+
+
+def test_a_profile_without_slurm_leaves_the_request_unchecked(workspace, other):
+    options = "--params", "other.yaml", "--workflow-profile", "profiles/default"
+    done = check(workspace, *options)
+    assert "SLURM request   not checked  no job would be SLURM's" in done.stdout

@@ -11,6 +11,7 @@ from pathlib import Path
 from retune.checking.outcome import Outcome, failed, not_checked
 from retune.checking.sections import read_sections
 from retune.cli.check import end, show_checks
+from retune.errors import RetuneError
 from retune.step_code import STEPS
 from retune.terminal.closed_pipe import while_someone_reads
 from retune_slurm.partitions import read_partitions
@@ -57,8 +58,11 @@ def run(params: Path, profile: Path) -> int:
         The exit code: 1 if there are errors, or nobody reads them, else 0.
 
     Raises:
-        RetuneError: If the settings file cannot be read at all.
+        RetuneError: If the settings file cannot be read at all, or there is no such
+            profile, which Snakemake would not say.
     """
+    if not profile.exists():
+        raise RetuneError(f"--workflow-profile: there is no folder {profile}")
     with while_someone_reads():
         sections, settings = read_sections(params)
         outcomes = show_checks([("settings", settings)])
@@ -152,7 +156,9 @@ def check_slurm(told: DryRun) -> Outcome:
     if number := len(told.incomplete):
         found += f"; time or memory of {number} follow from files not made yet"
     if not told.requests:
-        return Outcome("no job would be SLURM's", tuple(errors))
+        # It is not known if steps would run, but by another executor.
+        is_checked = not told.steps
+        return Outcome("no job would be SLURM's", tuple(errors), (), is_checked)
     if shutil.which("sinfo") is None:
         return Outcome(f"{found}; no SLURM here", tuple(errors), is_checked=False)
     if problem := slurm_problem():
