@@ -76,13 +76,16 @@ class Job:
         return find_checkpoints(self.state)[-1]
 
 
-def train_all(folder: Path, jobs: list[Job], ranks: int) -> None:
+def train_all(
+    folder: Path, jobs: list[Job], ranks: int, program: str = __file__
+) -> None:
     """Train the jobs in turn, all on the same `ranks` processes.
 
     Args:
         folder: Where base and tokens are.
         jobs: All with plans for so many ranks.
         ranks: Number of processes.
+        program: What each rank runs, with the arguments of this file.
     """
     for job in jobs:
         build_ops(Plan.read(job.plan / "plan.json"))
@@ -95,7 +98,7 @@ def train_all(folder: Path, jobs: list[Job], ranks: int) -> None:
     with tempfile.TemporaryFile("w+") as output:
         processes = [
             subprocess.Popen(
-                [sys.executable, __file__, str(folder), describe(jobs)],
+                [sys.executable, program, str(folder), describe(jobs)],
                 env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -23,7 +23,7 @@ def recorded(tmp_path, monkeypatch):
 
 
 def resolved_of(settings):
-    sources = {"dataset": ["texts.jsonl"], "model": []}
+    sources = {"dataset": ["texts.jsonl"], "model": [], "configure": []}
     return resolve(read_params(SETTINGS | settings), sources)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lint_cases import CASES, UNCHECKED, Case, with_text, zero
+from lint_cases import CASES, CLASSIC, UNCHECKED, Case, with_text, zero
 from lint_good_configs import GOOD
 from retune.cli.lint_config import number_of_parameters
 from retune.cli.main import main
@@ -19,21 +19,6 @@ from retune.linting.findings_text import findings_text
 from retune.linting.lint import lint
 from retune.linting.wrong_values import AT_FIRST_STEP, AT_PROFILE, AT_START
 
-# The config of the classic DeepSpeed tutorial.
-CLASSIC = {
-    "train_batch_size": 4,
-    "train_micro_batch_size_per_gpu": 1,
-    "gradient_accumulation_steps": 4,
-    "fp16": {"enabled": "auto"},
-    "zero_optimization": {
-        "stage": 2,
-        "offload_param": {"device": "cpu", "pin_memory": True},
-        "overlap_comm": True,
-        "contiguous_gradients": True,
-        "reduce_bucket_size": 5e8,
-        "allgather_bucket_size": 5e8,
-    },
-}
 DOCUMENTATION = Path(__file__).parents[2] / "docs/training.md"
 
 

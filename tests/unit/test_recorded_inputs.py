@@ -20,7 +20,7 @@ LIST = "resolved/dataset_files.txt"
 def resolved():
     params = {"dataset": "builtin", "model": "builtin"}
     params["finetune"] = {"learning_rate": 1e-5}
-    return resolve(read_params(params), {"dataset": [], "model": []})
+    return resolve(read_params(params), {"dataset": [], "model": [], "configure": []})
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from retune_dvc.stages import RESOLVED_PARAMS, USER_FILES, read_stages
 from retune_workflow.manual import ROOT
 
 STAGES = read_stages(ROOT / "dvc.yaml")
-NO_FILES = {"dataset": [], "model": []}
+NO_FILES = {"dataset": [], "model": [], "configure": []}
 SHORT = {"dataset": "builtin", "model": "builtin"}
 
 
@@ -62,7 +62,9 @@ def test_what_decides_results_is_written_with_its_default(folder):
 def test_what_was_written_is_read_back_stage_by_stage(folder):
     (folder / "texts.jsonl").write_text("{}\n")
     values = {**SHORT, "dataset": "texts.jsonl"}
-    resolved = resolve(read_params(values), {"dataset": ["texts.jsonl"], "model": []})
+    resolved = resolve(
+        read_params(values), {"dataset": ["texts.jsonl"], "model": [], "configure": []}
+    )
     write_resolved(resolved)
     for name, stage in STAGES.items():
         assert read_resolved().read_by(name, stage) == resolved.read_by(name, stage)
@@ -92,7 +94,9 @@ def test_files_are_listed_as_md5sum_checks_them(folder):
     for name in names:
         (folder / name).write_text(name)
     values = {**SHORT, "dataset": "plain.jsonl"}
-    write_resolved(resolve(read_params(values), {"dataset": names, "model": []}))
+    write_resolved(
+        resolve(read_params(values), {"dataset": names, "model": [], "configure": []})
+    )
     listed = next(path for path, section in USER_FILES.items() if section == "dataset")
     checked = subprocess.run(["md5sum", "--check", "--strict", listed], check=False)
     assert checked.returncode == 0
@@ -164,7 +168,7 @@ def test_the_stage_that_comes_with_the_workflow_is_that_of_its_params(monkeypatc
     assert "always_changed" not in text
 
 
-@pytest.mark.parametrize("section", ["dataset", "model"])
+@pytest.mark.parametrize("section", NO_FILES)
 def test_dvc_looks_at_files_of_the_user_each_time(folder, monkeypatch, section):
     """One that is renamed must not stop `dvc repro` before that knows of it."""
     (folder / "workflow").symlink_to(ROOT / "workflow")

@@ -45,7 +45,7 @@ from retune_workflow.manual import ROOT
 STAGES = read_stages(ROOT / "dvc.yaml")
 WRITTEN = yaml.safe_load((ROOT / "params.yaml").read_text())
 SETTINGS = read_params(WRITTEN)
-NO_FILES = {"dataset": [], "model": []}
+NO_FILES = {"dataset": [], "model": [], "configure": []}
 
 
 def workflow(**changes):

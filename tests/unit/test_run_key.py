@@ -80,6 +80,40 @@ def test_another_setting_is_another_run(inputs, change):
     assert other.key != identity(FinetuneSettings(), paths).key
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"steps_per_print": 10, "log_level": "info", "wall_clock_breakdown": True},
+        {"zero_optimization": {"reduce_bucket_size": 1000, "overlap_comm": False}},
+    ],
+)
+def test_a_run_goes_on_by_what_decides_no_weight(inputs, overrides):
+    base = {"zero_stage": 2, "precision": "bf16"}
+    keys = {
+        identity(FinetuneSettings(), inputs(**base, **given)).key
+        for given in ({}, {"overrides": overrides})
+    }
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"communication_data_type": "fp32"},
+        {"data_types": {"grad_accum_dtype": "bf16"}},
+        {"gradient_clipping": 0.5},
+        {"zero_optimization": {"sub_group_size": 1000}},
+    ],
+)
+def test_another_key_of_deepspeed_is_another_run(inputs, overrides):
+    base = {"zero_stage": 2, "precision": "bf16", "micro_batch_size": 1}
+    keys = {
+        identity(FinetuneSettings(), inputs(**base, **given)).key
+        for given in ({}, {"overrides": overrides})
+    }
+    assert len(keys) == 2
+
+
 def test_another_strategy_or_data_is_another_run(inputs, tmp_path):
     identities = [
         identity(FinetuneSettings(), inputs(**settings))

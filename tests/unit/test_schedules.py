@@ -35,7 +35,9 @@ def test_warm_up_rises_in_even_steps_to_the_peak():
     assert rates(warmup_ratio=0.1)[:10] == pytest.approx([i / 10 for i in range(1, 11)])
 
 
-@pytest.mark.parametrize("kind", ["cosine", "linear", "constant", "WarmupLR"])
+@pytest.mark.parametrize(
+    "kind", ["cosine", "linear", "constant", "WarmupLR", "WarmupDecayLR"]
+)
 def test_a_number_of_warm_up_steps_replaces_the_share(kind):
     by_number = rates(lr_scheduler_type=kind, warmup_ratio=0.5, warmup_steps=10)
     assert by_number == rates(lr_scheduler_type=kind, warmup_ratio=0.1)

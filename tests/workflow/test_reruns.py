@@ -65,6 +65,7 @@ SOURCES: dict[str, dict[str, Any]] = {
     "local": {
         "dataset": {"source": "local", "files": {"train": ["a.jsonl"]}},
         "model": {"source": "local", "folder": "a-model"},
+        "configure": {"deepspeed_config": "a.json"},
     },
     "several": {
         "dataset": {"sources": {"mine": "a.jsonl", "python": "builtin-chat"}},
@@ -72,12 +73,19 @@ SOURCES: dict[str, dict[str, Any]] = {
     },
 }
 # Other values of settings that the type alone does not tell.
-OTHER = {"model.chat_template": ["alpaca"]}
+OTHER = {
+    "model.chat_template": ["alpaca"],
+    "configure.deepspeed_config": ["a.json"],
+    "configure.overrides": [{"zero_optimization": {"reduce_bucket_size": 1000}}],
+}
 LEAVES = [
     f"{section}.{key}"
     for section, field in Params.model_fields.items()
     for key in field.annotation.model_fields
 ]
+
+
+DEEPSPEED_CONFIG = '{"zero_optimization": {"stage": 2}}'
 
 
 def reruns_of(leaf: str) -> set[str]:
@@ -142,6 +150,7 @@ class Finished:
         self._values = values
         for name in ("a.jsonl", "b.jsonl"):
             (self.folder / name).write_text('{"text": "one document"}\n')
+        (self.folder / "a.json").write_text(DEEPSPEED_CONFIG)
         for name in ("a-model", "another/name"):
             (self.folder / name).mkdir(parents=True)
             for file in ("config.json", "model.safetensors"):
@@ -226,6 +235,18 @@ def test_order_and_comments_rerun_nothing(workspaces):
         assert workspace.reruns() == (set(), set())
     finally:
         workspace.reset()
+
+
+def test_a_changed_deepspeed_config_reruns_what_depends_on_it(workspaces):
+    workspace = workspaces["local"]
+    path = workspace.folder / "a.json"
+    path.write_text(DEEPSPEED_CONFIG.replace("2", "3"))
+    try:
+        by_snakemake, by_dvc = workspace.reruns()
+    finally:
+        path.write_text(DEEPSPEED_CONFIG)
+    assert by_snakemake == by_dvc == AFTER_TOKENIZE
+    assert workspace.reruns() == (set(), set())
 
 
 @pytest.mark.parametrize("spelling", ["1e-4", "1.0e-4", "1E-04", "0.00010"])

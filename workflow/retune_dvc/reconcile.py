@@ -79,7 +79,7 @@ def reconcile(
 
     Args:
         used: Settings of this run.
-        user_files: Paths of the user's files that `dataset` and `model` name.
+        user_files: Paths of the user's files that sections name, by section.
         rules: The steps as rules.
 
     Raises:

@@ -5,8 +5,8 @@ user's; dvc.yaml knows none of that. So `resolved/` holds, made of it:
 
 - params.yaml: every setting that decides a result, with its default where the user
   wrote none;
-- dataset_files.txt, model_files.txt: MD5 and path of each file of the user's that the
-  section names, as `md5sum --check` reads them;
+- dataset_files.txt, model_files.txt, configure_files.txt: MD5 and path of each file of
+  the user's that the section names, as `md5sum --check` reads them;
 - code.yaml: a hash of the code that each step depends on;
 - dvc.yaml: DVC's stage `resolve`, which makes these files anew when that changes.
 
@@ -103,7 +103,7 @@ def resolve(params: Params, sources: dict[str, list[str]]) -> Resolved:
 
     Args:
         params: The settings.
-        sources: Paths of the user's files that `dataset` and `model` name, by section.
+        sources: Paths of the user's files that sections name, by section.
 
     Raises:
         RetuneError: If some of these files cannot be read.

@@ -16,6 +16,7 @@ RESOLVED_PARAMS = "resolved/params.yaml"
 USER_FILES = {
     "resolved/dataset_files.txt": "dataset",
     "resolved/model_files.txt": "model",
+    "resolved/configure_files.txt": "configure",
 }
 
 

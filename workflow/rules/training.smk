@@ -21,6 +21,7 @@ rule configure:
         settings=section("configure"),
         hardware=section("hardware"),
         trained=part_of_section("finetune", TrainedWeightsSettings),
+        files=user_files("configure"),
         folder=subpath(output.plan, parent=True),
     message:
         "Writing the DeepSpeed config"

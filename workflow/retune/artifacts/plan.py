@@ -53,6 +53,12 @@ class Plan(SealedArtifact):
             instead of the model; 0: there are none.
         num_4bit_parameters: Number of parameters of the model that are held in 4 bits.
         num_8bit_moments: Number of trained parameters whose moments have 8 bits.
+        grad_accum_dtype: Type that gradients are added up in, if the user's DeepSpeed
+            config says it; None: see `accumulates_in_fp32`.
+        round_robin_gradients: Whether DeepSpeed deals gradients out to the ranks in
+            turn, as the user's DeepSpeed config may say.
+        lr_scheduler_type: Schedule that the user's DeepSpeed config names, which
+            `finetune` must have as well; empty if it names none.
     """
 
     STEP: ClassVar = "configure"
@@ -83,6 +89,9 @@ class Plan(SealedArtifact):
     num_adapter_parameters: int = 0
     num_4bit_parameters: int = 0
     num_8bit_moments: int = 0
+    grad_accum_dtype: Precision | None = None
+    round_robin_gradients: bool = False
+    lr_scheduler_type: str = ""
 
     @property
     def world_size(self) -> int:

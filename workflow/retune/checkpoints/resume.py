@@ -90,7 +90,7 @@ def choose(state: Path, plan: Plan) -> Resume | None:
     if setting := keeps_number_of_ranks(plan):
         raise RetuneError(
             f"{folder} was saved on {saved_on} ranks, the plan is for"
-            f" {plan.world_size}: with configure.{setting} a run can be resumed on the"
+            f" {plan.world_size}: with {setting} a run can be resumed on the"
             " same number only; give it as many, or remove the folder to train from the"
             " first step"
         )
@@ -104,9 +104,12 @@ def choose(state: Path, plan: Plan) -> Resume | None:
 def keeps_number_of_ranks(plan: Plan) -> str:
     """Return the setting of which DeepSpeed has no universal checkpoint; else ""."""
     if plan.offload_optimizer == "nvme":
-        return "offload_optimizer: nvme"
+        return "configure.offload_optimizer: nvme"
     # It would look for moments of one number per parameter.
-    return "optim: adamw_8bit" if plan.optim == "adamw_8bit" else ""
+    if plan.optim == "adamw_8bit":
+        return "configure.optim: adamw_8bit"
+    # It would take the shards for those of parameters in their order.
+    return "round_robin_gradients" if plan.round_robin_gradients else ""
 
 
 def convert(folder: Path) -> Path:

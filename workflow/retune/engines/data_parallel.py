@@ -86,6 +86,9 @@ class DataParallel:
         for batch in batches:
             mean.add(self.loss_sum(batch), count_labels(batch))
         loss = mean.over_all_ranks()
+        # DeepSpeed has begun to gather parameters for a backward pass that never comes,
+        # and nobody else could gather those.
+        self.engine.empty_partition_cache()
         self.engine.train()
         return loss
 

@@ -58,8 +58,10 @@ def accumulates_in_fp32(plan: Plan) -> bool:
 
     In bf16 small gradients would vanish. At stage 1 DeepSpeed cannot do otherwise with
     this layout of checkpoints, and the gradients of an offloaded optimizer are fp32
-    anyway.
+    anyway. A user's DeepSpeed config may say otherwise.
     """
+    if plan.grad_accum_dtype is not None:
+        return plan.grad_accum_dtype == "fp32" and plan.precision != "fp32"
     return (
         plan.precision == "bf16"
         and plan.zero_stage > 1

@@ -26,6 +26,7 @@ def public_files(source: SourceSettings) -> dict[Split, list[str]] | None:
 def public_settings(settings: RunSettings) -> RunSettings:
     """Return the settings with the public name of each path in them."""
     dataset, folder = settings.dataset, settings.model.folder
+    config = settings.configure.deepspeed_config
     sources = {
         name: source.model_copy(update={"files": public_files(source)})
         for name, source in dataset.sources.items()
@@ -40,6 +41,9 @@ def public_settings(settings: RunSettings) -> RunSettings:
                     "folder": folder and public_name(folder),
                     "chat_template": public_name(settings.model.chat_template),
                 }
+            ),
+            "configure": settings.configure.model_copy(
+                update={"deepspeed_config": config and public_name(config)}
             ),
         }
     )

@@ -1,8 +1,9 @@
 """The section `configure`: the training strategy."""
 
-from typing import Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, JsonValue
 
 from retune.settings.section import Auto, Count, Settings
 
@@ -10,6 +11,31 @@ Offload = Literal["none", "cpu", "nvme"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Optim = Literal["adamw", "adamw_8bit"]
 ActivationCheckpointing = bool | Literal["selective"]
+
+# As in 2e8, which YAML 1.1 takes for a text.
+SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+def spelled_once(value: Any) -> Any:
+    """Return a value of JSON in which equal numbers are spelled alike.
+
+    Whole ones become integers, and a text such as 2e8 becomes the number it is.
+    """
+    if isinstance(value, dict):
+        return {key: spelled_once(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [spelled_once(item) for item in value]
+    if isinstance(value, str) and SCIENTIFIC.fullmatch(value):
+        value = float(value)
+    return int(value) if isinstance(value, float) and value % 1 == 0 else value
+
+
+def overrides_of(value: Any) -> Any:
+    """Return what a section holds; nothing if all of it is commented out."""
+    return {} if value is None else spelled_once(value)
+
+
+Overrides = Annotated[dict[str, JsonValue], BeforeValidator(overrides_of)]
 
 
 class ConfigureSettings(Settings):
@@ -97,4 +123,15 @@ class ConfigureSettings(Settings):
     )
     gradient_clipping: float = Field(
         1.0, ge=0, description="Largest norm of the gradient; 0 does not clip."
+    )
+    deepspeed_config: str | None = Field(
+        None,
+        min_length=1,
+        description="A DeepSpeed config of yours, a JSON file: what it says is trained"
+        ' by, `"auto"` and the rest are filled in (docs/deepspeed-config.md).',
+    )
+    overrides: Overrides = Field(
+        {},
+        description="Keys of DeepSpeed's config, nested as there, over all others:"
+        " `{zero_optimization: {reduce_bucket_size: 2e8}}`.",
     )

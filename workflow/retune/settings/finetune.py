@@ -7,6 +7,9 @@ from pydantic import BeforeValidator, Field
 from retune.settings.section import Auto, Count, Settings, Share, list_or_word
 
 Rate = Annotated[float, Field(gt=0)]
+LearningRateSchedule = Literal[
+    "cosine", "linear", "constant", "WarmupLR", "WarmupDecayLR"
+]
 
 
 class LoraSettings(Settings):
@@ -122,10 +125,11 @@ class FinetuneSettings(TrainedWeightsSettings):
         description="Peak learning rate; `auto`: 5e-5 for a pre-trained model, 2e-4"
         " with `lora`, 1.5e-3 for the built-in model, whose weights are random.",
     )
-    lr_scheduler_type: Literal["cosine", "linear", "constant", "WarmupLR"] = Field(
+    lr_scheduler_type: LearningRateSchedule = Field(
         "cosine",
-        description="After the warm-up: decay, or `constant`. `WarmupLR` is"
-        " DeepSpeed's: the warm-up is logarithmic, then constant.",
+        description="After the warm-up: decay, or `constant`. `WarmupLR` and"
+        " `WarmupDecayLR` are DeepSpeed's: the warm-up is logarithmic, then the rate is"
+        " constant, or falls to 0, whatever `min_lr_ratio`.",
     )
     warmup_ratio: Share = Field(
         0.05, description="Share of the steps over which the learning rate rises."

@@ -397,6 +397,23 @@ def mix_problems(dataset: DatasetSettings, finetune: FinetuneSettings) -> list[s
     return []
 
 
+def schedule_problems(kind: str, finetune: FinetuneSettings, name: str) -> list[str]:
+    """Return that a DeepSpeed config has another schedule than `finetune`, if so.
+
+    Args:
+        kind: Type of the config's schedule; empty if it has none.
+        finetune: The `finetune` section.
+        name: What to call the key that says it.
+    """
+    mine = finetune.lr_scheduler_type
+    if not kind or kind == mine:
+        return []
+    return [
+        f"{name}: {kind}, but finetune.lr_scheduler_type is {mine}; write {kind} there,"
+        " or delete scheduler"
+    ]
+
+
 STRATEGY_RULES = (
     stage_0_problems,
     bf16_states_problems,

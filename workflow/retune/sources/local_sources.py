@@ -1,6 +1,7 @@
 """The user's own files that a run reads: when they change, so does the run."""
 
 from retune.errors import RetuneError
+from retune.planning.given_plan import check_given
 from retune.settings import DatasetSettings, ModelSettings, Params, SourceSettings
 from retune.settings.model import CHAT_TEMPLATES
 from retune.settings.user_paths import user_path
@@ -10,15 +11,17 @@ from retune.sources.named_files import find_files
 
 
 def find_local_sources(params: Params) -> dict[str, list[str]]:
-    """Return the local files that the sections `dataset` and `model` name.
+    """Return the local files that `dataset`, `model` and `configure` name, by section.
 
     Raises:
-        RetuneError: If a file is missing or the folder holds no model. Better to stop
-            here, when the workflow starts, than when the step runs.
+        RetuneError: If a file is missing, the folder holds no model or the DeepSpeed
+            config is wrong. Better to stop here, when the workflow starts, than when
+            the step runs.
     """
     return {
         "dataset": dataset_files(params.dataset),
         "model": model_files(params.model),
+        "configure": configure_files(params),
     }
 
 
@@ -62,3 +65,10 @@ def chat_template_files(model: ModelSettings) -> list[str]:
             f" one of {', '.join(CHAT_TEMPLATES)}"
         )
     return [str(file)]
+
+
+def configure_files(params: Params) -> list[str]:
+    """Return the file of the user's DeepSpeed config; none if there is none."""
+    check_given(params)
+    file = params.configure.deepspeed_config
+    return [str(user_path(file))] if file else []

@@ -18,8 +18,10 @@ from retune.artifacts.tokens_index import TokenMetrics
 from retune.artifacts.verifying import WEIGHTS, verify_folder
 from retune.errors import RetuneError
 from retune.planning.bitsandbytes import check_bitsandbytes
+from retune.planning.complete_config import CompleteConfig, complete_config
 from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.explanation import plan_line, plan_page
+from retune.planning.given_plan import take_given
 from retune.planning.hardware import Hardware, resolve_hardware
 from retune.planning.memory import model_states_bytes, offloaded_to_cpu_bytes
 from retune.planning.strategy import make_plan, refuse
@@ -63,20 +65,34 @@ def run(
     Raises:
         RetuneError: If settings and machines do not go together.
     """
+    if given := take_given(settings, hardware):
+        refuse(list(given.problems))
+        settings = given.settings
     # The workflow tells this step only what decides the plan; where a fast disk is
     # mounted does not, and `finetune` asks that rule.
     decisive = PartOfSection(hardware, hardware.OPERATIONAL)
     sections = {"configure": settings, "finetune": trained}
-    refuse(problems_across({"hardware": decisive, **sections}))
+    problems = problems_across({"hardware": decisive, **sections})
+    refuse([given.with_keys(line) for line in problems] if given else problems)
     verify_folder(base, "fetch", leave_out=[WEIGHTS])
     tokens = TokenMetrics.read_verified(token_metrics)
     blocks = tokens.splits["train"].blocks
     machines = resolve_hardware(hardware)
     facts = ModelFacts.read(base)
     length = tokens.sequence_length
-    made, decisions = plan_of(settings, trained, machines, base, facts, length, blocks)
+    try:
+        made, decisions = plan_of(
+            settings, trained, machines, base, facts, length, blocks
+        )
+    except RetuneError as error:
+        raise RetuneError(given.told(str(error)) if given else str(error)) from error
+    complete = CompleteConfig(deepspeed_config(made))
+    if given:
+        made = given.in_plan(made)
+        complete = complete_config(given, made, lambda: hidden_size(base))
+        decisions = [*given.decisions(decisions), *complete.decisions]
     check_cpu_memory(made, machines)
-    warnings = batch_warnings(made.global_batch_size, blocks)
+    warnings = [*complete.warnings, *batch_warnings(made.global_batch_size, blocks)]
     warnings += warnings_4bit(made) + memory_warnings(made, machines)
     for warning in warnings:
         log.warning("%s", warning)
@@ -87,11 +103,33 @@ def run(
         model_states_gb=round(model_states_bytes(made) / GB, 4),
         gpu_name=machines.gpu_name,
     )
-    write_json(plan / DEEPSPEED, deepspeed_config(made))
+    write_json(plan / DEEPSPEED, complete.values)
     made.write(plan / PLAN, plan / DEEPSPEED)
     reasons.write(plan / REASONS)
     write_text(plan / "plan.md", plan_page(made, reasons))
-    return "; ".join([plan_line(made), *warnings])
+    by = [given.in_words(complete.num_auto)] if given else []
+    return "; ".join([plan_line(made), *by, *warnings])
+
+
+def hidden_size(base: Path) -> int:
+    """Return the hidden size of the base model.
+
+    Raises:
+        RetuneError: If its config has none.
+    """
+    # It takes a second to import, and is seldom needed.
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(
+        base, trust_remote_code=False, local_files_only=True
+    )
+    size = getattr(config.get_text_config(), "hidden_size", None)
+    if not isinstance(size, int):
+        raise RetuneError(
+            f"configure.deepspeed_config: {config.model_type} models have no single"
+            ' hidden size, which "auto" of bucket sizes follows; write numbers there'
+        )
+    return size
 
 
 def plan_of(

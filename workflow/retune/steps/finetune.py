@@ -55,6 +55,7 @@ from retune.settings import (
     FinetuneSettings,
     TrainedWeightsSettings,
     four_bit_problems,
+    schedule_problems,
     swap_problems,
 )
 from retune.supervision.starter import starter
@@ -131,6 +132,8 @@ def run(
     settings = resolve_learning_rate(settings, source)
     spec = RunSpec.make(settings, base, tokens, plan, nvme_path)
     problems = swap_problems(nvme_path, spec.plan)
+    schedule = spec.plan.lr_scheduler_type
+    problems += schedule_problems(schedule, settings, "scheduler.type of the plan")
     if problems := problems + four_bit_problems(spec.plan, settings):
         raise RetuneError("\n".join(problems))
     check_4bit_plan(settings, spec.plan)

@@ -40,6 +40,7 @@ OF_PLAN = frozenset(
         "torch_compile",
         "use_liger_kernel",
         "optim",
+        "grad_accum_dtype",
     }
 )
 # What of the DeepSpeed config is no part of the identity: how a batch is divided.
@@ -47,8 +48,38 @@ OF_PLAN = frozenset(
 NOT_OF_DEEPSPEED = frozenset(
     {"train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "data_types"}
 )
-# When gradients are sent depends on the number of ranks, and decides no sum.
-WHEN_SENT = "zero_optimization.overlap_comm"
+# Nor is what DeepSpeed shows, and how and when it moves what it computes with: a run
+# goes on by another bucket, as it does on another number of ranks. `sub_group_size` is
+# not among these, because checkpoints depend on it.
+SHOWN_OR_MOVED = frozenset(
+    {
+        *("steps_per_print", "wall_clock_breakdown", "memory_breakdown", "dump_state"),
+        *("log_level", "timers.throughput.enabled", "timers.throughput.synchronized"),
+        *(
+            f"zero_optimization.{key}"
+            for key in (
+                *("overlap_comm", "reduce_bucket_size", "allgather_bucket_size"),
+                *("allgather_partitions", "use_multi_rank_bucket_allreduce"),
+                *("stage3_prefetch_bucket_size", "stage3_max_live_parameters"),
+                *("stage3_max_reuse_distance", "stage3_param_persistence_threshold"),
+                "stage3_model_persistence_threshold",
+                "stage3_gather_16bit_weights_on_model_save",
+                *("enable_sanity_checks", "log_trace_cache_warnings"),
+                *("offload_optimizer.pin_memory", "offload_optimizer.buffer_count"),
+                *("offload_optimizer.pipeline_read", "offload_param.pin_memory"),
+                *("offload_optimizer.pipeline_write", "offload_param.buffer_count"),
+                *("offload_param.buffer_size", "offload_param.max_in_cpu"),
+            )
+        ),
+        *(
+            f"aio.{key}"
+            for key in (
+                *("block_size", "queue_depth", "intra_op_parallelism"),
+                *("single_submit", "overlap_events", "use_gds"),
+            )
+        ),
+    }
+)
 # Code of the step that measures, reports and publishes, and decides no weight: a change
 # reruns `finetune`, but a run that was interrupted goes on. What is written into the
 # run's folder and read again is none of these.
@@ -90,8 +121,7 @@ class RunIdentity:
         settings = run.settings.decisive()
         del settings[CHOOSES_CHECKPOINT]
         config = {k: v for k, v in run.deepspeed.items() if k not in NOT_OF_DEEPSPEED}
-        of_config = dict(leaves(config))
-        of_config.pop(WHEN_SENT, None)
+        of_config = {k: v for k, v in leaves(config) if k not in SHOWN_OR_MOVED}
         return cls(
             {
                 **{f"finetune.{key}": value for key, value in settings.items()},

@@ -114,8 +114,8 @@ def learning_rate(settings: FinetuneSettings, step: int, total: int) -> float:
 
     It rises linearly to the peak over `warmup_steps`, or over `warmup_ratio` of all
     steps. Then it decays, as a cosine or linearly, to `min_lr_ratio` of the peak at the
-    last step, or it stays constant. `WarmupLR` is DeepSpeed's scheduler of that name
-    (see `log_warmup`).
+    last step, or it stays constant. `WarmupLR` and `WarmupDecayLR` are DeepSpeed's
+    schedulers of these names (see `log_warmup` and `decay_to_zero`).
 
     Args:
         settings: The `finetune` section, with the learning rate resolved.
@@ -128,6 +128,8 @@ def learning_rate(settings: FinetuneSettings, step: int, total: int) -> float:
         warmup = math.ceil(settings.warmup_ratio * total)
     if settings.lr_scheduler_type == "WarmupLR":
         return peak * log_warmup(step, warmup)
+    if settings.lr_scheduler_type == "WarmupDecayLR":
+        return peak * log_warmup(step, warmup) * decay_to_zero(step, warmup, total)
     if step < warmup:
         return peak * (step + 1) / warmup
     if settings.lr_scheduler_type == "constant":
@@ -155,3 +157,20 @@ def log_warmup(step: int, warmup: int) -> float:
     if warmup == 0:
         return 1.0
     return min(1.0, math.log(max(1, step)) / math.log(max(2, warmup)))
+
+
+def decay_to_zero(step: int, warmup: int, total: int) -> float:
+    """Return what DeepSpeed's WarmupDecayLR multiplies the rate of WarmupLR with.
+
+    It is 1 in the warm-up, of at least two steps, and then falls on a line that reaches
+    0 one step after the last.
+
+    Args:
+        step: Number of optimizer steps done before.
+        warmup: Number of warm-up steps.
+        total: Number of optimizer steps of the run.
+    """
+    warmup = max(2, warmup)
+    if step <= warmup:
+        return 1.0
+    return max(0.0, (total - step + 1) / max(1, total - warmup))

@@ -1,0 +1,155 @@
+"""What is wrong with a user's DeepSpeed config: by itself, and once it is completed."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from retune.artifacts.plan import Plan
+from retune.linting.batch import MICRO, STEPS, TOTAL
+from retune.linting.finding import Finding, Training
+from retune.linting.keys_and_values import single_keys
+from retune.linting.lint import lint
+from retune.linting.read_config import ReadConfig
+from retune.linting.transformers_auto import FILLED
+from retune.planning.given_config import ZERO, GivenConfig, look_up, merged
+from retune.planning.given_keys import not_shown, refused_keys
+from retune.planning.hardware import Hardware
+from retune.settings import ConfigureSettings, Precision
+
+
+def static_findings(given: GivenConfig) -> list[Finding]:
+    """Return the errors that do not depend on the machines or on other keys."""
+    anywhere = Training(gpus=1, transformers=True)
+    found = single_keys(ReadConfig(given.written, anywhere))
+    errors = [*given.findings, *found]
+    return [
+        *(each for each in errors if each.severity == "error"),
+        *refused_keys(given),
+    ]
+
+
+def all_findings(
+    given: GivenConfig,
+    settings: ConfigureSettings,
+    machines: Hardware | None,
+    precisions: Sequence[Precision],
+) -> list[Finding]:
+    """Return what can be found before there is a plan, in the order of the config.
+
+    Args:
+        given: The config.
+        settings: The `configure` section with what the config decides.
+        machines: The machines; None if they are not known.
+        precisions: Those that the plan may have.
+    """
+    found = static_findings(given)
+    if machines:
+        found += early_findings(given, settings, machines, precisions)
+    kinds = ("error", "warning")
+    noted = [*found, *given.findings, *not_shown(given)]
+    return [
+        each
+        for kind in kinds
+        for each in in_order([one for one in noted if one.severity == kind], given)
+    ]
+
+
+def in_order(findings: Sequence[Finding], given: GivenConfig) -> list[Finding]:
+    """Return the first finding of each key, in the order of the config."""
+    first = {each.key: each for each in reversed(findings)}
+    order = list(given.written)
+
+    def place(finding: Finding) -> int:
+        name = finding.key.partition(".")[0]
+        return order.index(name) if name in order else len(order)
+
+    return sorted(reversed(first.values()), key=place)
+
+
+def early_findings(
+    given: GivenConfig,
+    settings: ConfigureSettings,
+    machines: Hardware,
+    precisions: Sequence[Precision],
+) -> list[Finding]:
+    """Return the linter's findings before there is a plan.
+
+    The stage of ZeRO and the precision may not be known yet; then it is what is found
+    with any of them.
+
+    Args:
+        given: The config.
+        settings: The `configure` section with what the config decides.
+        machines: The machines.
+        precisions: Those that the plan may have.
+    """
+    training = Training(
+        gpus=machines.world_size,
+        accelerator=machines.accelerator,
+        client_optimizer=client_optimizer(settings),
+        model_parallel=settings.pipeline_stages,
+    )
+    bf16 = "bfloat16" if "bfloat16" in given.written else "bf16"
+    base: dict[str, Any] = {"zero_allow_untested_optimizer": settings.optim != "adamw"}
+    sizes = [given.value(key) for key in (TOTAL, MICRO, STEPS)]
+    if sizes[0] is None and None in sizes[1:]:
+        base[TOTAL] = settings.global_batch_size
+    found = []
+    for stage, precision in itertools.product(possible_stages(settings), precisions):
+        config = {
+            **base,
+            "fp16": {"enabled": precision == "fp16"},
+            bf16: {"enabled": precision == "bf16"},
+            ZERO: {"stage": stage},
+        }
+        found.append(lint(to_lint(given.written, config), training))
+    return [each for each in found[0] if all(each in other for other in found)]
+
+
+def possible_stages(settings: ConfigureSettings) -> list[int]:
+    """Return the stages of ZeRO that a plan may have."""
+    if settings.zero_stage != "auto":
+        return [settings.zero_stage]
+    if settings.pipeline_stages > 1:
+        return [1]
+    is_of_stage_3 = settings.offload_optimizer == "nvme"
+    return [3] if is_of_stage_3 or settings.offload_param != "none" else [2, 3]
+
+
+def client_optimizer(strategy: ConfigureSettings | Plan) -> str:
+    """Return the class of the optimizer that the engine is given."""
+    if strategy.offload_optimizer != "none":
+        return "DeepSpeedCPUAdam"
+    return "AdamW" if strategy.optim == "adamw" else "GroupedAdamW8bit"
+
+
+def to_lint(given: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config as DeepSpeed would read it.
+
+    Args:
+        given: What the user gives of it.
+        base: What `configure` writes for the rest.
+    """
+    written = {
+        name: value
+        for name, value in without_filled(given).items()
+        # They are none of DeepSpeed's here, see `given_keys.py`.
+        if name not in ("optimizer", "scheduler")
+    }
+    config = merged(base, written)
+    for section in ("offload_optimizer", "offload_param"):
+        offload = look_up(config, f"{ZERO}.{section}")
+        if isinstance(offload, Mapping) and offload.get("device") == "nvme":
+            config[ZERO][section] = {**offload, "nvme_path": "hardware.nvme_path"}
+    return config
+
+
+def without_filled(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a config without the "auto" that the plan fills in."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found[name] = without_filled(value, f"{prefix}{name}.")
+        elif value != "auto" or f"{prefix}{name}" not in FILLED:
+            found[name] = value
+    return found
