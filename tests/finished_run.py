@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from plans import make_plan
+from plans import make_plan, reasons_of
 from retune.artifacts.data_metrics import (
     DataMetrics,
     ExampleNumbers,
@@ -312,11 +312,10 @@ def plan(**changes: Any) -> Plan:
 
 def reasons() -> Reasons:
     """Return plan/reasons.json."""
-    return Reasons(
+    return reasons_of(
+        plan(),
         decisions=(Decision("zero_stage", 3, "it <fits>"),),
-        warnings=(),
         train_blocks=SPLITS["train"],
-        model_states_gb=0.5,
         gpu_name="Some GPU",
     )
 

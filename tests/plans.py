@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from retune.artifacts.plan import Plan
+from retune.artifacts.plan import Plan, Reasons
+from retune.planning.memory_prediction import predict_memory
 
 
 def make_plan(**changes: Any) -> Plan:
@@ -32,3 +33,15 @@ def make_plan(**changes: Any) -> Plan:
         "num_parameters": 1000,
     }
     return Plan(**values | changes)
+
+
+def reasons_of(plan: Plan, **changes: Any) -> Reasons:
+    """Return the reasons for a plan, none in particular, with some values changed."""
+    values = {
+        "decisions": (),
+        "warnings": (),
+        "train_blocks": 3,
+        "memory": predict_memory(plan),
+        "gpu_name": None,
+    }
+    return Reasons(**values | changes)

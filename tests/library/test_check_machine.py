@@ -116,8 +116,8 @@ PLAN = make_plan(
 def test_a_folder_for_offloading_may_be_made_later(tmp_path):
     sections = nvme_sections(str(tmp_path / "a/b"))
     outcome = check_nvme(sections, PLAN)
-    # Two moments of 4 bytes, and fp32 gradients; the parameters are elsewhere.
-    assert outcome.found == f"12.0 GB in {tmp_path}/a/b on each node"
+    # Two moments, a copy of the weights and gradients, all fp32.
+    assert outcome.found == f"16.0 GB in {tmp_path}/a/b on each node"
     assert outcome.state == "ok"
     assert check_nvme(sections, None).state == "ok"
     assert list(tmp_path.iterdir()) == []
@@ -127,7 +127,7 @@ def test_a_disk_without_room_for_offloading_is_told(tmp_path):
     sections = nvme_sections(str(tmp_path))
     huge = PLAN.model_copy(update={"num_parameters": 10**14})
     (error,) = check_nvme(sections, huge).errors
-    assert error.startswith(f"hardware.nvme_path: {tmp_path}: 1,200,000.0 GB are")
+    assert error.startswith(f"hardware.nvme_path: {tmp_path}: 1,600,000.0 GB are")
 
 
 @NO_GPU

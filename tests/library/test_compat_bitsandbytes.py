@@ -153,7 +153,7 @@ def test_without_bitsandbytes_it_is_told_before_anything_is_loaded(base, monkeyp
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     message = "load_in_4bit: true needs bitsandbytes, which is not installed: pip in"
     with pytest.raises(RetuneError, match=message):
-        num_parameters_in_4bit(base)
+        num_parameters_in_4bit(build_skeleton(base))
     with pytest.raises(RetuneError, match=message):
         load_in_4bit(base, torch.float32, "sdpa")
 

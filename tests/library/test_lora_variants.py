@@ -13,6 +13,8 @@ from retune.artifacts.plan import Plan
 from retune.errors import RetuneError
 from retune.models.adapters import add_adapters
 from retune.models.four_bit_weights import num_parameters_in_4bit
+from retune.models.skeleton import build_skeleton
+from retune.models.training_skeleton import build_training_skeleton
 from retune.settings import (
     ConfigureSettings,
     ConsolidateSettings,
@@ -160,7 +162,7 @@ def test_adapters_that_cannot_be_are_refused_by_the_plan(run):
     message = r"finetune.lora.target_modules: \['nonsense'\]: Target modules"
     lora = LoraSettings(target_modules=["nonsense"])
     with pytest.raises(RetuneError, match=message):
-        configure.with_adapters(run.folder / "base", tiny_facts(), lora)
+        build_training_skeleton(run.folder / "base", tiny_facts(), lora)
 
 
 def test_adapters_of_llama_8b_are_counted_without_weights(tmp_path):
@@ -171,15 +173,15 @@ def test_adapters_of_llama_8b_are_counted_without_weights(tmp_path):
     )
     config.save_pretrained(tmp_path)
     lora = LoraSettings(r=16)
-    facts, number = configure.with_adapters(tmp_path, tiny_facts(), lora)
-    assert number == 41_943_040
-    assert facts.output_head is not None
+    skeleton = build_training_skeleton(tmp_path, tiny_facts(), lora)
+    assert skeleton.num_adapter_parameters == 41_943_040
+    assert skeleton.facts.output_head is not None
     # All linear layers but the output head can be held in 4 bits.
-    assert num_parameters_in_4bit(tmp_path) == 6_979_321_856
+    assert num_parameters_in_4bit(build_skeleton(tmp_path)) == 6_979_321_856
     # The loss cannot be computed with its weight alone then.
     lora = LoraSettings(target_modules=["q_proj", "lm_head"])
-    facts, _ = configure.with_adapters(tmp_path, tiny_facts(), lora)
-    assert facts.output_head is None
+    skeleton = build_training_skeleton(tmp_path, tiny_facts(), lora)
+    assert skeleton.facts.output_head is None
 
 
 def test_weights_of_zero_have_no_direction(run):

@@ -12,6 +12,7 @@ from retune.artifacts.publishing import SEAL
 from retune.artifacts.run_spec import RunSpec
 from retune.artifacts.tokens_index import TokenMetrics, TokensIndex
 from retune.errors import RetuneError
+from retune.planning.memory_prediction import predict_memory
 from retune.settings import FinetuneSettings
 from tiny_facts import tiny_facts
 from token_files import make_token_metrics
@@ -25,7 +26,7 @@ REASONS = Reasons(
     ),
     warnings=("a warning",),
     train_blocks=3,
-    model_states_gb=0.5,
+    memory=predict_memory(make_plan()),
     gpu_name=None,
 )
 RUN = RunSpec(

@@ -151,6 +151,8 @@ def run_here(tmp_path):
     base = tmp_path / "base"
     base.mkdir()
     tiny_facts().write(base)
+    config = {"vocab_size": 300, "n_embd": 16, "n_layer": 2, "n_head": 2}
+    write_json(base / "config.json", {"model_type": "gpt2", **config})
     write_manifest(base)
 
     def run_it(blocks, **hardware):

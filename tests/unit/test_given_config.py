@@ -35,7 +35,8 @@ def run_by(tmp_path, monkeypatch):
     base = tmp_path / "base"
     base.mkdir()
     tiny_facts().write(base)
-    write_json(base / "config.json", {"model_type": "gpt2", "n_embd": HIDDEN})
+    shape = {"n_embd": HIDDEN, "n_head": 2, "n_layer": 2, "vocab_size": 300}
+    write_json(base / "config.json", {"model_type": "gpt2", **shape})
     write_manifest(base)
     make_token_metrics(160, 128).write(tmp_path / "tokens.json")
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from plans import make_plan
-from retune.artifacts.plan import Reasons
+from plans import make_plan, reasons_of
 
 WARNING = (
     "finetune.epochs: 1 of 50 blocks makes only 6 steps of 8: train more epochs, or"
@@ -15,13 +14,7 @@ WARNING = (
 def test_a_short_training_is_told_before_finetune_runs(workspace, blocks, warnings):
     workspace.looks_finished()
     make_plan(global_batch_size=8).write(workspace.folder / "plan/plan.json")
-    reasons = Reasons(
-        decisions=(),
-        warnings=(),
-        train_blocks=blocks,
-        model_states_gb=1.0,
-        gpu_name=None,
-    )
+    reasons = reasons_of(make_plan(), train_blocks=blocks)
     reasons.write(workspace.folder / "plan/reasons.json")
     (workspace.folder / "models/base/manifest.json").write_text("{}")
     checkpoint = "results/finetune/checkpoint"

@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from retune.artifacts.model_facts import ModelFacts
-from retune.artifacts.plan import Plan
+from retune.artifacts.plan import REASONS, Plan, Reasons
 from retune.artifacts.tokens_index import TokensIndex
 from retune.errors import RetuneError
 from retune.evaluation.placement import BYTES, resolve_dtype, share_gpus
 from retune.evaluation.prompts import NUM_PROMPTS
-from retune.planning.memory import checkpoint_bytes, live_bytes
-from retune.planning.node_memory import PROCESS_GB, finetune_memory_gb
+from retune.planning.memory import live_bytes
+from retune.planning.memory_prediction import PROCESS_BYTES
 from retune.settings import Dtype, FinetuneSettings, SampleSettings, ScoringSettings
 from retune.tokens.mixture import Mixture
 from retune.training.schedules import num_steps
 from retune.units import GB
 
+PROCESS_GB = PROCESS_BYTES / GB
 # Factor on every estimate of memory, to be on the safe side.
 SPARE = 1.25
 # FLOP/s of one device in training, a low estimate: a small model reaches about a tenth
@@ -84,12 +85,13 @@ def finetune_request(
     mixture = Mixture.of(TokensIndex.read(tokens), settings.mix)
     steps = num_steps(settings, mixture.blocks_per_epoch, plan.global_batch_size)
     # A checkpoint is written, and read back before it counts.
-    saving = 2 * checkpoint_bytes(plan, plan.num_trained) / nodes / DISK_BYTES_PER_S
+    memory = Reasons.read(plan_file.with_name(REASONS)).memory
+    saving = 2 * memory.checkpoint_bytes / nodes / DISK_BYTES_PER_S
     hashing = live_bytes(plan) / HASHED_BYTES_PER_S
     start = START_MINUTES + plan.num_4bit_parameters * SECONDS_PER_4_BITS / 60
     seconds = steps * step_seconds(plan) + steps / settings.save_steps * saving
     return JobRequest(
-        mem_mb=in_mb(finetune_memory_gb(plan)),
+        mem_mb=in_mb(memory.main_memory_bytes / GB),
         runtime=round_up(start + 2 * seconds / 60, 10),
         notice_s=round_up(
             LEAST_NOTICE_S + saving + hashing + 2 * step_seconds(plan), 10

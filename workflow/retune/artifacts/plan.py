@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from retune.artifacts.artifact import SealedArtifact
+from retune.artifacts.memory_prediction import MemoryPrediction
 from retune.settings import (
     Accelerator,
     ActivationCheckpointing,
@@ -137,7 +138,7 @@ class Reasons(SealedArtifact):
         decisions: Values of the plan, each with the reason for it.
         warnings: What in the settings is probably a mistake, a line each.
         train_blocks: Number of training sequences.
-        model_states_gb: Weights, gradients and Adam's states on each rank, GB.
+        memory: How much memory the training will take, and when.
         gpu_name: Name of the GPUs; None where `configure` ran on another machine.
     """
 
@@ -147,5 +148,5 @@ class Reasons(SealedArtifact):
     decisions: tuple[Decision[PlanValue], ...]
     warnings: tuple[str, ...]
     train_blocks: int
-    model_states_gb: float
+    memory: MemoryPrediction
     gpu_name: str | None

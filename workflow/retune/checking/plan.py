@@ -26,6 +26,7 @@ from retune.settings.rules import WrongKeyError
 from retune.steps.configure import (
     batch_warnings,
     check_cpu_memory,
+    memory_of,
     memory_warnings,
     plan_of,
     warnings_4bit,
@@ -77,7 +78,7 @@ def check_plan(
         errors.append(error)
     try:
         machines = resolve_hardware(hardware)
-        plan, _ = plan_of(
+        plan, _, skeleton = plan_of(
             *(configure, trained, machines, base.folder, base.facts),
             *(sequences.length, blocks or 0),
         )
@@ -85,7 +86,8 @@ def check_plan(
     except RetuneError as error:
         return None, failed(*errors, error)
     warnings = [] if blocks is None else batch_warnings(plan.global_batch_size, blocks)
-    warnings += warnings_4bit(plan) + memory_warnings(plan, machines)
+    memory = memory_of(plan, skeleton)
+    warnings += warnings_4bit(plan) + memory_warnings(plan, memory, machines)
     planned = PlannedTraining(plan, machines)
     return planned, Outcome(plan_line(plan), tuple(map(str, errors)), tuple(warnings))
 

@@ -16,8 +16,8 @@ from retune.launching.compiled_operators import check_tools
 from retune.launching.devices import check_devices
 from retune.launching.torch_compiler import check_compiler
 from retune.planning.hardware import main_memory_gb
-from retune.planning.memory import checkpoint_bytes, offloaded_to_cpu_bytes
-from retune.planning.node_memory import PROCESS_GB, finetune_memory_gb
+from retune.planning.memory import checkpoint_bytes, offloaded_bytes
+from retune.planning.memory_prediction import PROCESS_BYTES, predict_memory
 from retune.quantities import counted, size
 from retune.settings import ConfigureSettings, HardwareSettings
 from retune.settings.user_paths import user_path
@@ -80,7 +80,8 @@ def check_main_memory(planned: PlannedTraining) -> Outcome:
     """Return whether a node's main memory holds what its ranks put there."""
     plan, declared = planned.plan, planned.machines.cpu_memory_gb
     # Without what each process takes for itself, which is an estimate on the safe side.
-    needed = finetune_memory_gb(plan) - plan.ranks_per_node * PROCESS_GB
+    taken_by_all = predict_memory(plan).main_memory_bytes
+    needed = (taken_by_all - plan.ranks_per_node * PROCESS_BYTES) / GB
     taken = size(round(needed * GB))
     what = f"model, offloading and saving take {taken} of each node"
     warnings = []
@@ -112,9 +113,7 @@ def check_nvme(sections: Sections, plan: Plan | None) -> Outcome:
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         problems.append(f"{key}: {place} cannot be written")
     elif plan:
-        # What is offloaded takes the same there as in main memory.
-        moved = {name: "cpu" if name in on_disk else "none" for name in keys}
-        there = offloaded_to_cpu_bytes(plan.model_copy(update=moved)) // plan.nodes
+        there = offloaded_bytes(plan, "nvme") // plan.nodes
         free = shutil.disk_usage(place).free
         found = f"{size(there)} in {hardware.nvme_path} on each node"
         if free < there:

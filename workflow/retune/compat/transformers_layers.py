@@ -41,3 +41,46 @@ def replace_within_checkpointing(
         return compute(layer, *arguments, **options)
 
     vars(layer)["forward"] = forward
+
+
+def kinds_of_layers(model: Any) -> list[tuple[Any, ...]]:
+    """Return for each layer what tells it from others, in their order.
+
+    Layers of a kind have weights of the same shapes, the same attention, and compute
+    their activations again or do not.
+
+    Args:
+        model: The model, without adapters or with them.
+    """
+    types = getattr(model.config, "layer_types", None) or []
+    return [
+        (
+            types[number] if number < len(types) else None,
+            layer.gradient_checkpointing,
+            tuple((n, tuple(p.shape)) for n, p in layer.named_parameters()),
+        )
+        for number, layer in enumerate(layers_of(model))
+    ]
+
+
+def keep_layers(model: Any, kept: list[int]) -> None:
+    """Remove all layers of a model, which is only looked at, but some.
+
+    Uses that a model computes the layers of the list that holds them, some as many as
+    `num_hidden_layers` says, of the kinds in `layer_types`.
+
+    Args:
+        model: The model.
+        kept: Numbers of the layers to keep, ascending.
+    """
+    layers = layers_of(model)
+    gone = {id(layer) for number, layer in enumerate(layers) if number not in kept}
+    for module in list(model.modules()):
+        if isinstance(module, nn.ModuleList):
+            for number in reversed(range(len(module))):
+                if id(module[number]) in gone:
+                    del module[number]
+    config = model.config
+    if types := getattr(config, "layer_types", None):
+        config.layer_types = [types[number] for number in kept]
+    config.num_hidden_layers = len(kept)

@@ -20,7 +20,6 @@ from retune.compat.bitsandbytes_4bit import (
 )
 from retune.compat.glibc import return_freed_memory
 from retune.errors import RetuneError
-from retune.models.skeleton import build_skeleton
 from retune.planning.bitsandbytes import check_bitsandbytes
 
 # Rows of a layer's input for which its output is looked at. On GPUs bitsandbytes
@@ -33,18 +32,17 @@ MOST_ROUNDING = 0.02
 SETTING = "finetune.lora.load_in_4bit: true"
 
 
-def num_parameters_in_4bit(base: Path) -> int:
+def num_parameters_in_4bit(skeleton: PreTrainedModel) -> int:
     """Return how many parameters of a model are held in 4 bits.
 
     Args:
-        base: Folder of the base model.
+        skeleton: The model, on the meta device; its layers are replaced.
 
     Raises:
         RetuneError: If bitsandbytes is not installed, or the model has no layers that
             it can hold in 4 bits.
     """
     check_bitsandbytes(SETTING)
-    skeleton = build_skeleton(base)
     number = count_in_4bit(skeleton)
     if not number:
         raise RetuneError(

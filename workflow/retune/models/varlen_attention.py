@@ -108,11 +108,18 @@ def can_flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bo
 
     They need a GPU since Ampere.
     """
-    size = query.shape[-1]
     return (
         query.is_cuda
         and torch.cuda.get_device_capability(query.device) >= AMPERE
-        and query.dtype in FLASH_DTYPES
+        and fits_flash(query, key, value)
+    )
+
+
+def fits_flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
+    """Return whether flash attention's kernels take these on a GPU that has them."""
+    size = query.shape[-1]
+    return (
+        query.dtype in FLASH_DTYPES
         and size == value.shape[-1]
         and size <= FLASH_HEAD_SIZE
         and size % 8 == 0

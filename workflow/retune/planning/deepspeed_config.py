@@ -14,6 +14,17 @@ LOSS_SCALING = {
     "hysteresis": 2,
     "min_loss_scale": 1,
 }
+# Elements of the buckets in which gradients are reduced, and weights gathered.
+REDUCE_BUCKET_SIZE = 50_000_000
+
+
+def overlaps_communication(plan: Plan) -> bool:
+    """Return whether gradients are reduced during the backward pass.
+
+    It makes the host wait for a GPU after each micro-batch (DeepSpeed 0.19), and takes
+    a second bucket. A single rank has nothing to send meanwhile.
+    """
+    return plan.data_parallel_size > 1
 
 
 def deepspeed_config(plan: Plan) -> dict[str, Any]:
@@ -25,15 +36,13 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
     zero: dict[str, Any] = {
         "stage": plan.zero_stage,
         "contiguous_gradients": True,
-        # It makes the host wait for a GPU after each micro-batch (DeepSpeed 0.19), and
-        # takes a second bucket. A single rank has nothing to send meanwhile.
-        "overlap_comm": plan.data_parallel_size > 1,
-        "reduce_bucket_size": int(5e7),
-        "allgather_bucket_size": int(5e7),
+        "overlap_comm": overlaps_communication(plan),
+        "reduce_bucket_size": REDUCE_BUCKET_SIZE,
+        "allgather_bucket_size": REDUCE_BUCKET_SIZE,
     }
     if plan.zero_stage == 3:
         zero |= {
-            "stage3_prefetch_bucket_size": int(5e7),
+            "stage3_prefetch_bucket_size": REDUCE_BUCKET_SIZE,
             "stage3_param_persistence_threshold": int(1e5),
         }
     offload = {

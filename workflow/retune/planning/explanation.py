@@ -3,6 +3,7 @@
 import json
 
 from retune.artifacts.plan import Plan, Reasons
+from retune.planning.memory_table import memory_text
 from retune.quantities import counted, parameters
 
 
@@ -23,9 +24,7 @@ def plan_page(plan: Plan, reasons: Reasons) -> str:
         f" {reasons.train_blocks / plan.global_batch_size:,.1f} steps."
         f"\n\n{warnings}"
         f"{table}\n\n"
-        f"{frozen_text(plan)}Weights, gradients and Adam states take"
-        f" {reasons.model_states_gb:.2f} GB on each rank; activations come on top and"
-        " are not predicted yet.\n"
+        f"{frozen_text(plan)}{memory_text(reasons.memory)}"
     )
 
 

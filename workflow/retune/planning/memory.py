@@ -1,4 +1,7 @@
-"""The one model of memory: bytes of weights, gradients, Adam's states, checkpoints."""
+"""Bytes of weights, gradients, Adam's states and checkpoints.
+
+`retune.planning.memory_prediction` adds up from these what a rank takes at most.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -75,26 +78,59 @@ def model_states_bytes(plan: Plan) -> float:
 
     The weights of a model with adapters are frozen and have neither gradients nor
     states; only the adapters do.
-
-    ZeRO stage 1 shards the optimizer states over the ranks that hold the same pipeline
-    stage, stage 2 the gradients as well, and stage 3 the weights, too. What a step
-    needs for a moment is not counted: DeepSpeed 0.19 flattens the gradients of one
-    group of parameters at a time, in fp32, before Adam reads them.
-
-    Gradients that accumulate in fp32 are sharded at both stages where they do: from one
-    micro-batch to the next DeepSpeed 0.19 holds a rank's shard alone, at stage 2 in
-    `all_grad_tensors`, at stage 3 in `grad_partitions_flat_buffer`, both of
-    `data_types.grad_accum_dtype`.
     """
-    each, ranks = bytes_per_trained_parameter(plan), plan.data_parallel_size
+    return (
+        device_weights_bytes(plan)
+        + device_gradients_bytes(plan)
+        + device_states_bytes(plan)
+    )
+
+
+def device_weights_bytes(plan: Plan) -> float:
+    """Return the bytes of the weights on each rank's device; stage 3 shards them."""
+    if is_offloaded(plan.offload_param, plan):
+        return 0.0
+    sharded = plan.data_parallel_size if plan.zero_stage >= 3 else 1
+    return weights_bytes(plan) / sharded / plan.pipeline_stages
+
+
+def device_gradients_bytes(plan: Plan) -> float:
+    """Return the bytes of the gradients that a rank keeps for a step.
+
+    ZeRO shards them from stage 2 on. Gradients that accumulate in fp32 are sharded at
+    both stages where they do: from one micro-batch to the next DeepSpeed 0.19 holds a
+    rank's shard alone, at stage 2 in `averaged_gradients`, at stage 3 in
+    `grad_partitions_flat_buffer`, both of `data_types.grad_accum_dtype`. Those of an
+    offloaded optimizer are in main memory from stage 2 on.
+    """
+    if is_offloaded(plan.offload_optimizer, plan) and plan.zero_stage > 1:
+        return 0.0
+    each = bytes_per_trained_parameter(plan)
     gradient = FP32_BYTES if accumulates_in_fp32(plan) else each.gradient
-    total = plan.num_trained * gradient / (ranks if plan.zero_stage >= 2 else 1)
-    if not is_offloaded(plan.offload_param, plan):
-        total += weights_bytes(plan) / (ranks if plan.zero_stage >= 3 else 1)
-    if not is_offloaded(plan.offload_optimizer, plan):
-        states = plan.num_trained * each.states - saved_by_8_bits(plan)
-        total += states / (ranks if plan.zero_stage >= 1 else 1)
-    return total / plan.pipeline_stages
+    sharded = plan.data_parallel_size if plan.zero_stage >= 2 else 1
+    return plan.num_trained * gradient / sharded / plan.pipeline_stages
+
+
+def device_states_bytes(plan: Plan) -> float:
+    """Return the bytes of the optimizer's states on each rank's device.
+
+    ZeRO shards them over the ranks that hold the same pipeline stage. From stage 1 on
+    the optimizer steps on a copy of the weights, in fp32 too: at stages 1 and 2
+    `single_partition_of_fp32_groups` (stage_1_and_2.py:560), at stage 3
+    `fp32_partitioned_groups_flat` (stage3.py:1172), which compares a device with the
+    name of one and so copies weights in fp32 as well.
+    """
+    if is_offloaded(plan.offload_optimizer, plan):
+        return 0.0
+    states = plan.num_trained * state_bytes(plan) - saved_by_8_bits(plan)
+    sharded = plan.data_parallel_size if plan.zero_stage >= 1 else 1
+    return states / sharded / plan.pipeline_stages
+
+
+def state_bytes(plan: Plan) -> int:
+    """Return the bytes of the states of a trained parameter, none in 8 bits."""
+    copies = plan.precision == "fp32" and plan.zero_stage > 0
+    return bytes_per_trained_parameter(plan).states + (FP32_BYTES if copies else 0)
 
 
 def saved_by_8_bits(plan: Plan) -> float:
@@ -110,16 +146,29 @@ def is_offloaded(device: str, plan: Plan) -> bool:
     return device != "none" and plan.accelerator != "cpu"
 
 
-def offloaded_to_cpu_bytes(plan: Plan) -> int:
-    """Return the bytes that all nodes together need in main memory for offloading.
+def offloaded_bytes(plan: Plan, device: str) -> int:
+    """Return the bytes that all nodes together need on a device for offloading.
 
-    With Adam's states DeepSpeed keeps fp32 gradients there.
+    With Adam's states DeepSpeed keeps fp32 gradients there, and copies of weights or
+    gradients in the training precision, which stay in main memory where states go to
+    NVMe: at stages 1 and 2 `param_buffer_of_bit16_for_cpu_offload_groups`
+    (stage_1_and_2.py:571) and `accumulated_grads_in_cpu`, at stage 3
+    `grad_partitions_flat_buffer` (stage3.py:791).
+
+    Args:
+        plan: The plan.
+        device: `cpu` or `nvme`.
     """
+    each = bytes_per_parameter(plan.precision)
     total = 0
-    if plan.offload_optimizer == "cpu":
-        states = bytes_per_parameter(plan.precision).states
-        total += plan.num_trained * (states + FP32_BYTES)
-    if plan.offload_param == "cpu":
+    if plan.offload_optimizer == device:
+        copy = FP32_BYTES if plan.precision == "fp32" else 0
+        total += plan.num_trained * (each.states + copy + FP32_BYTES)
+    if plan.offload_optimizer != "none" and device == "cpu":
+        total += plan.num_trained * each.weight
+        if plan.zero_stage < 3 and plan.gradient_accumulation_steps > 1:
+            total += plan.num_trained * each.weight
+    if plan.offload_param == device:
         total += weights_bytes(plan)
     return total
 

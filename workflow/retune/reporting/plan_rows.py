@@ -3,6 +3,7 @@
 import json
 
 from retune.artifacts.plan import Plan
+from retune.planning.memory_table import peak_text
 from retune.quantities import counted, parameters
 from retune.reporting.evaluation_rows import Row
 from retune.reporting.run_results import ReportResults
@@ -23,9 +24,8 @@ def plan_text(run: ReportResults) -> str:
         f"{parameters(plan.num_parameters)}; {hardware};"
         f" each step sees {plan.tokens_per_step:,} tokens"
         f" ({plan.global_batch_size:,} sequences of {plan.sequence_length:,})."
-        " Weights, gradients and Adam states take"
-        f" {run.reasons.model_states_gb:.2f} GB on each rank, activations come on"
-        " top." + "".join(f" {warning}." for warning in run.reasons.warnings)
+        f" {peak_text(run.reasons.memory)}"
+        + "".join(f" {warning}." for warning in run.reasons.warnings)
     )
 
 

@@ -1,8 +1,11 @@
 """The step `configure`: settings and hardware to a complete DeepSpeed config."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from retune.artifacts.memory_prediction import MemoryPrediction
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.plan import (
     DEEPSPEED,
@@ -23,18 +26,22 @@ from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.explanation import plan_line, plan_page
 from retune.planning.given_plan import take_given
 from retune.planning.hardware import Hardware, resolve_hardware
-from retune.planning.memory import model_states_bytes, offloaded_to_cpu_bytes
+from retune.planning.memory import offloaded_bytes
+from retune.planning.memory_prediction import predict_memory
+from retune.planning.memory_table import in_phase, kinds_text
 from retune.planning.strategy import make_plan, refuse
 from retune.quantities import percent
 from retune.settings import (
     ConfigureSettings,
     HardwareSettings,
-    LoraSettings,
     PartOfSection,
     TrainedWeightsSettings,
     problems_across,
 )
 from retune.units import GB
+
+if TYPE_CHECKING:
+    from retune.models.training_skeleton import TrainingSkeleton
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +88,7 @@ def run(
     facts = ModelFacts.read(base)
     length = tokens.sequence_length
     try:
-        made, decisions = plan_of(
+        made, decisions, skeleton = plan_of(
             settings, trained, machines, base, facts, length, blocks
         )
     except RetuneError as error:
@@ -93,14 +100,18 @@ def run(
         decisions = [*given.decisions(decisions), *complete.decisions]
     check_cpu_memory(made, machines)
     warnings = [*complete.warnings, *batch_warnings(made.global_batch_size, blocks)]
-    warnings += warnings_4bit(made) + memory_warnings(made, machines)
+    memory = memory_of(made, skeleton)
+    if given:
+        notes = (*memory.unverified, "a DeepSpeed config's own sizes of buckets")
+        memory = replace(memory, unverified=notes)
+    warnings += warnings_4bit(made) + memory_warnings(made, memory, machines)
     for warning in warnings:
         log.warning("%s", warning)
     reasons = Reasons(
         decisions=tuple(decisions),
         warnings=tuple(warnings),
         train_blocks=blocks,
-        model_states_gb=round(model_states_bytes(made) / GB, 4),
+        memory=memory,
         gpu_name=machines.gpu_name,
     )
     write_json(plan / DEEPSPEED, complete.values)
@@ -140,8 +151,8 @@ def plan_of(
     facts: ModelFacts,
     sequence_length: int,
     blocks: int,
-) -> tuple[Plan, list[Decision[PlanValue]]]:
-    """Return the plan, and each value of the strategy with the reason for it.
+) -> tuple[Plan, list[Decision[PlanValue]], "TrainingSkeleton"]:
+    """Return the plan, each value of it with the reason, and the model to be trained.
 
     Args:
         settings: The `configure` section.
@@ -155,66 +166,33 @@ def plan_of(
     Raises:
         RetuneError: If settings, model and machines do not go together.
     """
-    num_adapter_parameters = num_4bit_parameters = num_8bit_moments = 0
-    if trained.lora:
-        facts, num_adapter_parameters = with_adapters(base, facts, trained.lora)
-        if trained.lora.load_in_4bit:
-            from retune.models.four_bit_weights import num_parameters_in_4bit
-
-            num_4bit_parameters = num_parameters_in_4bit(base)
-    if settings.optim == "adamw_8bit":
+    is_8bit = settings.optim == "adamw_8bit"
+    if is_8bit:
         check_bitsandbytes(f"configure.optim: {settings.optim}")
-        num_8bit_moments = count_8bit_moments(base, facts, trained)
-    return make_plan(
-        *(settings, machines, facts, sequence_length, blocks),
-        num_adapter_parameters,
-        num_4bit_parameters,
-        num_8bit_moments,
+    # It needs torch, which takes seconds to import.
+    from retune.models.training_skeleton import build_training_skeleton
+
+    skeleton = build_training_skeleton(base, facts, trained.lora)
+    plan, decisions = make_plan(
+        *(settings, machines, skeleton.facts, sequence_length, blocks),
+        skeleton.num_adapter_parameters,
+        skeleton.num_4bit_parameters,
+        skeleton.num_8bit_moments if is_8bit else 0,
     )
+    return plan, decisions, skeleton
 
 
-def with_adapters(
-    base: Path, facts: ModelFacts, lora: LoraSettings
-) -> tuple[ModelFacts, int]:
-    """Return the facts of a model with adapters, and their number of parameters.
-
-    Args:
-        base: Folder of the base model.
-        facts: Facts of the base model.
-        lora: The section `finetune.lora`.
-
-    Raises:
-        RetuneError: If peft is not installed, or the model cannot have such adapters.
-    """
-    # Only these need torch, which takes seconds to import.
-    from retune.models.adapters import wrap
-    from retune.models.skeleton import build_skeleton
-
-    model = build_skeleton(base)
-    head = type(model.get_output_embeddings())
-    wrapped = wrap(model, facts, lora)
-    if type(model.get_output_embeddings()) is not head:
-        facts = facts.model_copy(update={"output_head": None})
-    return facts, sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
-
-
-def count_8bit_moments(
-    base: Path, facts: ModelFacts, trained: TrainedWeightsSettings
-) -> int:
-    """Return the number of parameters whose moments AdamW in 8 bits keeps in them.
+def memory_of(plan: Plan, skeleton: "TrainingSkeleton") -> MemoryPrediction:
+    """Return how much memory the training of a model will take.
 
     Args:
-        base: Folder of the base model.
-        facts: Facts of the model.
-        trained: Which weights are trained.
+        plan: The plan.
+        skeleton: The model, without weights.
     """
-    from retune.models.adapters import wrap
-    from retune.models.skeleton import build_skeleton
-    from retune.models.states_in_8_bits import parameters_in_8_bits
+    from retune.engines.activation_trace import trace_activations
 
-    skeleton = build_skeleton(base)
-    model = wrap(skeleton, facts, trained.lora) if trained.lora else skeleton
-    return sum(parameter.numel() for parameter in parameters_in_8_bits(model))
+    activations = trace_activations(skeleton, plan, [plan.micro_batch_size])
+    return predict_memory(plan, activations, skeleton.sizes)
 
 
 def batch_warnings(batch_size: int, blocks: int) -> list[str]:
@@ -245,21 +223,24 @@ def warnings_4bit(plan: Plan) -> list[str]:
     ]
 
 
-def memory_warnings(plan: Plan, hardware: Hardware) -> list[str]:
-    """Return that what a rank holds without activations is more than its GPU has."""
-    needed, there = model_states_bytes(plan) / GB, hardware.gpu_memory_gb
-    if there is None or needed <= there:
+def memory_warnings(
+    plan: Plan, memory: MemoryPrediction, hardware: Hardware
+) -> list[str]:
+    """Return that a rank will probably hold more than its GPU has."""
+    there = hardware.gpu_memory_gb
+    if there is None or plan.accelerator == "cpu" or memory.peak_bytes / GB <= there:
         return []
     why = "; weights in 4 bits cannot be sharded" if plan.num_4bit_parameters else ""
     return [
-        f"hardware.gpu_memory_gb: {there:g}, but weights, gradients and Adam's states"
-        f" alone take {needed:.1f} GB on each rank{why}"
+        f"hardware.gpu_memory_gb: {there:g}, but about {memory.peak_bytes / GB:.1f} GB"
+        f" are predicted on each rank, {in_phase(memory.peak.name)}"
+        f" ({kinds_text(memory.peak)}){why}"
     ]
 
 
 def check_cpu_memory(plan: Plan, hardware: Hardware) -> None:
     """Raise RetuneError if more is offloaded than a node's main memory holds."""
-    offloaded = offloaded_to_cpu_bytes(plan) / plan.nodes / GB
+    offloaded = offloaded_bytes(plan, "cpu") / plan.nodes / GB
     if hardware.cpu_memory_gb is not None and offloaded > hardware.cpu_memory_gb:
         raise RetuneError(
             f"hardware.cpu_memory_gb: {hardware.cpu_memory_gb:g}, but offloading takes"

@@ -9,7 +9,7 @@ from typing import Any
 from retune.artifacts.plan import Plan
 from retune.compat.pytorch_errors import is_memory_error, requested_bytes
 from retune.errors import RetuneError
-from retune.planning.memory import model_states_bytes
+from retune.planning.memory_prediction import bytes_beside_activations
 from retune.settings import split_problems, strategy_problems
 from retune.units import GB
 
@@ -48,8 +48,9 @@ def advise(plan: Plan, needed: float, there: float, before: float) -> str:
     """Return the settings that did not fit and the least change that would.
 
     Memory is taken as linear in the micro-batch: what was in use before training and
-    the model states stay, the rest is activations. An allocation that fails is not
-    the last one, so `needed` is a lower bound, and so are the estimates.
+    what is predicted beside activations stay, the rest is activations. An allocation
+    that fails is not the last one, so `needed` is a lower bound, and so are the
+    estimates.
 
     Args:
         plan: The plan of the training.
@@ -58,7 +59,7 @@ def advise(plan: Plan, needed: float, there: float, before: float) -> str:
         before: Memory in use before training began, GB.
     """
     micro = plan.micro_batch_size
-    fixed = before + model_states_bytes(plan) / GB
+    fixed = before + bytes_beside_activations(plan) / GB
     problem = (
         f"configure.micro_batch_size: {micro} (needs about {max(needed, fixed):.1f} GB,"
         f" {there:.1f} GB are there): "
@@ -99,9 +100,10 @@ def advise(plan: Plan, needed: float, there: float, before: float) -> str:
 
 
 def freed_gb(plan: Plan, **changes: Any) -> float:
-    """Return how much less the model states of a rank take after changes, GB."""
+    """Return how much less a rank holds beside activations after changes, GB."""
     changed = plan.model_copy(update={**changes, "num_8bit_moments": 0})
-    return (model_states_bytes(plan) - model_states_bytes(changed)) / GB
+    freed = bytes_beside_activations(plan) - bytes_beside_activations(changed)
+    return freed / GB
 
 
 def smaller(plan: Plan) -> list[int]:

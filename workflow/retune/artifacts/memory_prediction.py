@@ -1,0 +1,69 @@
+"""How much memory a training is predicted to take, by phase and by kind."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal[
+    "weights",
+    "gradients",
+    "optimizer_states",
+    "buffers",
+    "activations",
+    "logits",
+    "temporary",
+    "context",
+]
+Source = Literal["traced", "formula", "unknown"]
+PhaseName = Literal[
+    "load", "optimizer_init", "forward", "backward", "step", "validation", "save"
+]
+
+
+@dataclass(frozen=True)
+class PhaseMemory:
+    """The most that a rank holds on its device in a phase of the training.
+
+    Attributes:
+        name: Name of the phase.
+        bytes_by_kind: Bytes of each kind of tensor, at the moment when there are most.
+    """
+
+    name: PhaseName
+    bytes_by_kind: dict[Kind, int]
+
+    @property
+    def total(self) -> int:
+        """Bytes of all kinds."""
+        return sum(self.bytes_by_kind.values())
+
+
+@dataclass(frozen=True)
+class MemoryPrediction:
+    """The memory of a training, bytes.
+
+    Attributes:
+        phases: What each rank holds on its device, GPU or CPU, in each phase.
+        main_memory_bytes: Main memory that the ranks of a node take together.
+        nvme_bytes: What is offloaded to the fast disk of a node.
+        checkpoint_bytes: Disk that one checkpoint takes, over all ranks.
+        activations: Whether these were traced through the model's own code, or are by
+            a formula; `unknown`: they are not in the phases.
+        unverified: What of it was never compared with a measurement, a clause each.
+    """
+
+    phases: tuple[PhaseMemory, ...]
+    main_memory_bytes: int
+    nvme_bytes: int
+    checkpoint_bytes: int
+    activations: Source
+    unverified: tuple[str, ...] = ()
+
+    @property
+    def peak(self) -> PhaseMemory:
+        """The phase in which a rank holds most."""
+        return max(self.phases, key=lambda phase: phase.total)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most that a rank holds."""
+        return self.peak.total

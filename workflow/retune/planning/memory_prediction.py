@@ -1,0 +1,398 @@
+"""Predicts the memory of a training: what a rank holds at most, in each of its phases.
+
+`configure`, the requests of jobs and the advice where memory runs out ask this. What is
+added up is in `retune.planning.memory` and, from a trace of the model's own code, in
+`retune.planning.activations`. Line numbers are those of DeepSpeed 0.19.8.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from retune.artifacts.memory_prediction import (
+    Kind,
+    MemoryPrediction,
+    PhaseMemory,
+    PhaseName,
+)
+from retune.artifacts.plan import Plan
+from retune.planning.activations import Activations, Moment, PassMemory
+from retune.planning.deepspeed_config import (
+    REDUCE_BUCKET_SIZE,
+    overlaps_communication,
+)
+from retune.planning.memory import (
+    BF16_BYTES,
+    FP32_BYTES,
+    accumulates_in_fp32,
+    bytes_per_parameter,
+    bytes_per_trained_parameter,
+    checkpoint_bytes,
+    device_gradients_bytes,
+    device_states_bytes,
+    device_weights_bytes,
+    is_offloaded,
+    loading_bytes,
+    model_states_bytes,
+    offloaded_bytes,
+    weights_bytes,
+)
+from retune.planning.trained_sizes import TrainedSizes
+
+# Main memory of a process that has imported torch and DeepSpeed and has a CUDA context.
+PROCESS_BYTES = 4_000_000_000
+# On a GPU beside tensors: the CUDA context and its libraries, and the workspaces of
+# cuBLAS. Not measured.
+CONTEXT_BYTES = {"cuda": 700_000_000, "cpu": 0}
+# DeepSpeed computes norms in fp64 (runtime/zero/utils.py:59).
+FP64_BYTES = 8
+# DeepSpeed's defaults: parameters that stay gathered at ZeRO-3, elements that ZeRO-3
+# steps on at a time, and elements of the buckets in which stage 0 adds up gradients.
+MAX_LIVE_PARAMETERS = 10**9
+SUB_GROUP_SIZE = 10**9
+ALLREDUCE_ELEMENTS = 5 * 10**8
+
+NO_PASS = PassMemory(1, (Moment(0, 0, 0, 0, 0),), (Moment(0, 0, 0, 0, 0),), 0)
+UNKNOWN_ACTIVATIONS = Activations((NO_PASS,), source="unknown")
+
+Held = dict[Kind, float]
+
+
+def predict_memory(
+    plan: Plan,
+    activations: Activations = UNKNOWN_ACTIVATIONS,
+    sizes: TrainedSizes | None = None,
+) -> MemoryPrediction:
+    """Return what a training will take.
+
+    Args:
+        plan: The plan.
+        activations: What micro-batches take; if it is left out, none of it is counted.
+        sizes: Sizes of the trained weights; None: as if each could be cut anywhere.
+    """
+    rank = Rank(plan, sizes or TrainedSizes(()))
+    at_size = activations.of(plan.micro_batch_size)
+    phases = [
+        most("load", [{"weights": rank.loaded}]),
+        most("optimizer_init", rank.optimizer_init()),
+        most("forward", rank.forward(at_size)),
+        most("backward", rank.backward(at_size)),
+        most("step", rank.step()),
+        most("validation", [rank.resting(temporary=at_size.validation)]),
+        most("save", [rank.resting()]),
+    ]
+    context: dict[Kind, int] = {"context": CONTEXT_BYTES[plan.accelerator]}
+    with_context = tuple(
+        PhaseMemory(phase.name, {**phase.bytes_by_kind, **context}) for phase in phases
+    )
+    peak = max(phase.total for phase in with_context)
+    return MemoryPrediction(
+        phases=with_context,
+        main_memory_bytes=main_memory_bytes(plan, peak),
+        nvme_bytes=round(offloaded_bytes(plan, "nvme") / plan.nodes),
+        checkpoint_bytes=checkpoint_bytes(plan, plan.num_trained),
+        activations=activations.source,
+        unverified=(*unverified(plan), *activations.notes),
+    )
+
+
+def bytes_beside_activations(plan: Plan) -> float:
+    """Return what a rank holds in a backward pass beside activations, bytes.
+
+    On a CPU, where buffers take no memory before they are written to, it is weights,
+    gradients and states.
+    """
+    if plan.accelerator == "cpu":
+        return model_states_bytes(plan)
+    rank = Rank(plan, TrainedSizes(()))
+    return sum(rank.backward(NO_PASS)[0].values())
+
+
+def most(name: PhaseName, moments: Iterable[Held]) -> PhaseMemory:
+    """Return a phase at the moment when it holds most."""
+    held = max(moments, key=lambda moment: sum(moment.values()))
+    return PhaseMemory(name, {kind: round(size) for kind, size in held.items()})
+
+
+def main_memory_bytes(plan: Plan, peak: float) -> int:
+    """Return the main memory that a node's ranks take, bytes.
+
+    While a checkpoint is saved, a rank's shard of it passes through main memory.
+
+    Args:
+        plan: The plan.
+        peak: The most that a rank holds on its device, bytes.
+    """
+    rank = checkpoint_bytes(plan, plan.num_trained) / plan.world_size
+    rank += loading_bytes(plan)
+    if plan.accelerator == "cpu":
+        rank += peak
+    offloaded = offloaded_bytes(plan, "cpu") / plan.nodes
+    return round(plan.ranks_per_node * (PROCESS_BYTES + rank) + offloaded)
+
+
+def unverified(plan: Plan) -> tuple[str, ...]:
+    """Return what of a plan's memory was never compared with a measurement."""
+    notes = []
+    if plan.accelerator == "cuda":
+        notes.append("what the CUDA context and its libraries take beside tensors")
+    if plan.pipeline_stages > 1:
+        notes.append(
+            "pipeline: stages are taken for equal parts, with as many passes at once"
+        )
+    if "nvme" in (plan.offload_optimizer, plan.offload_param):
+        notes.append("buffers for what is offloaded to NVMe are not counted")
+    if plan.offload_param != "none":
+        notes.append("buffers for offloaded parameters are not counted")
+    if plan.nodes > 1:
+        notes.append("several nodes: buffers of the network are not counted")
+    if plan.torch_compile:
+        notes.append("torch_compile: activations are those of layers not compiled")
+    return tuple(notes)
+
+
+class Rank:
+    """What a rank holds on its device.
+
+    Attributes:
+        loaded: Bytes of the weights as they are loaded, before anything is sharded.
+    """
+
+    def __init__(self, plan: Plan, sizes: TrainedSizes) -> None:
+        """Go by a plan and the sizes of the trained weights."""
+        each = bytes_per_trained_parameter(plan)
+        ranks, stage = plan.data_parallel_size, plan.zero_stage
+        self.plan, self.sizes = plan, sizes
+        self.weight = bytes_per_parameter(plan.precision).weight
+        self.trained = plan.num_trained / plan.pipeline_stages
+        self.own = self.trained / (ranks if stage else 1)
+        self.accumulates = accumulates_in_fp32(plan)
+        self.several = plan.gradient_accumulation_steps > 1
+        self.offloads = is_offloaded(plan.offload_optimizer, plan)
+        self.master = FP32_BYTES if not plan.bf16_optimizer_states else BF16_BYTES
+        self.gradient = FP32_BYTES if self.accumulates else each.gradient
+        whole = weights_bytes(plan) / plan.pipeline_stages
+        self.loaded = whole / (ranks if stage == 3 else 1)
+        self.bucket = self._bucket()
+
+    def resting(self, **more: float) -> Held:
+        """Return what is held between two steps, and more by kind."""
+        plan = self.plan
+        held: Held = {
+            "weights": device_weights_bytes(plan) + self._gathered(),
+            "gradients": 0.0,
+            "optimizer_states": device_states_bytes(plan),
+            "buffers": 0.0,
+            "activations": 0.0,
+            "logits": 0.0,
+            "temporary": 0.0,
+        }
+        if plan.zero_stage == 3:
+            # stage3.py:780 and :791, there for the whole training.
+            held["buffers"] += self.bucket
+            held["gradients"] += device_gradients_bytes(plan)
+        if self.offloads and plan.zero_stage < 3:
+            # `temp_grad_buffer_for_gpu_offload` (stage_1_and_2.py:659).
+            held["buffers"] += self.sizes.largest * self.weight
+        return plus(held, **more)
+
+    def optimizer_init(self) -> list[Held]:
+        """Return the moments in which DeepSpeed makes flat copies and states.
+
+        Stages 1 and 2 copy the weights of a group to a flat buffer
+        (stage_1_and_2.py:493), and make zeros as gradients of all masters at once
+        (:937). Stage 3 copies all shards at once (`defragment`), and has zeros for one
+        sub-group (stage3.py:1306).
+        """
+        plan, weights = self.plan, self.loaded
+        if plan.zero_stage == 0:
+            return [{"weights": weights}]
+        zeros = min(self.own, SUB_GROUP_SIZE) if plan.zero_stage == 3 else self.own
+        copied = self.trained / (plan.data_parallel_size if plan.zero_stage == 3 else 1)
+        flat: Held = {"weights": weights, "temporary": copied * self.weight}
+        if self.offloads:
+            return [flat]
+        masters = self.own * self.master
+        return [
+            flat,
+            {
+                "weights": device_weights_bytes(plan),
+                "optimizer_states": masters,
+                "temporary": zeros * self.master,
+            },
+        ]
+
+    def forward(self, passes: PassMemory) -> list[Held]:
+        """Return the moments of a forward pass, of a micro-batch after the first.
+
+        Before it, the micro-batches of a step have left gradients: at stage 1 whole
+        ones in `param.grad`, and the bucket, which DeepSpeed frees only as it reduces
+        them (stage_1_and_2.py:1061); at stage 2 those of the rank's own shard.
+        """
+        held = self.resting()
+        if self.several:
+            held = plus(held, gradients=self._kept_between_passes())
+            if self.plan.zero_stage == 1 and not self.offloads:
+                held = plus(held, buffers=self.bucket)
+        return [
+            plus(
+                held,
+                activations=moment.activations,
+                logits=moment.logits,
+                temporary=moment.temporary,
+            )
+            for moment in passes.forward
+        ]
+
+    def backward(self, passes: PassMemory) -> list[Held]:
+        """Return the moments of the backward pass in which most is held.
+
+        DeepSpeed empties each gradient into a bucket, and the full bucket into the
+        gradients of a rank's own shard: `grads_in_partition` (stage_1_and_2.py:2192),
+        whole weights of which the shard has a part, or `averaged_gradients` in fp32
+        (:1270). A single rank does not overlap communication with the pass, and so
+        keeps all gradients at stage 1 until the pass has ended.
+        """
+        plan, held = self.plan, self.resting()
+        stage = plan.zero_stage
+        before = self._kept_between_passes() if self.several else 0.0
+        keeps = stage == 0 or (stage == 1 and not overlaps_communication(plan))
+        # Once there are gradients, later ones are added to them.
+        keeps_new = keeps and not self.several
+        held = plus(held, gradients=before)
+        has_bucket = stage == 1 and self.several
+        moments = []
+        for number, moment in enumerate(passes.backward):
+            gradients = temporary = 0.0
+            if keeps_new:
+                gradients = moment.gradients
+                temporary = moment.temporary_and_gradients
+            else:
+                temporary = moment.temporary
+            last = number == len(passes.backward) - 1
+            # It is made at the first gradient, which comes as the head is done.
+            buffers = self.bucket if stage in (1, 2) and (number or has_bucket) else 0.0
+            if not keeps and (last or self._has_reduced(moment)):
+                gradients += self._reduced()
+            moments.append(
+                plus(
+                    held,
+                    gradients=gradients,
+                    buffers=buffers,
+                    activations=moment.activations,
+                    logits=moment.logits,
+                    temporary=temporary,
+                )
+            )
+        moments.append(self._after_backward(before))
+        return moments
+
+    def step(self) -> list[Held]:
+        """Return the moments of an optimizer step.
+
+        Of each gradient of a rank's shard the norm is computed in fp64. Then the
+        gradients of one group of parameters, or at stage 3 of one sub-group, are copied
+        to a flat tensor, and that to the dtype of the master weights
+        (stage_1_and_2.py:3114-3118, stage3.py:2686); gradients that were accumulated in
+        fp32 at stage 2 are flat already.
+        """
+        plan, held = self.plan, self.resting()
+        if self.offloads:
+            return [held]
+        if plan.zero_stage == 0:
+            return [plus(held, gradients=device_gradients_bytes(plan))]
+        own = self._largest_group()
+        if plan.zero_stage < 3:
+            held = plus(held, gradients=self._own_gradients())
+        flat = own * self.gradient
+        copied = own * self.master if self.gradient != self.master else 0.0
+        if plan.zero_stage < 3 and self.accumulates:
+            flat = 0.0
+        shards = plan.data_parallel_size if plan.zero_stage == 3 else 1
+        norm = self.sizes.largest * FP64_BYTES / shards
+        return [plus(held, temporary=flat + copied), plus(held, temporary=norm)]
+
+    def _largest_group(self) -> float:
+        """Return the most elements of a rank's shard that are stepped on at once."""
+        ranks = self.plan.data_parallel_size
+        groups = [sum(group) / ranks for group in self.sizes.groups]
+        own = max(groups, default=self.own)
+        return min(own, SUB_GROUP_SIZE) if self.plan.zero_stage == 3 else own
+
+    def _bucket(self) -> float:
+        """Return the bytes of the buckets in which gradients are reduced.
+
+        `(1 + overlap_comm) x reduce_bucket_size` elements at stages 1 and 2
+        (stage_1_and_2.py:3266-3275), one bucket at stage 3 (stage3.py:782).
+        """
+        plan = self.plan
+        if plan.zero_stage == 0:
+            return 0.0
+        number = 1
+        if plan.zero_stage < 3 and overlaps_communication(plan):
+            number = 2
+        return number * REDUCE_BUCKET_SIZE * self.weight
+
+    def _gathered(self) -> float:
+        """Return the bytes of weights that ZeRO-3 has gathered on each rank, at most.
+
+        It frees none as long as there are fewer than `max_live_parameters`.
+        """
+        plan = self.plan
+        if plan.zero_stage < 3 or plan.data_parallel_size == 1:
+            return 0.0
+        number = plan.num_parameters + plan.num_adapter_parameters
+        return min(number, MAX_LIVE_PARAMETERS + self.sizes.largest) * self.weight
+
+    def _kept_between_passes(self) -> float:
+        """Return the bytes of gradients between the micro-batches of a step."""
+        plan = self.plan
+        if plan.zero_stage == 3 or (self.offloads and plan.zero_stage > 1):
+            return 0.0
+        if plan.zero_stage == 2 and not self.accumulates:
+            return self._own_gradients()
+        return device_gradients_bytes(plan)
+
+    def _own_gradients(self) -> float:
+        """Return the bytes of the reduced gradients of a rank's shard."""
+        if self.accumulates:
+            return self.own * self.gradient
+        ranks = self.plan.data_parallel_size
+        touched = self.sizes.most_touched(ranks) if self.sizes.groups else self.own
+        return touched * self.gradient
+
+    def _reduced(self) -> float:
+        """Return the bytes of what a backward pass reduces gradients into."""
+        if self.plan.zero_stage == 3 or self.offloads:
+            return 0.0
+        # Those of earlier micro-batches are there already, and are added to in fp32;
+        # otherwise they are added up when the pass has ended.
+        return 0.0 if self.accumulates and self.several else self._own_gradients()
+
+    def _has_reduced(self, moment: Moment) -> bool:
+        """Return whether a bucket has been full in a pass."""
+        produced = moment.gradients + moment.temporary_and_gradients - moment.temporary
+        return produced > REDUCE_BUCKET_SIZE * self.weight
+
+    def _after_backward(self, before: float) -> Held:
+        """Return what is held as gradients are reduced after the backward pass."""
+        plan = self.plan
+        held = self.resting()
+        if plan.zero_stage == 0:
+            gradients = device_gradients_bytes(plan)
+            most_elements = min(self.trained, ALLREDUCE_ELEMENTS)
+            several = plan.data_parallel_size > 1
+            reduced = most_elements * self.weight if several else 0.0
+            return plus(held, gradients=gradients, temporary=reduced)
+        if plan.zero_stage == 1 and not self.offloads:
+            gradients = device_gradients_bytes(plan) + self._own_gradients()
+            return plus(held, gradients=gradients, buffers=self.bucket)
+        return plus(held, gradients=before + self._reduced())
+
+
+def plus(held: Held, **more: float) -> Held:
+    """Return what is held and more of some kinds."""
+    total: Counter[Kind] = Counter()
+    for part in (held, more):
+        for kind, size in part.items():
+            total[kind] += size  # type: ignore[index, assignment]
+    return {kind: total[kind] for kind in total}
