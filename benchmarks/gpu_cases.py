@@ -118,8 +118,14 @@ NEEDS_GPU = [
     {"torch_compile": True},
     {"use_liger_kernel": True},
 ]
-# Settings that all trainings have, unless a lever says otherwise.
-COMMON = {"zero_stage": 1}
+# Settings that all trainings have, unless a lever says otherwise: `configure` would
+# search among strategies, and it is to be known what is measured.
+COMMON = {
+    "zero_stage": 1,
+    "offload_optimizer": "none",
+    "offload_param": "none",
+    "activation_checkpointing": False,
+}
 # The Trainer's kernels, and ours where both are to have the same.
 PLAIN = {"attn_implementation": "sdpa"}
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Part of the results whose trainings are predicted.
+GRID = "planner"
 LINES, PAGE, PROFILES = "results.jsonl", "results.md", "profiles.txt"
 # Column -> key of a record, and how it is shown.
 COLUMNS = {
@@ -17,6 +19,16 @@ COLUMNS = {
     "optimizer": ("optimizer s/step", "{:.3f}"),
     "GB": ("GB/rank", "{:.3g}"),
     "start s": ("start_seconds", "{:.0f}"),
+}
+# The same for the planner's grid.
+GRID_COLUMNS = {
+    "predicted GB": ("predicted GB", "{:.3g}"),
+    "GB": ("GB", "{:.3g}"),
+    "error %": ("error %", "{:+.2f}"),
+    "predicted s/step": ("predicted s/step", "{:.3g}"),
+    "s/step": ("s/step", "{:.3g}"),
+    "predicted tokens/s": ("predicted tokens/s", "{:,.0f}"),
+    "tokens/s": ("tokens/s", "{:,.0f}"),
 }
 
 
@@ -63,21 +75,28 @@ def section(part: str, records: list[dict[str, Any]]) -> Iterator[str]:
     yield f"## {part}"
     yield ""
     yield from texts
+    columns = GRID_COLUMNS if part == GRID else COLUMNS
     if trainings:
         if texts:
             yield ""
-        yield f"| model | training | {' | '.join(COLUMNS)} |"
-        yield "| --- | --- |" + " ---: |" * len(COLUMNS)
+        yield f"| model | training | {' | '.join(columns)} |"
+        yield "| --- | --- |" + " ---: |" * len(columns)
     for record in trainings:
-        yield f"| {record['model']} | {record['training']} | {cells(record)} |"
+        row = cells(record, columns)
+        yield f"| {record['model']} | {record['training']} | {row} |"
 
 
-def cells(record: dict[str, Any]) -> str:
-    """Return the figures of a training, or why there are none."""
+def cells(record: dict[str, Any], columns: dict[str, tuple[str, str]]) -> str:
+    """Return the figures of a training, or why there are none.
+
+    Args:
+        record: The record of the training.
+        columns: Column -> key of a record, and how it is shown.
+    """
     if "error" in record:
         said = record["error"].replace("|", "\\|")
-        return said + " |" * (len(COLUMNS) - 1)
+        return said + " |" * (len(columns) - 1)
     return " | ".join(
         "" if record.get(key) is None else form.format(record[key])
-        for key, form in COLUMNS.values()
+        for key, form in columns.values()
     )

@@ -17,7 +17,7 @@ from gpu_cases import DROPPED, Case, cases_of, settings_of, shape_of
 from gpu_inputs import InputsError, name_of_inputs, wait_for
 from gpu_profile import kernel_table
 from gpu_results import add_profile, add_record
-from standby import Standby, TaskError, wait_for_task
+from standby import Standby, TaskError, standbys, wait_for_task
 
 # With less time left no training is begun.
 LEAST_SECONDS = 15
@@ -42,7 +42,8 @@ def main() -> None:
         return
     deadline = time.monotonic() + options.seconds
     with tempfile.TemporaryDirectory(dir=options.inputs) as folder:
-        processes = standbys(Path(folder), options.toy)
+        command = [sys.executable, __file__, *(["--toy"] * options.toy), "--stand-by"]
+        processes = standbys(command, Path(folder))
         with closing(processes):
             for case in cases_of(options.part, options.toy, options.only):
                 figures = figures_or_error(case, options, deadline, processes)
@@ -51,21 +52,6 @@ def main() -> None:
                 add_record(options.out, part=options.part, **record)
                 if profile:
                     add_profile(options.out, f"{case.shape}: {case.name}", profile)
-
-
-def standbys(folder: Path, toy: bool) -> Iterator[Standby]:
-    """Yield a process for each training; the one after it is getting ready."""
-    command = [sys.executable, __file__, *(["--toy"] * toy), "--stand-by"]
-    ready = Standby(command, folder / "0.json")
-    number = 0
-    try:
-        while True:
-            number += 1
-            current, ready = ready, Standby(command, folder / f"{number}.json")
-            yield current
-            current.end()
-    finally:
-        ready.end()
 
 
 def get_ready(toy: bool) -> None:

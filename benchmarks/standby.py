@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,29 @@ class Standby:
                 self._process.stdin.close()
         self._process.kill()
         self._process.wait()
+
+
+def standbys(command: list[str], folder: Path, ahead: int = 1) -> Iterator[Standby]:
+    """Yield a process for each task; those after it are getting ready.
+
+    Who takes one gives it its task, or ends it.
+
+    Args:
+        command: What each runs.
+        folder: Folder for their results.
+        ahead: Number of processes that get ready meanwhile.
+    """
+    ready: deque[Standby] = deque()
+    number = 0
+    try:
+        while True:
+            while len(ready) <= ahead:
+                ready.append(Standby(command, folder / f"{number}.json"))
+                number += 1
+            yield ready.popleft()
+    finally:
+        for each in ready:
+            each.end()
 
 
 def wait_for_task(do: Callable[[dict[str, Any]], dict[str, Any]], answer: Path) -> None:

@@ -34,6 +34,14 @@ VOCABULARY, LENGTH = 320, 64
 # Of one process. On a GPU time is short: what is not trained by then fails alone.
 TIMEOUT_S = {"cpu": 600, "cuda": 80}
 END = "<|end|>"
+# Of `configure`, unless a cell is for them. On a GPU what is left open is searched for.
+PINNED = {
+    "use_liger_kernel": False,
+    "offload_optimizer": "none",
+    "offload_param": "none",
+    "activation_checkpointing": False,
+    "micro_batch_size": ConfigureSettings().global_batch_size,
+}
 
 
 @dataclass(frozen=True)
@@ -133,8 +141,7 @@ class DeviceRun:
         """
         plan = self.folder / f"plan-{name}"
         configure.run(
-            # Liger's kernels only where a cell is for them.
-            ConfigureSettings(**{"use_liger_kernel": False, **settings}),
+            ConfigureSettings(**{**PINNED, **settings}),
             HardwareSettings(accelerator=self.device, ranks_per_node=1),
             *(self.folder / "base", self.metrics, plan),
         )

@@ -7,11 +7,13 @@ import os
 import resource
 import sys
 import time
-from pathlib import Path
 
+from retune.supervision.out_of_memory import read_gigabytes
 from retune.training import rank
+from retune.units import GB
 
 AT_STEP = 3
+LESS_BYTES = 120_000_000
 
 
 def fail():
@@ -22,13 +24,16 @@ def hang():
     time.sleep(1000)
 
 
-def use_up_memory():
-    """Leave this process no address space for more than it has."""
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+def limit_memory():
+    """Leave this process less address space than it has had, or so much as is told."""
+    if told := os.environ.get("MEMORY_LIMIT"):
+        size = int(told)
+    else:
+        size = int(read_gigabytes("/proc/self/status", "VmPeak") * GB) - LESS_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
-FAULTS = {"fail": fail, "hang": hang, "use-up-memory": use_up_memory}
+FAULTS = {"fail": fail, "hang": hang, "limit-memory": limit_memory}
 
 
 def inject(fault):

@@ -359,6 +359,7 @@ def finetune_metrics(steps: int) -> FinetuneMetrics:
         flops_per_token=0.5 * 8 * 989e12 / 1000,
         device="NVIDIA H100 80GB HBM3",
         peak_memory_gb=(40.5, 41.25),
+        memory_before_gb=(0.0, 0.0),
         seconds=4000.0,
     )
 

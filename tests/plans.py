@@ -1,5 +1,7 @@
 """A plan that `configure` might have made."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 from retune.artifacts.plan import Plan, Reasons
@@ -33,6 +35,11 @@ def make_plan(**changes: Any) -> Plan:
         "num_parameters": 1000,
     }
     return Plan(**values | changes)
+
+
+def read_page(plan: Path) -> str:
+    """Return the page of a plan, the cells of whose tables are not padded."""
+    return re.sub(" +", " ", (plan / "plan.md").read_text())
 
 
 def reasons_of(plan: Plan, **changes: Any) -> Reasons:

@@ -1,8 +1,10 @@
-"""The facts of a model of which tests need nothing else."""
+"""The facts and the shape of a model, of which tests need nothing else."""
 
+from pathlib import Path
 from typing import Any
 
 from retune.artifacts.model_facts import ModelFacts, OutputHead
+from retune.artifacts.publishing import write_json, write_manifest
 
 
 def tiny_facts(**changed: Any) -> ModelFacts:
@@ -24,3 +26,17 @@ def tiny_facts(**changed: Any) -> ModelFacts:
         "has_varlen": True,
     }
     return ModelFacts(**{**facts, **changed})
+
+
+def write_tiny_base(folder: Path, **config: Any) -> None:
+    """Write a base model without weights: all that `configure` reads of one.
+
+    Args:
+        folder: Folder to make.
+        config: What is otherwise in its config.json.
+    """
+    folder.mkdir()
+    tiny_facts().write(folder)
+    shape = {"vocab_size": 300, "n_embd": 16, "n_layer": 2, "n_head": 2}
+    write_json(folder / "config.json", {"model_type": "gpt2", **shape, **config})
+    write_manifest(folder)

@@ -7,7 +7,7 @@ import torch
 
 from plans import make_plan
 from retune.checking import this_machine
-from retune.checking.plan import PlannedTraining, check_deepspeed_config
+from retune.checking.plan import check_deepspeed_config
 from retune.checking.sections import Sections
 from retune.checking.this_machine import (
     check_compilers,
@@ -17,8 +17,13 @@ from retune.checking.this_machine import (
     check_room,
     trains_here,
 )
+from retune.planning.complete_config import CompleteConfig
+from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.hardware import Hardware
+from retune.planning.memory_prediction import predict_memory
+from retune.planning.search import Search
 from retune.settings.params import check_params
+from retune.steps.configure import PlannedTraining
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 GPUS = {"accelerator": "cuda", "precision": "bf16"}
@@ -82,7 +87,9 @@ def test_what_was_compiled_before_needs_no_tools(no_tools, tmp_path):
 
 def planned(plan, memory_gb=None):
     machines = Hardware("cuda", plan.nodes, plan.ranks_per_node, None, memory_gb)
-    return PlannedTraining(plan, machines)
+    memory, config = predict_memory(plan), CompleteConfig(deepspeed_config(plan))
+    found = Search(plan, (), memory)
+    return PlannedTraining(plan, machines, (), config, memory, found, ())
 
 
 def test_main_memory_is_compared_with_what_is_declared_and_here():
@@ -162,14 +169,14 @@ def test_a_folder_that_is_not_the_users_is_told(tmp_path):
 
 
 def test_the_config_of_a_plan_has_no_findings():
-    assert check_deepspeed_config(make_plan(), None).state == "ok"
-    assert check_deepspeed_config(PLAN, "/scratch").state == "ok"
+    assert check_deepspeed_config(planned(make_plan()), None).state == "ok"
+    assert check_deepspeed_config(planned(PLAN), "/scratch").state == "ok"
 
 
 def test_findings_in_the_config_are_told_with_their_keys():
     # No rule lets such a plan through.
     plan = make_plan(zero_stage=1, offload_param="cpu")
-    outcome = check_deepspeed_config(plan, None)
+    outcome = check_deepspeed_config(planned(plan), None)
     assert outcome.state == "error"
     assert outcome.errors[0].startswith("deepspeed.json: zero_optimization.offload_pa")
 

@@ -70,6 +70,8 @@ def test_the_model_learns_and_its_numbers_are_told(reference):
     metrics = read_json(reference.folder / "metrics.json")
     assert metrics["steps"] == 6
     assert metrics["tokens_per_second"] > 0
+    memory = zip(metrics["memory_before_gb"], metrics["peak_memory_gb"], strict=True)
+    assert [0.1 < before < peak for before, peak in memory] == [True, True]
 
 
 def ranks_of(state):

@@ -103,6 +103,75 @@ def test_kernels_are_listed_by_their_time(tmp_path, monkeypatch):
     ]
 
 
+# Writes inputs and plan of a training, as the parts do.
+PLAN = """
+import sys
+from pathlib import Path
+from gpu_cases import SHAPES, Case, as_toy, settings_of
+from gpu_inputs import make_inputs
+from random_inputs import write_plan
+from retune.settings import ConfigureSettings
+folder = Path(sys.argv[1])
+shape = as_toy(SHAPES["gpt2-124m"])
+make_inputs(shape, folder)
+settings = ConfigureSettings(**settings_of(Case("gpt2-124m"), True))
+write_plan(folder, shape.setup, settings, folder / "plan")
+"""
+
+
+def test_a_plan_is_made_without_what_draws_figures(not_installed, tmp_path):
+    paths = [str(ROOT / name) for name in ("tests/bare_machine", "benchmarks")]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([*paths, str(ROOT / "workflow")]),
+        "NOT_INSTALLED": " ".join(sorted(not_installed)),
+    }
+    folder = tmp_path / "inputs"
+    command = [sys.executable, "-c", PLAN, folder]
+    done = subprocess.run(
+        command, env=environment, check=True, stderr=subprocess.PIPE, text=True
+    )
+    assert "memory.svg is not drawn: matplotlib is not installed" in done.stderr
+    assert not (folder / "plan/memory.svg").exists()
+    assert "memory.svg" not in (folder / "plan/plan.md").read_text()
+    plan = json.loads((folder / "plan/plan.json").read_text())
+    assert (plan["zero_stage"], plan["micro_batch_size"]) == (1, 2)
+    assert plan["offload_optimizer"] == plan["offload_param"] == "none"
+    assert plan["activation_checkpointing"] is False
+
+
+def test_predictions_are_scored(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from gpu_scores import rank_correlation, summary
+
+    assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 40]) == 1
+    assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == -1
+    common = {"model": "m", "precision": "bf16", "length": 8, "is_beyond": False}
+    common |= {"fits": True}
+    # Name, predicted and measured seconds of a step of ten tokens, error of memory.
+    figures = [("a", 1, 2, 1.0), ("b", 2, 1, -3.0), ("c", 3, 3, 0.5), ("d", 4, 4, 0.0)]
+    records = [
+        {
+            **{**common, "training": name, "error %": error},
+            **{"predicted s/step": predicted, "predicted tokens/s": 10 / predicted},
+            **{"s/step": seconds, "tokens/s": 10 / seconds},
+        }
+        for name, predicted, seconds, error in figures
+    ]
+    ran_out = {**common, "error": "OutOfMemoryError: CUDA out of memory. Tried"}
+    records.append({**ran_out, "training": "e"})
+    records.append({**ran_out, "training": "f", "fits": False, "is_beyond": True})
+    assert summary(records).splitlines() == [
+        "- 4 of 6 trainings were measured.",
+        "- Peak of tensors: median error 0.75 %, worst -3.0 % (m: b).",
+        "- Time of a step: predicted / measured 1.00 in the median (0.50-2.00), rank"
+        " correlation 0.800.",
+        "- m at 8 tokens: the choice (a) takes 100.0 % longer than the fastest of 4"
+        " (b); rank correlation of tokens/s 0.800.",
+        "- Said to fit, and ran out: 1: m: e",
+        "- Largest micro-batch: twice as large ran out in 1 of 1 cases",
+    ]
+
+
 @pytest.mark.long
 def test_all_parts_at_toy_size(not_installed, tmp_path):
     out = tmp_path / "out"
@@ -142,5 +211,18 @@ def test_all_parts_at_toy_size(not_installed, tmp_path):
     assert len(timed) > 20
     assert all(" ms" in line for line in timed), timed
     assert page.count("\n| llama-1b |") >= 5
+    grid = [one for one in records if one["part"] == "planner"]
+    predicted = [one["predicted"] for one in grid if "predicted" in one]
+    measured = [one for one in grid if "training" in one]
+    # All are predicted before the first is measured.
+    assert grid.index(measured[0]) == len(predicted) == len(measured) == 3
+    assert [one["training"] for one in predicted] == [
+        one["training"] for one in measured
+    ]
+    assert {one["model"] for one in measured} == {
+        *("grid-gpt2", "grid-llama", "grid-qwen2")
+    }
+    assert all(abs(one["error %"]) < 0.1 for one in measured)
+    assert "3 of 3 trainings were measured" in grid[-1]["text"]
     # No more files come back from a lent machine.
     assert len(list(out.iterdir())) <= 8

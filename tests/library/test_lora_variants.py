@@ -8,6 +8,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from plain_adapters import train_plainly
+from plans import read_page
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.plan import Plan
 from retune.errors import RetuneError
@@ -154,7 +155,7 @@ def test_the_plan_counts_what_is_trained(run, trained, variant):
         for name, weight in weights.items()
         if "lora_" in name
     )
-    page = (run.folder / variant / "plan.md").read_text()
+    page = read_page(run.folder / variant)
     assert f"Adapters of {plan.num_trained:,} parameters are trained." in page
 
 

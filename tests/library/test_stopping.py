@@ -20,6 +20,7 @@ from retune.measuring.history import read_history
 from retune.steps import finetune
 from retune.supervision.starter import Starter
 from retune.training import run_lock
+from retune.units import GB
 from tiny_run import TinyRun
 
 STEPS = {"max_steps": 200, "epochs": 1000, "learning_rate": 1e-2, "eval_steps": 1000}
@@ -216,7 +217,7 @@ def finetune_with_fault(monkeypatch):
             return [python, faulty_rank.__file__, fault, *rest]
 
         monkeypatch.setattr(this_machine, "rank_command", faulty_command)
-        run.finetune(plan, fault, **HOURS, **settings)
+        run.finetune(plan, fault, **HOURS | settings)
 
     return finetune
 
@@ -239,15 +240,22 @@ def test_a_hanging_rank_is_named_with_its_stack(finetune_with_fault, run, plan, 
     assert "in hang\n" in caplog.text
 
 
-def test_memory_that_runs_out_names_the_setting(finetune_with_fault, tmp_path):
+def test_what_is_advised_when_memory_runs_out_then_fits(
+    finetune_with_fault, tmp_path, monkeypatch
+):
     run = TinyRun(tmp_path)
-    # So many logits that malloc asks the kernel for their memory in each step.
-    run.make_inputs(vocab_size=30_000)
+    # So large activations that malloc asks the kernel for their memory in each step.
+    run.make_inputs(n_positions=256, n_embd=256, n_layer=8)
     plan = run.plan("plan", micro_batch_size=16, global_batch_size=32)
     told = (
         r"^rank 1 ran out of memory in step 3 at configure.micro_batch_size: 16"
-        r" \(needs about [\d.]+ GB, [\d.]+ GB are there\): write micro_batch_size: 8 "
+        r" \(needs about [\d.]+ GB, ([\d.]+) GB are there\):"
+        r" write configure.micro_batch_size: 8 \(about [\d.]+ GB\)$"
     )
     with pytest.raises(RetuneError, match=told) as raised:
-        finetune_with_fault("use-up-memory", run, plan)
+        finetune_with_fault("limit-memory", run, plan, max_steps=3)
     print(raised.value)
+    there = float(re.match(told, f"{raised.value}")[1])
+    monkeypatch.setenv("MEMORY_LIMIT", f"{round(there * GB)}")
+    advised = run.plan("advised", micro_batch_size=8, global_batch_size=32)
+    finetune_with_fault("limit-memory", run, advised, max_steps=3)

@@ -36,7 +36,13 @@ NOT_READ = {
     "report": [*MANIFESTS, "data/tokens/*.bin", "data/tokens/*.npy"],
     "publish": MANIFESTS,
 }
-READ_BY_NOBODY = {"models/tuned", "report", "report.html", "plan/plan.md"}
+READ_BY_NOBODY = {
+    "models/tuned",
+    "report",
+    "report.html",
+    "plan/plan.md",
+    "plan/memory.svg",
+}
 # A checkpoint's moments are read by a training that goes on, not here.
 MAY_DO_NO_HARM = "results/finetune/checkpoint/*"
 

@@ -6,15 +6,16 @@ from dataclasses import replace
 import pytest
 
 from chosen_plans import CPU, GPUS, plan_of
+from plans import read_page
 from retune.artifacts.plan import Plan, Reasons
-from retune.artifacts.publishing import read_json, write_json, write_manifest
+from retune.artifacts.publishing import read_json, write_json
 from retune.errors import RetuneError
 from retune.planning import bitsandbytes
 from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.hardware import Hardware, resolve_hardware
 from retune.settings import ConfigureSettings, HardwareSettings
 from retune.steps.configure import run
-from tiny_facts import tiny_facts
+from tiny_facts import write_tiny_base
 from token_files import make_token_metrics
 
 
@@ -149,11 +150,7 @@ def test_hardware_that_is_elsewhere_is_taken_as_given():
 def run_here(tmp_path):
     """Return a function that plans a tiny model for so many blocks."""
     base = tmp_path / "base"
-    base.mkdir()
-    tiny_facts().write(base)
-    config = {"vocab_size": 300, "n_embd": 16, "n_layer": 2, "n_head": 2}
-    write_json(base / "config.json", {"model_type": "gpt2", **config})
-    write_manifest(base)
+    write_tiny_base(base)
 
     def run_it(blocks, **hardware):
         make_token_metrics(blocks, 128).write(tmp_path / "tokens.json")
@@ -186,11 +183,10 @@ def test_run_writes_config_plan_and_reasons(run_here, tmp_path):
     assert plan.tokens_per_step == 16 * 128
     reasons = Reasons.read_verified(tmp_path / "plan/reasons.json")
     assert all(decision.why for decision in reasons.decisions)
-    assert "| zero_stage | `2` |" in (tmp_path / "plan/plan.md").read_text()
+    assert "| zero_stage | `2` |" in read_page(tmp_path / "plan")
     assert reasons.warnings == ()
-    assert (
-        "all training sequences once are 10.0 steps.\n\n|"
-        in (tmp_path / "plan/plan.md").read_text()
+    assert "all training sequences once are 10.0 steps.\n\n|" in read_page(
+        tmp_path / "plan"
     )
 
 
@@ -202,7 +198,7 @@ def test_a_batch_that_is_more_than_the_data_is_told(run_here, tmp_path, caplog):
     )
     assert line.endswith(f"; {warning}")
     assert warning in caplog.text
-    assert f"**{warning}**" in (tmp_path / "plan/plan.md").read_text()
+    assert f"**{warning}**" in read_page(tmp_path / "plan")
     reasons = Reasons.read_verified(tmp_path / "plan/reasons.json")
     assert reasons.warnings == (warning,)
     assert "more than" not in run_here(16)

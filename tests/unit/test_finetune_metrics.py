@@ -9,7 +9,12 @@ from retune.errors import RetuneError
 from retune.measuring.history import RunMeasurements, RunStart, ValidationRow
 from retune.training.metrics import metrics_of
 
-MEASURED = RunMeasurements([0.51234, 0.25], flops_per_token=None, device="cpu")
+MEASURED = RunMeasurements(
+    [0.51234, 0.25],
+    flops_per_token=None,
+    device="cpu",
+    memory_before_gb=[0.4, 0.21234],
+)
 NEW = RunStart(0, None)
 ROWS = [
     ValidationRow(0, 8.0),
@@ -35,6 +40,7 @@ def test_the_numbers_are_those_of_the_history():
     assert (numbers.validation_loss, numbers.best_validation_loss) == (7.0, 6.5)
     assert numbers.tokens_per_second == 3000.0
     assert numbers.peak_memory_gb == (0.512, 0.25)
+    assert numbers.memory_before_gb == (0.4, 0.212)
     assert numbers.seconds == 10.0
 
 

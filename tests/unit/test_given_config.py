@@ -8,19 +8,21 @@ import pytest
 
 from lint_cases import CLASSIC
 from lint_good_configs import OF_DEEPSPEED, OF_TRANSFORMERS
+from plans import read_page
 from retune.artifacts.plan import Plan, Reasons
-from retune.artifacts.publishing import read_json, write_json, write_manifest
+from retune.artifacts.publishing import read_json, write_json
 from retune.errors import RetuneError
 from retune.linting.known_keys import TOP
 from retune.linting.removed_keys import RENAMED, WITHOUT_EFFECT
 from retune.linting.value import Section, Value
 from retune.planning.given_config import read_given
 from retune.planning.given_keys import KEPT, PLANNED, refused_keys
+from retune.planning.given_plan import take_given
 from retune.settings import ConfigureSettings, HardwareSettings
 from retune.settings.params import read_params
 from retune.sources.local_sources import find_local_sources
 from retune.steps.configure import run
-from tiny_facts import tiny_facts
+from tiny_facts import write_tiny_base
 from token_files import make_token_metrics
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs/deepspeed-config.md"
@@ -33,11 +35,7 @@ def run_by(tmp_path, monkeypatch):
     """Return a function that plans a tiny model by a config; it returns the line."""
     monkeypatch.chdir(tmp_path)
     base = tmp_path / "base"
-    base.mkdir()
-    tiny_facts().write(base)
-    shape = {"n_embd": HIDDEN, "n_head": 2, "n_layer": 2, "vocab_size": 300}
-    write_json(base / "config.json", {"model_type": "gpt2", **shape})
-    write_manifest(base)
+    write_tiny_base(base, n_embd=HIDDEN)
     make_token_metrics(160, 128).write(tmp_path / "tokens.json")
 
     def run_it(config, hardware=None, **settings):
@@ -161,7 +159,7 @@ def test_overrides_are_over_the_file_which_is_over_the_rest(written, tmp_path):
         "reduce_bucket_size": 2000,
         "allgather_bucket_size": 50_000_000,
     }
-    page = (tmp_path / "plan/plan.md").read_text()
+    page = read_page(tmp_path / "plan")
     in_overrides = "set in configure.overrides"
     assert f"| zero_stage | `1` | {in_overrides} (zero_optimization.stage) |" in page
     row = f"| zero_optimization.reduce_bucket_size | `2000` | {in_overrides} |"
@@ -428,7 +426,7 @@ def test_auto_of_the_trainer_is_filled_in(written, tmp_path):
     assert zero["offload_param"] == {"device": "cpu", "pin_memory": True}
     assert not config.keys() & {"optimizer", "scheduler"}
     assert "auto" not in json.dumps(config)
-    page = (tmp_path / "plan/plan.md").read_text()
+    page = read_page(tmp_path / "plan")
     told = '`"auto"` | "auto" in ds.json: follows finetune.learning_rate |'
     assert f"| optimizer.params.lr | {told}" in page
 
@@ -502,5 +500,15 @@ def test_a_key_by_another_name_is_told_of_what_gives_it(written, tmp_path):
         {ZERO: {"stage": 3, "prefetch_bucket_size": 1000}},
         overrides={ZERO: {"reduce_bucket_size": 2000}},
     )
-    page = (tmp_path / "plan/plan.md").read_text()
+    page = read_page(tmp_path / "plan")
     assert f"| {ZERO}.stage3_prefetch_bucket_size | `1000` | set in ds.json |" in page
+
+
+@pytest.mark.parametrize("key", ["offload_optimizer", "offload_param"])
+def test_what_a_whole_config_does_not_offload_is_not_offloaded(run_by, tmp_path, key):
+    write_json(tmp_path / "ds.json", {"zero_optimization": {"stage": 2}})
+    by_file = ConfigureSettings(deepspeed_config="ds.json")
+    assert getattr(take_given(by_file, HardwareSettings()).settings, key) == "none"
+    # Single keys leave the rest to the planner.
+    by_key = ConfigureSettings(overrides={"zero_optimization": {"stage": 3}})
+    assert getattr(take_given(by_key, HardwareSettings()).settings, key) == "auto"

@@ -23,6 +23,7 @@ from retune.artifacts.evaluation_metrics import ExactMatch, ExactMatches, NoComp
 from retune.artifacts.tokens_card import Piece
 from retune.artifacts.training_operations import Operation, TrainingOperations
 from retune.errors import RetuneError
+from retune.planning.score import Score
 from retune.reporting.evaluation_figures import change_title, evenly
 from retune.reporting.evaluation_rows import evaluation_rows
 from retune.reporting.lengths_figure import lengths_title
@@ -266,7 +267,7 @@ def test_train_documents_that_are_held_out_are_told(page):
 )
 def test_unusual_runs_have_a_report_too(tmp_path, changes):
     out = FinishedRun(tmp_path).make(**changes).report()
-    assert len(list((out / "report").iterdir())) == 6
+    assert len(list((out / "report").iterdir())) == 7
     assert (out / "report.html").read_text().rstrip().endswith("</html>")
 
 
@@ -401,6 +402,20 @@ def test_the_summary_of_answers_counts_those_that_are_exactly_right():
     assert " ".join(exact.split()) == "exactly right 10.0 % 25.0 % +15.0 pts"
     caption = " ".join(lines)
     assert "test examples; the tuned model predicts" in caption
+
+
+def test_the_summary_says_what_was_predicted_of_the_training():
+    score = Score(True, 63.0, 60.0, 2.0, 2.5)
+    lines = summary_lines(evaluation(-0.5), has_answers=False, score=score)
+    assert all(len(line) <= 80 for line in lines)
+    assert " ".join(lines).endswith(f"The training: {score.line}.")
+
+
+def test_the_page_has_predicted_beside_measured(run):
+    page = (run.report() / "report.html").read_text()
+    plan = page[page.index('<section id="plan">') :]
+    assert '<th scope="row">most tensors of a rank</th>' in plan
+    assert 'id="figure-memory"' in plan
 
 
 def test_the_summary_needs_nothing_that_only_steps_have():

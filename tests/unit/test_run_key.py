@@ -8,18 +8,16 @@ from retune.settings import ConfigureSettings, FinetuneSettings, HardwareSetting
 from retune.step_code import code_files, hash_file
 from retune.steps import configure
 from retune.training.run_key import NOT_OF_WEIGHTS, RunIdentity, open_run
-from tiny_facts import tiny_facts
+from tiny_facts import write_tiny_base
 from token_files import make_token_metrics
 
 
 @pytest.fixture
 def inputs(tmp_path):
     """Return a function that plans, and gives the folders of a training."""
-    for name in ("base", "tokens"):
-        (tmp_path / name).mkdir()
-    tiny_facts().write(tmp_path / "base")
-    for name in ("base", "tokens"):
-        write_manifest(tmp_path / name)
+    write_tiny_base(tmp_path / "base")
+    (tmp_path / "tokens").mkdir()
+    write_manifest(tmp_path / "tokens")
     make_token_metrics(64, 32).write(tmp_path / "tokens.json")
 
     def plan(ranks=2, **settings):

@@ -112,7 +112,10 @@ def test_problems_across_sections_are_named_together():
         ),
         (
             "configure",
-            {"activation_checkpointing_interval": 2},
+            {
+                "activation_checkpointing": False,
+                "activation_checkpointing_interval": 2,
+            },
             "needs activation_checkpointing: true or selective, not false",
         ),
         (

@@ -57,6 +57,8 @@ def test_a_step_depends_on_what_it_imports_directly_or_not():
 def test_modules_behind_one_without_effect_count():
     # The launcher alone names the module of a rank, and that the loop.
     assert "training/loop.py" in code_files("finetune")
+    # Those that only say what would fit after memory has run out.
+    assert "planning/memory_prediction.py" not in code_files("finetune")
     assert not any(file.startswith("launching/") for file in code_files("finetune"))
 
 

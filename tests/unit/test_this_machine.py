@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from plans import make_plan
+from retune.artifacts.memory_shortage import MemoryShortage
 from retune.compat.pytorch_errors import requested_bytes
 from retune.errors import RetuneError, Stopped
 from retune.launching import this_machine
@@ -21,7 +21,7 @@ from retune.supervision.failures import (
     record_failure,
 )
 from retune.supervision.heartbeat import Heartbeat, furthest_behind, read_beats
-from retune.supervision.out_of_memory import advise, is_out_of_memory
+from retune.supervision.out_of_memory import OutOfMemoryError, is_out_of_memory
 from retune.supervision.stopping import StopRequest
 from retune.supervision.watched_progress import Silent
 
@@ -232,72 +232,6 @@ def test_what_only_follows_from_another_rank_is_told_apart():
     assert is_victim(wrapped)
 
 
-# Weights, gradients, copies and Adam's states take 3.6 GB on each of its two ranks.
-PLAN = {
-    "micro_batch_size": 8,
-    "global_batch_size": 32,
-    "ranks_per_node": 2,
-    "sequence_length": 1024,
-    "accelerator": "cuda",
-    "num_parameters": 300_000_000,
-}
-# 36 GB.
-LARGE = {"num_parameters": 3_000_000_000}
-PIPELINE = {
-    **{"zero_stage": 1, "pipeline_stages": 2},
-    **{"micro_batch_size": 6, "global_batch_size": 6},
-}
-LARGE_AT_3 = {"num_parameters": 3_750_000_000, "zero_stage": 3}
-
-
-@pytest.mark.parametrize(
-    ("change", "needed", "there", "told"),
-    [
-        ({}, 31, 24, "8 (needs about 31.0 GB, 24.0 GB are there): write"
-         " micro_batch_size: 4 (about 17.3 GB)"),
-        # 6 and 3 divide 12, the share of a rank; 5 and 4 of 8 do not fit.
-        ({"micro_batch_size": 6, "global_batch_size": 24}, 27, 16,
-         "write micro_batch_size: 3 (about 15.3 GB)"),
-        # Twice as many sequences go through two stages of a pipeline.
-        (PIPELINE, 27, 12, "write micro_batch_size: 2"),
-        # Neither ZeRO-3 nor offloading goes with a pipeline.
-        ({**PIPELINE, "micro_batch_size": 1, "activation_checkpointing": True}, 27, 12,
-         "write a tokenize.sequence_length below 1024"),
-        ({}, 31, 6, "write micro_batch_size: 1, activation_checkpointing: true"),
-        ({"micro_batch_size": 1}, 31, 24, "activation_checkpointing: true"),
-        ({"micro_batch_size": 1, "activation_checkpointing": "selective",
-          "activation_checkpointing_interval": 2}, 31, 24,
-         "activation_checkpointing: true, activation_checkpointing_interval: 1"),
-        ({"micro_batch_size": 1, "activation_checkpointing": True}, 31, 24,
-         "zero_stage: 3"),
-        # The states alone do not fit: a smaller batch would not help.
-        (LARGE, 25, 24, "8 (needs about 36.0 GB, 24.0 GB"
-         " are there): write configure.zero_stage: 3"),
-        (LARGE_AT_3, 31, 24,
-         "offload_optimizer: cpu"),
-        ({**LARGE_AT_3, "precision": "bf16", "optim": "adamw_8bit",
-          "num_8bit_moments": 3_750_000_000}, 24, 16,
-         "write configure.offload_optimizer: cpu, optim: adamw"),
-        # Nothing shards weights in 4 bits, and adapters have little to offload.
-        ({**LARGE, "num_4bit_parameters": 3_000_000_000,
-          "num_adapter_parameters": 10**7}, 31, 1.5, "give the run more GPUs"),
-        ({**LARGE, "num_adapter_parameters": 10**7, "ranks_per_node": 1}, 31, 4,
-         "write finetune.lora.load_in_4bit: true"),
-        ({**LARGE_AT_3, "offload_optimizer": "cpu"}, 22, 11,
-         "sequence_length below 1024, or give the run more GPUs"),
-        ({**LARGE_AT_3, "accelerator": "cpu"}, 31, 24, "give the run more memory"),
-    ],
-)  # fmt: skip
-def test_out_of_memory_says_what_would_fit(change, needed, there, told):
-    assert told in advise(make_plan(**PLAN | change), needed, there, 0.0)
-
-
-def test_memory_in_use_before_training_is_no_activation():
-    assert "write micro_batch_size: 4 (about 12.3 GB)" in advise(
-        make_plan(**PLAN), 16, 14, 5.0
-    )
-
-
 @pytest.mark.parametrize(
     ("error", "size"),
     [
@@ -321,3 +255,11 @@ def test_out_of_memory_is_recognised(error, size):
 def test_other_errors_are_not_out_of_memory():
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
     assert not is_out_of_memory(OSError(28, "No space left on device"))
+
+
+def test_a_record_of_running_out_of_memory_keeps_the_numbers(tmp_path):
+    shortage = MemoryShortage(needed=2.0, there=1.5, before=0.5)
+    record_failure(tmp_path, 1, 3, OutOfMemoryError("ran out", shortage))
+    record_failure(tmp_path, 0, 3, ValueError("another"))
+    assert read_failure(tmp_path, 1, 1, 3).shortage == shortage
+    assert read_failure(tmp_path, 0, 1, 3).shortage is None

@@ -48,6 +48,7 @@ RERUNS = {
             *("finetune.save_only_model", "finetune.max_skipped_steps"),
             *("finetune.ddp_timeout", "finetune.profile"),
             *("evaluate.batch_size", "hardware.nvme_path"),
+            "hardware.price_per_gpu_hour",
         ],
         set[str](),
     ),
@@ -262,11 +263,15 @@ def test_another_spelling_of_a_number_reruns_nothing(workspaces, spelling):
 @pytest.mark.parametrize(
     ("module", "reruns"),
     [
-        ("tokens/blocks", AFTER_CONFIGURE),
+        # `configure` follows a training step.
+        ("tokens/blocks", AFTER_TOKENIZE),
+        ("training/saver", AFTER_CONFIGURE),
         ("evaluation/bootstrap", {"evaluate", *AFTER_SCORES}),
         ("steps/sample", {"sample", *AFTER_SCORES}),
         ("steps/tokenize", {"tokenize", *AFTER_TOKENIZE}),
         ("measuring/peak_flops", {"report"}),
+        # `configure` draws with it as well, and nothing depends on that.
+        ("reporting/memory_figure", {"report"}),
         ("reporting/model_card", {"publish"}),
     ],
 )

@@ -46,6 +46,7 @@ WITHOUT_EFFECT = (
     "step_code",
     "supervision",
     "terminal",
+    "artifacts/memory_shortage",
     "artifacts/verifying",
     "training/rank",
     "training/run_lock",

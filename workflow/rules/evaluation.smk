@@ -162,6 +162,12 @@ rule report:
             category="Training",
             labels={"result": "figure: learning rate, gradients, speed"},
         ),
+        memory=report(
+            "report/memory.svg",
+            caption="../report/memory.rst",
+            category="Training",
+            labels={"result": "figure: memory"},
+        ),
         data_figure=report(
             "report/data.svg",
             caption="../report/data_figure.rst",

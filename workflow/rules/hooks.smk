@@ -1,9 +1,11 @@
 # Before and after a run: agree with DVC, show the result.
 
+from retune.artifacts.finetune_metrics import FinetuneMetrics
 from retune.artifacts.evaluation_metrics import EvaluationMetrics
 from retune.artifacts.plan import REASONS, Plan, Reasons
 from retune.artifacts.publishing import MANIFEST, read_json
 from retune.artifacts.tokens_index import TokenMetrics
+from retune.planning.score import Score
 from retune.reporting.summary import summary_lines
 from retune.training.schedules import find_warnings, resolve_learning_rate
 from retune_start.gpus import gpu_problem
@@ -59,7 +61,9 @@ def show_result():
     """Print base against tuned, and where things are."""
     evaluation = EvaluationMetrics.read(Path("metrics/evaluation.json"))
     tokens = TokenMetrics.read(Path("metrics/tokens.json"))
-    lines = summary_lines(evaluation, tokens.has_answers)
+    trained = FinetuneMetrics.read(Path("metrics/finetune.json"))
+    score = Score.read(Path("plan"), trained)
+    lines = summary_lines(evaluation, tokens.has_answers, score)
     logger.info("\n".join(["", *lines, ""]))
     for what, path in {"model": "models/tuned", "report": "report.html"}.items():
         if Path(path).exists():

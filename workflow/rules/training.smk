@@ -12,6 +12,7 @@ rule configure:
         plan="plan/plan.json",
         reasons="plan/reasons.json",
         text="plan/plan.md",
+        memory="plan/memory.svg",
     log:
         "logs/configure.log",
     conda:

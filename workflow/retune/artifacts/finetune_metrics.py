@@ -44,6 +44,8 @@ class FinetuneMetrics(SealedArtifact):
             they are not known.
         device: Name of the device that a rank computed on, as PyTorch gives it.
         peak_memory_gb: Most memory that each rank has held, GB.
+        memory_before_gb: What each rank held before it loaded the model, GB; 0 on a
+            GPU, where tensors alone are measured.
         seconds: Duration of the step since it was last started, seconds.
         resumed_from_step: Step that the run was resumed from; None if it was not.
     """
@@ -71,6 +73,7 @@ class FinetuneMetrics(SealedArtifact):
     flops_per_token: float | None
     device: str
     peak_memory_gb: tuple[float, ...]
+    memory_before_gb: tuple[float, ...]
     seconds: float
     # Written only where there is one: DVC would show every run as a resumed one.
     resumed_from_step: int | None = Field(None, exclude_if=is_none)

@@ -67,3 +67,11 @@ class MemoryPrediction:
     def peak_bytes(self) -> int:
         """The most that a rank holds."""
         return self.peak.total
+
+    @property
+    def peak_tensor_bytes(self) -> int:
+        """The most that a rank holds in tensors, which PyTorch can measure.
+
+        What a GPU's context takes beside them is the same in every phase.
+        """
+        return self.peak_bytes - self.peak.bytes_by_kind.get("context", 0)

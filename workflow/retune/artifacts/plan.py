@@ -139,7 +139,9 @@ class Reasons(SealedArtifact):
         warnings: What in the settings is probably a mistake, a line each.
         train_blocks: Number of training sequences.
         memory: How much memory the training will take, and when.
+        step_seconds: Predicted time of an optimizer step; None on CPUs.
         gpu_name: Name of the GPUs; None where `configure` ran on another machine.
+        gpu_memory_gb: Memory of one GPU, GB; None if it is not known, and on CPUs.
     """
 
     STEP: ClassVar = "configure"
@@ -149,4 +151,6 @@ class Reasons(SealedArtifact):
     warnings: tuple[str, ...]
     train_blocks: int
     memory: MemoryPrediction
+    step_seconds: float | None = None
     gpu_name: str | None
+    gpu_memory_gb: float | None = None

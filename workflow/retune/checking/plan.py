@@ -1,10 +1,8 @@
 """Whether `configure` can make a plan of the settings, and what is doubtful in it."""
 
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from copy import deepcopy
 
-from retune.artifacts.plan import Plan
 from retune.checking.base_model import BaseModel
 from retune.checking.outcome import Outcome, failed, not_checked
 from retune.checking.sections import Sections
@@ -12,9 +10,10 @@ from retune.checking.tokens import TrainingSequences
 from retune.errors import RetuneError
 from retune.linting.finding import Training
 from retune.linting.lint import lint
-from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.explanation import plan_line
-from retune.planning.hardware import Hardware, resolve_hardware
+from retune.planning.given_plan import take_given
+from retune.planning.hardware import resolve_hardware
+from retune.planning.strategy import refuse
 from retune.settings import (
     ConfigureSettings,
     FinetuneSettings,
@@ -23,26 +22,11 @@ from retune.settings import (
     problems_across,
 )
 from retune.settings.rules import WrongKeyError
-from retune.steps.configure import (
-    batch_warnings,
-    check_cpu_memory,
-    memory_of,
-    memory_warnings,
-    plan_of,
-    warnings_4bit,
-)
+from retune.steps.configure import PlannedTraining, plan_training
 from retune.steps.finetune import check_adapters
 
 # Sections that the plan is made of.
 SECTIONS = "hardware", "configure", "finetune"
-
-
-@dataclass(frozen=True)
-class PlannedTraining:
-    """The plan, and the machines that it is for."""
-
-    plan: Plan
-    machines: Hardware
 
 
 def check_plan(
@@ -71,35 +55,32 @@ def check_plan(
         what = "the model" if base is None else "the sequence length"
         return None, not_checked(f"it needs {what}")
     errors: list[RetuneError] = []
-    blocks = sequences.blocks
     try:
         check_adapters(trained, base.facts)
     except RetuneError as error:
         errors.append(error)
     try:
-        machines = resolve_hardware(hardware)
-        plan, _, skeleton = plan_of(
-            *(configure, trained, machines, base.folder, base.facts),
-            *(sequences.length, blocks or 0),
+        if given := take_given(configure, hardware):
+            refuse(list(given.problems))
+            configure = given.settings
+        planned = plan_training(
+            *(configure, trained, resolve_hardware(hardware), base.folder, base.facts),
+            *((sequences.length, sequences.blocks or 0), given),
         )
-        check_cpu_memory(plan, machines)
     except RetuneError as error:
         return None, failed(*errors, error)
-    warnings = [] if blocks is None else batch_warnings(plan.global_batch_size, blocks)
-    memory = memory_of(plan, skeleton)
-    warnings += warnings_4bit(plan) + memory_warnings(plan, memory, machines)
-    planned = PlannedTraining(plan, machines)
-    return planned, Outcome(plan_line(plan), tuple(map(str, errors)), tuple(warnings))
+    found = plan_line(planned.plan)
+    return planned, Outcome(found, tuple(map(str, errors)), planned.warnings)
 
 
-def check_deepspeed_config(plan: Plan, nvme_path: str | None) -> Outcome:
+def check_deepspeed_config(planned: PlannedTraining, nvme_path: str | None) -> Outcome:
     """Return what DeepSpeed would not do as the config of a plan says.
 
     Args:
-        plan: The plan.
+        planned: The plan, with the config.
         nvme_path: Folder on a fast local disk, if there is one.
     """
-    config: dict[str, Any] = deepspeed_config(plan)
+    plan, config = planned.plan, deepcopy(dict(planned.config.values))
     zero = config["zero_optimization"]
     for section in ("offload_optimizer", "offload_param"):
         # As `finetune` adds it.

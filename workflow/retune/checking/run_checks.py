@@ -15,11 +15,7 @@ from retune.checking.data import (
 )
 from retune.checking.outcome import Outcome, failed, not_checked
 from retune.checking.packages import check_packages
-from retune.checking.plan import (
-    PlannedTraining,
-    check_deepspeed_config,
-    check_plan,
-)
+from retune.checking.plan import check_deepspeed_config, check_plan
 from retune.checking.sections import WRONG, Sections
 from retune.checking.this_machine import (
     check_compilers,
@@ -41,6 +37,7 @@ from retune.settings import (
     TokenizeSettings,
 )
 from retune.settings.rules import WrongKeyError
+from retune.steps.configure import PlannedTraining
 
 # What the steps make.
 RAW, BASE, TOKENS = Path("data/raw"), Path("models/base"), Path("data/tokens")
@@ -152,7 +149,7 @@ def checks_of_plan(
         return
     plan = planned.plan
     hardware = sections.part(HardwareSettings)
-    yield "deepspeed.json", check_deepspeed_config(plan, hardware.nvme_path)
+    yield "deepspeed.json", check_deepspeed_config(planned, hardware.nvme_path)
     yield "compilers", check_compilers(plan)
     yield "GPUs", check_gpus(plan)
     yield "memory", check_main_memory(planned)

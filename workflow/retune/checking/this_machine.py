@@ -8,7 +8,6 @@ import torch
 
 from retune.artifacts.plan import Plan
 from retune.checking.outcome import Outcome, failed, not_checked
-from retune.checking.plan import PlannedTraining
 from retune.checking.sections import Sections
 from retune.checkpoints.checkpoint_files import check_disk
 from retune.errors import RetuneError
@@ -17,10 +16,11 @@ from retune.launching.devices import check_devices
 from retune.launching.torch_compiler import check_compiler
 from retune.planning.hardware import main_memory_gb
 from retune.planning.memory import checkpoint_bytes, offloaded_bytes
-from retune.planning.memory_prediction import PROCESS_BYTES, predict_memory
+from retune.planning.memory_prediction import PROCESS_BYTES
 from retune.quantities import counted, size
 from retune.settings import ConfigureSettings, HardwareSettings
 from retune.settings.user_paths import user_path
+from retune.steps.configure import PlannedTraining
 from retune.units import GB
 
 
@@ -80,10 +80,9 @@ def check_main_memory(planned: PlannedTraining) -> Outcome:
     """Return whether a node's main memory holds what its ranks put there."""
     plan, declared = planned.plan, planned.machines.cpu_memory_gb
     # Without what each process takes for itself, which is an estimate on the safe side.
-    taken_by_all = predict_memory(plan).main_memory_bytes
-    needed = (taken_by_all - plan.ranks_per_node * PROCESS_BYTES) / GB
-    taken = size(round(needed * GB))
-    what = f"model, offloading and saving take {taken} of each node"
+    taken = planned.memory.main_memory_bytes - plan.ranks_per_node * PROCESS_BYTES
+    needed = taken / GB
+    what = f"model, offloading and saving take {size(taken)} of each node"
     warnings = []
     if declared is not None and needed > declared:
         warnings.append(f"hardware.cpu_memory_gb: {declared:g}, but {what}")

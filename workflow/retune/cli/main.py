@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from retune import __version__
-from retune.cli import check, lint_config, show_tokens
+from retune.cli import check, lint_config, plan, show_tokens
 from retune.cli.step_arguments import Argument, read_signature
 from retune.cli.step_settings import (
     StepValue,
@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         given = build_parser().parse_args(argv)
         if given.step == show_tokens.NAME:
             show_tokens.run(given)
+        elif given.step == plan.NAME:
+            plan.run(given)
         elif given.step == lint_config.NAME:
             return lint_config.run(given)
         elif given.step == check.NAME:
@@ -140,7 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
                     metavar="JSON",
                     help=f"Of these: {', '.join(keys)}. {WITH_SETTINGS}",
                 )
-    for other in (show_tokens, lint_config, check):
+    for other in (show_tokens, lint_config, plan, check):
         other.add_options(
             commands.add_parser(
                 other.NAME,

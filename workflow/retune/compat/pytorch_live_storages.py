@@ -12,6 +12,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from retune.compat.pytorch_operations import OperationCounter
+
 
 class LiveStorages(TorchDispatchMode):
     """Counts the storages that operators return while it is entered, real or fake.
@@ -21,12 +23,14 @@ class LiveStorages(TorchDispatchMode):
         held: Bytes that are counted on top, for the second of the peaks.
         peak: Most of `bytes` since `restart`.
         peak_with_held: Most of `bytes` and `held` together since `restart`.
+        operations: What all operators have computed and moved.
     """
 
     def __init__(self) -> None:
         """Start from nothing."""
         super().__init__()
         self.bytes = self.held = self.peak = self.peak_with_held = 0
+        self.operations = OperationCounter()
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
     def __torch_dispatch__(
@@ -34,6 +38,7 @@ class LiveStorages(TorchDispatchMode):
     ) -> Any:
         """Run an operator and count what it returns; PyTorch calls this."""
         result = func(*args, **(kwargs or {}))
+        self.operations.count(func, args, result)
         for value in tree_leaves(result):
             if isinstance(value, torch.Tensor):
                 self.count(value)

@@ -38,6 +38,7 @@ from retune.planning.activations import (
     formula,
     scaled,
 )
+from retune.planning.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +137,9 @@ def follow(
                     tuple(moment.plus(unpacked) for moment in forward),
                     tuple(moment.plus(unpacked) for moment in backward),
                     traced.validation + unpacked.temporary,
+                    whole_work(traced.forward, places).plus(
+                        whole_work(traced.backward, places[::-1], is_backward=True)
+                    ),
                 )
             )
     return tuple(passes)
@@ -192,19 +196,12 @@ def whole_pass(
             order of the pass.
         is_backward: Whether the pass goes from the last layer to the first.
     """
-    leading = 2 if is_backward else 1
-    missing = len(set(places)) + leading + 1 - len(parts)
-    # Where nothing before the layers is trained, the backward pass ends with them.
-    parts = [*parts, *[parts[-1].ended()] * missing]
-    layers = parts[leading:-1]
-    if is_backward:
-        layers = layers[::-1]
-    order = [*parts[:leading], *(layers[place] for place in places), parts[-1]]
+    order, layers = all_parts(parts, places, is_backward)
     heads = (0, 1) if is_backward else (len(order) - 1,)
     live = parts[0].before
     if is_backward:
         # The layers that were not computed have kept what they free here.
-        live += sum(part.before - part.after for part in order[leading:-1])
+        live += sum(part.before - part.after for part in order[2:-1])
         live -= sum(part.before - part.after for part in layers)
     gradients = 0
     moments = []
@@ -224,3 +221,32 @@ def whole_pass(
         live += part.after - part.before
         gradients += part.gradients_after - part.gradients
     return tuple(moments)
+
+
+def all_parts(
+    parts: list[Part], places: list[int], is_backward: bool
+) -> tuple[list[Part], list[Part]]:
+    """Return the parts of a pass through all layers, and the layers that were seen.
+
+    The arguments are those of `whole_pass`.
+    """
+    leading = 2 if is_backward else 1
+    missing = len(set(places)) + leading + 1 - len(parts)
+    # Where nothing before the layers is trained, the backward pass ends with them.
+    parts = [*parts, *[parts[-1].ended()] * missing]
+    layers = parts[leading:-1]
+    if is_backward:
+        layers = layers[::-1]
+    order = [*parts[:leading], *(layers[place] for place in places), parts[-1]]
+    return order, layers
+
+
+def whole_work(parts: list[Part], places: list[int], is_backward: bool = False) -> Work:
+    """Return the work of a pass through all layers.
+
+    The arguments are those of `whole_pass`.
+    """
+    total = Work()
+    for part in all_parts(parts, places, is_backward)[0]:
+        total = total.plus(part.work)
+    return total

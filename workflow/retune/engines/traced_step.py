@@ -12,6 +12,7 @@ from retune.compat.pytorch_live_storages import LiveStorages
 from retune.compat.transformers_layers import layers_of
 from retune.engines.loss import token_loss_sum, trained_labels
 from retune.models.packed_inputs import packed_inputs
+from retune.planning.work import Work
 
 CPU = torch.device("cpu")
 
@@ -27,6 +28,7 @@ class Part:
         gradients: Gradients of parameters that had been computed as it began.
         peak_with_gradients: Most in use if all of them had been kept.
         gradients_after: Those that had been computed as it ended.
+        work: What it computed and moved.
     """
 
     before: int
@@ -35,6 +37,7 @@ class Part:
     gradients: int
     peak_with_gradients: int
     gradients_after: int
+    work: Work = Work()
 
     def ended(self) -> "Part":
         """Return a part that begins and ends as this one ends."""
@@ -68,6 +71,7 @@ class TracedStep:
         self._parts = self.forward
         self._weights = 0
         self._before = self._gradients = 0
+        self._done = Work()
 
     def run(self, shape: tuple[int, int], chunked: bool) -> None:
         """Go through a micro-batch.
@@ -163,6 +167,11 @@ class TracedStep:
         self.live.restart()
         self._before = self.live.bytes
         self._gradients = self.live.held
+        self._done = self._work()
+
+    def _work(self) -> Work:
+        done = self.live.operations
+        return Work(done.products, done.moved, done.operations)
 
     def _end(self) -> None:
         live = self.live
@@ -174,5 +183,6 @@ class TracedStep:
                 self._gradients,
                 live.peak_with_held - self._weights,
                 live.held,
+                self._work().plus(self._done, -1.0),
             )
         )

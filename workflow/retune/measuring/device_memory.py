@@ -15,8 +15,25 @@ def peak_memory_gb() -> float:
     """
     if cuda := cuda_in_use():
         return cuda.max_memory_allocated() / GB
+    return resident_gb("VmHWM")
+
+
+def memory_before_gb(accelerator: str) -> float:
+    """Return what this process holds before it loads a model, GB (10^9 bytes).
+
+    It is counted as `peak_memory_gb` counts it: without a GPU the interpreter and its
+    libraries; with one there are no tensors yet.
+
+    Args:
+        accelerator: `cpu` or `cuda`.
+    """
+    return resident_gb("VmRSS") if accelerator == "cpu" else 0.0
+
+
+def resident_gb(name: str) -> float:
+    """Return the resident set of this process, now (VmRSS) or at most (VmHWM), GB."""
     status = Path("/proc/self/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    (line,) = (line for line in status.splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024 / GB
 
 

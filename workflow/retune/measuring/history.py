@@ -97,11 +97,13 @@ class RunMeasurements:
         peak_memory_gb: Most memory that each rank has held, GB, by rank.
         flops_per_token: FLOPs of a training step per token; None if not known.
         device: What rank 0 computed on: `cpu`, or the name of its GPU.
+        memory_before_gb: What each rank held before it loaded the model, GB; 0 on GPUs.
     """
 
     peak_memory_gb: list[float]
     flops_per_token: float | None
     device: str
+    memory_before_gb: list[float]
 
 
 class History:

@@ -1,39 +1,6 @@
 """The FLOP/s that the data sheets of GPUs promise, and the fraction that is used."""
 
-# Dense TFLOP/s of one device by the words of its name: first those of bf16 and fp16 on
-# matrix units with fp32 accumulation, then those of fp32 without TF32, which torch does
-# not use by default. They are from the makers' data sheets and white papers; NVIDIA's
-# often print twice as much, for sparse matrices. None where no figure can be trusted.
-PEAK_TFLOPS: dict[str, tuple[float, float | None]] = {
-    "B200": (2250, 75),
-    "GB200": (2500, 80),
-    "GH200": (989, 67),
-    "H200": (989, 67),
-    "H200 NVL": (835, 60),
-    "H100": (989, 67),
-    "H100 NVL": (835, 60),
-    "H100 PCIE": (756, 51),
-    "A100": (312, 19.5),
-    "A40": (149.7, 37.4),
-    "A30": (165, 10.3),
-    "A10": (125, 31.2),
-    "A10G": (70, None),
-    "L40S": (362, 91.6),
-    "L40": (181, 90.5),
-    "L4": (121, 30.3),
-    "V100": (125, 15.7),
-    "V100 PCIE": (112, 14),
-    "T4": (65, 8.1),
-    "RTX 3090": (71, 35.6),
-    "RTX 4090": (165, 82.6),
-    "MI300X": (1307, 163.4),
-    # Half of the package, because torch takes each of its two dies for a device.
-    "MI250X": (191.5, 23.9),
-}
-WITHOUT_BF16 = {"V100", "T4"}
-# Words in the names of devices that are slower than their other words say: a fraction
-# of a device, or another device.
-OTHER_DEVICE = {"MIG", "LAPTOP", "MAX", "D", "TI"}
+from retune.planning.gpus import find_gpu, lacks_bf16
 
 
 def peak_flops(device_name: str, precision: str) -> float | None:
@@ -46,14 +13,10 @@ def peak_flops(device_name: str, precision: str) -> float | None:
     Returns:
         None where the peak is not known, as for CPUs.
     """
-    words = set(device_name.upper().replace("-", " ").split())
-    found = [name for name in PEAK_TFLOPS if words.issuperset(name.split())]
-    if not found or words & OTHER_DEVICE:
+    gpu = find_gpu(device_name)
+    if gpu is None or (precision == "bf16" and lacks_bf16(device_name)):
         return None
-    if precision == "bf16" and words & WITHOUT_BF16:
-        return None
-    half, single = PEAK_TFLOPS[max(found, key=lambda name: len(name.split()))]
-    tflops = single if precision == "fp32" else half
+    tflops = gpu.single if precision == "fp32" else gpu.half
     return None if tflops is None else tflops * 1e12
 
 

@@ -1,11 +1,12 @@
 """What a forward and a backward pass take beside the weights, as it was traced."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from retune.artifacts.memory_prediction import Source
 from retune.artifacts.plan import Plan
+from retune.planning.work import Work
 
 # Bytes of a layer per token and hidden unit, in 16 bits and with fused attention:
 # Korthikanti et al., 2022, https://arxiv.org/abs/2205.05198, section 4.1.
@@ -66,12 +67,14 @@ class PassMemory:
         forward: The parts of the forward pass, in their order.
         backward: The parts of the backward pass, in their order.
         validation: The most of a forward pass without gradients, bytes.
+        work: What both passes compute and move.
     """
 
     micro_batch_size: int
     forward: tuple[Moment, ...]
     backward: tuple[Moment, ...]
     validation: float
+    work: Work = Work()
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ class Activations:
             between(first.forward, last.forward, share),
             between(first.backward, last.backward, share),
             first.validation + share * (last.validation - first.validation),
+            first.work.plus(first.work, -share).plus(last.work, share),
         )
 
 
@@ -119,6 +123,10 @@ def scaled(measured: PassMemory, micro_batch_size: int) -> PassMemory:
         tuple(nothing.plus(moment, factor) for moment in measured.forward),
         tuple(nothing.plus(moment, factor) for moment in measured.backward),
         factor * measured.validation,
+        # As many operations, each of which is larger.
+        replace(
+            Work().plus(measured.work, factor), operations=measured.work.operations
+        ),
     )
 
 

@@ -3,28 +3,35 @@
 import json
 
 from retune.artifacts.plan import Plan, Reasons
+from retune.planning.aligned_table import aligned
 from retune.planning.memory_table import memory_text
 from retune.quantities import counted, parameters
 
 
-def plan_page(plan: Plan, reasons: Reasons) -> str:
-    """Return the plan and the reasons for it as a page of Markdown."""
+def plan_page(plan: Plan, reasons: Reasons, figure: str | None = None) -> str:
+    """Return the plan and the reasons for it as a page of Markdown.
+
+    Args:
+        plan: The plan.
+        reasons: The reasons.
+        figure: File beside the page with the figure of the memory; None: there is none.
+    """
     device = reasons.gpu_name or plan.accelerator
-    rows = [("setting", "value", "why"), ("---", "---", "---")]
+    rows = [("setting", "value", "why")]
     rows += [(d.setting, f"`{json.dumps(d.value)}`", d.why) for d in reasons.decisions]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    shown = f"![Memory of a rank by phase and kind]({figure})\n\n" if figure else ""
+    steps = reasons.train_blocks / plan.global_batch_size
+    once = f"; all training sequences once are {steps:,.1f} steps" if steps else ""
     warnings = "".join(f"**{warning}**\n\n" for warning in reasons.warnings)
     return (
         "# Plan\n\n"
         f"{parameters(plan.num_parameters)} on {plan.nodes} x"
         f" {counted(plan.ranks_per_node, 'rank')}, {device}."
         f" Each optimizer step sees {plan.tokens_per_step:,} tokens"
-        f" ({plan.global_batch_size} sequences of {plan.sequence_length});"
-        " all training sequences once are"
-        f" {reasons.train_blocks / plan.global_batch_size:,.1f} steps."
+        f" ({plan.global_batch_size} sequences of {plan.sequence_length}){once}."
         f"\n\n{warnings}"
-        f"{table}\n\n"
-        f"{frozen_text(plan)}{memory_text(reasons.memory)}"
+        f"{aligned(rows)}\n"
+        f"{frozen_text(plan)}{shown}{memory_text(reasons.memory)}"
     )
 
 

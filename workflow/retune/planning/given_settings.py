@@ -17,6 +17,7 @@ SAME = {
     "offload_optimizer": f"{ZERO}.offload_optimizer.device",
     "offload_param": f"{ZERO}.offload_param.device",
 }
+OFFLOADS = ("offload_optimizer", "offload_param")
 STATES = "bf16.bf16_optimizer_states"
 ACCUMULATION = "data_types.grad_accum_dtype"
 
@@ -49,6 +50,11 @@ def taken_settings(
         for setting, key in SAME.items()
         if (value := given.value(key)) is not None
     }
+    stage = SAME["zero_stage"]
+    if given.file and given.value(stage) is not None:
+        # What a whole config does not offload stays where it is.
+        left_open = {key for key in OFFLOADS if getattr(settings, key) == "auto"}
+        taken |= {key: Taken("none", stage) for key in left_open - taken.keys()}
     taken |= taken_batch(given, settings, ranks)
     if precision := taken_precision(given, settings):
         taken["precision"] = precision

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from retune.errors import RetuneError
+from retune.planning.gpus import lacks_bf16
 from retune.settings import Accelerator, HardwareSettings
 from retune.units import GB
 
@@ -26,6 +27,9 @@ class Hardware:
         cpu_memory_gb: Main memory of one node, GB.
         gpu_name: Name of the GPU in PyTorch.
         has_bf16: Whether the GPU computes bf16 at full speed.
+        link_gb_per_s: What a GPU sends to the others of its node, GB/s.
+        network_gb_per_s: What a node sends to the others, GB/s.
+        nvme_gb_per_s: What the disk for offloading reads, GB/s.
     """
 
     accelerator: Accelerator
@@ -35,6 +39,9 @@ class Hardware:
     cpu_memory_gb: float | None
     gpu_name: str | None = None
     has_bf16: bool = True
+    link_gb_per_s: float | None = None
+    network_gb_per_s: float | None = None
+    nvme_gb_per_s: float | None = None
 
     @property
     def world_size(self) -> int:
@@ -64,10 +71,10 @@ def resolve_hardware(settings: HardwareSettings) -> Hardware:
     is_this_machine = here and settings.nodes == 1
     gpu_memory_gb = unless_auto(settings.gpu_memory_gb)
     cpu_memory_gb = unless_auto(settings.cpu_memory_gb)
-    gpu_name = None
+    gpu_name = None if settings.gpu_name == "auto" else settings.gpu_name
     if is_this_machine:
         device = torch.cuda.get_device_properties(0)
-        gpu_name = device.name
+        gpu_name = gpu_name or device.name
         gpu_memory_gb = gpu_memory_gb or round(device.total_memory / GB, 1)
         cpu_memory_gb = cpu_memory_gb or main_memory_gb()
     return Hardware(
@@ -78,8 +85,12 @@ def resolve_hardware(settings: HardwareSettings) -> Hardware:
         gpu_memory_gb=gpu_memory_gb,
         cpu_memory_gb=cpu_memory_gb,
         gpu_name=gpu_name,
-        has_bf16=not is_this_machine
-        or torch.cuda.is_bf16_supported(including_emulation=False),
+        has_bf16=torch.cuda.is_bf16_supported(including_emulation=False)
+        if is_this_machine
+        else not lacks_bf16(gpu_name or ""),
+        link_gb_per_s=unless_auto(settings.link_gb_per_s),
+        network_gb_per_s=unless_auto(settings.network_gb_per_s),
+        nvme_gb_per_s=unless_auto(settings.nvme_gb_per_s),
     )
 
 

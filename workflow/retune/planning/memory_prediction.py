@@ -32,7 +32,6 @@ from retune.planning.memory import (
     device_weights_bytes,
     is_offloaded,
     loading_bytes,
-    model_states_bytes,
     offloaded_bytes,
     weights_bytes,
 )
@@ -93,18 +92,6 @@ def predict_memory(
         activations=activations.source,
         unverified=(*unverified(plan), *activations.notes),
     )
-
-
-def bytes_beside_activations(plan: Plan) -> float:
-    """Return what a rank holds in a backward pass beside activations, bytes.
-
-    On a CPU, where buffers take no memory before they are written to, it is weights,
-    gradients and states.
-    """
-    if plan.accelerator == "cpu":
-        return model_states_bytes(plan)
-    rank = Rank(plan, TrainedSizes(()))
-    return sum(rank.backward(NO_PASS)[0].values())
 
 
 def most(name: PhaseName, moments: Iterable[Held]) -> PhaseMemory:

@@ -7,6 +7,7 @@ from retune.artifacts.memory_prediction import (
     PhaseName,
     Source,
 )
+from retune.planning.aligned_table import aligned
 from retune.units import GB
 
 PHASES: dict[PhaseName, str] = {
@@ -34,7 +35,6 @@ def memory_text(memory: MemoryPrediction) -> str:
     """Return a table of phases and kinds, the peak marked, and what is beside it."""
     kinds = [kind for kind in KINDS if any(in_gb(p, kind) for p in memory.phases)]
     rows = [("GB on each rank", *(KINDS[kind] for kind in kinds), "all")]
-    rows += [("---", *["---:"] * len(kinds), "---:")]
     for phase in memory.phases:
         total = f"{phase.total / GB:.2f}"
         is_peak = phase is memory.peak
@@ -45,14 +45,14 @@ def memory_text(memory: MemoryPrediction) -> str:
                 f"**{total}**" if is_peak else total,
             )
         )
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    table = aligned(rows, range(1, len(kinds) + 2))
     more = [f"Main memory of a node: about {memory.main_memory_bytes / GB:.1f} GB."]
     if memory.nvme_bytes:
         more.append(f"Disk for offloading: {memory.nvme_bytes / GB:.1f} GB a node.")
     more.append(f"Disk of a checkpoint: {memory.checkpoint_bytes / GB:.2f} GB.")
     notes = "".join(f"\n- {note}" for note in memory.unverified)
     unverified = f"\n\nNot verified by a measurement:\n{notes}" if notes else ""
-    return f"{peak_text(memory)}\n\n{table}\n\n{' '.join(more)}{unverified}\n"
+    return f"{peak_text(memory)}\n\n{table}\n{' '.join(more)}{unverified}\n"
 
 
 def peak_text(memory: MemoryPrediction) -> str:

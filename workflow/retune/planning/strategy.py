@@ -4,6 +4,7 @@
 """
 
 from importlib.util import find_spec
+from typing import Literal
 
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.plan import Decision, Plan, PlanValue
@@ -14,7 +15,9 @@ from retune.planning.liger import choose_liger_kernel
 from retune.planning.memory import model_states_bytes
 from retune.planning.optim import choose_optim
 from retune.settings import (
+    ActivationCheckpointing,
     ConfigureSettings,
+    Offload,
     Precision,
     cpu_kernel_problems,
     default_of,
@@ -74,19 +77,22 @@ def make_plan(
     attention = choose_attention(settings, hardware, precision.value, facts)
     chunked = choose_chunked_cross_entropy(settings, precision.value, facts)
     num_trained = num_adapter_parameters or facts.num_parameters
+    optimizer_device = choose_offload(settings, hardware, "offload_optimizer")
+    parameter_device = choose_offload(settings, hardware, "offload_param")
+    checkpointing = choose_activation_checkpointing(settings, hardware)
     optim = choose_optim(settings, hardware.accelerator, num_8bit_moments, num_trained)
     draft = Plan(
         precision=precision.value,
         zero_stage=2,
         optim=optim.value,
         bf16_optimizer_states=settings.bf16_optimizer_states,
-        offload_optimizer=settings.offload_optimizer,
-        offload_param=settings.offload_param,
+        offload_optimizer=optimizer_device.value,
+        offload_param=parameter_device.value,
         global_batch_size=settings.global_batch_size,
         micro_batch_size=micro.value,
         gradient_accumulation_steps=accumulation.value,
         pipeline_stages=stages,
-        activation_checkpointing=settings.activation_checkpointing,
+        activation_checkpointing=checkpointing.value,
         activation_checkpointing_interval=settings.activation_checkpointing_interval,
         torch_compile=False,
         use_liger_kernel=settings.use_liger_kernel is True,
@@ -119,13 +125,13 @@ def make_plan(
         stage,
         optim,
         tell_bf16_states(settings),
-        from_settings(settings, "offload_optimizer"),
-        from_settings(settings, "offload_param"),
+        optimizer_device,
+        parameter_device,
         from_settings(settings, "global_batch_size"),
         micro,
         accumulation,
         from_settings(settings, "pipeline_stages"),
-        from_settings(settings, "activation_checkpointing"),
+        checkpointing,
         from_settings(settings, "activation_checkpointing_interval"),
         compiled,
         liger,
@@ -147,6 +153,40 @@ def from_settings(settings: ConfigureSettings, key: str) -> Decision[PlanValue]:
     return Decision(
         key, value, "the default" if value == default_of(settings, key) else SET
     )
+
+
+def choose_offload(
+    settings: ConfigureSettings,
+    hardware: Hardware,
+    key: Literal["offload_optimizer", "offload_param"],
+) -> Decision[Offload]:
+    """Return where the optimizer or the parameters are: with the rank, if left open."""
+    value = getattr(settings, key)
+    if value != "auto":
+        return Decision(key, value, SET)
+    why = "nothing is offloaded unasked"
+    return Decision(key, "none", why + unknown_memory(hardware))
+
+
+def choose_activation_checkpointing(
+    settings: ConfigureSettings, hardware: Hardware
+) -> Decision[ActivationCheckpointing]:
+    """Return whether activations are computed again: unasked they are not."""
+    key = "activation_checkpointing"
+    if settings.activation_checkpointing != "auto":
+        return Decision(key, settings.activation_checkpointing, SET)
+    interval = settings.activation_checkpointing_interval
+    if interval > 1:
+        why = f"activation_checkpointing_interval: {interval} asks for it"
+        return Decision(key, True, why)
+    why = "computing them again takes about a third more time"
+    return Decision(key, False, why + unknown_memory(hardware))
+
+
+def unknown_memory(hardware: Hardware) -> str:
+    """Return that nobody knows what fits, where that is so."""
+    is_unknown = hardware.accelerator == "cuda" and hardware.gpu_memory_gb is None
+    return UNKNOWN_MEMORY if is_unknown else ""
 
 
 def tell_bf16_states(settings: ConfigureSettings) -> Decision[bool]:
@@ -282,7 +322,8 @@ def choose_zero_stage(
         return Decision(key, settings.zero_stage, SET)
     if settings.pipeline_stages > 1:
         return Decision(key, 1, "goes with pipeline_stages")
-    if settings.offload_param != "none" or settings.offload_optimizer == "nvme":
+    is_offloaded = settings.offload_param not in ("auto", "none")
+    if is_offloaded or settings.offload_optimizer == "nvme":
         return Decision(key, 3, "what is offloaded needs it")
     needed_gb = model_states_bytes(draft) / GB
     if draft.num_4bit_parameters:

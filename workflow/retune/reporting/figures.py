@@ -6,6 +6,7 @@ from retune.reporting.figure_style import Drawing
 from retune.reporting.lengths_figure import lengths_figure
 from retune.reporting.run_results import ReportResults
 from retune.reporting.training_figures import loss_figure, optimization_figure
+from retune.reporting.training_memory_figure import training_memory_figure
 
 FIGURES = (
     loss_figure,
@@ -14,6 +15,7 @@ FIGURES = (
     documents_figure,
     data_figure,
     lengths_figure,
+    training_memory_figure,
 )
 
 

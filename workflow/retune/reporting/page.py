@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from retune.artifacts.provenance import Provenance
 from retune.artifacts.training_operations import TrainingOperations
+from retune.planning.score import HEADER as SCORE_HEADER
 from retune.quantities import counted, duration, parameters
 from retune.reporting.answer import find_answer
 from retune.reporting.escaping import visible
@@ -52,6 +53,7 @@ def render_page(
                 "What took longest", operation_rows(profile), OPERATION_HEADER, True
             ),
             "plan": Table("The plan", plan_rows(run), PLAN_HEADER),
+            "score": Table("Predicted and measured", run.score.rows, SCORE_HEADER),
         },
         figures={name: Images.of(drawing) for name, drawing in figures.items()},
         profiled=profiled_steps(profile),

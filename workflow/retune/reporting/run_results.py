@@ -20,6 +20,7 @@ from retune.artifacts.tokens_card import TokensCard
 from retune.artifacts.tokens_index import TokenMetrics
 from retune.artifacts.training_history import StepHistory, ValidationHistory
 from retune.artifacts.verifying import verify_folder
+from retune.planning.score import Score
 from retune.reporting.terms import CONVERSATIONS, EXAMPLES, TEXTS, Terms
 from retune.settings import Params, RunSettings
 
@@ -95,6 +96,11 @@ class ReportResults(RunResults):
     reasons: Reasons
     base_documents: pa.Table
     tuned_documents: pa.Table
+
+    @property
+    def score(self) -> Score:
+        """What was predicted of the training beside what was measured."""
+        return Score.of(self.plan, self.reasons, self.finetune)
 
 
 def read_results(

@@ -3,6 +3,7 @@
 from textwrap import wrap
 
 from retune.artifacts.evaluation_metrics import EvaluationMetrics
+from retune.planning.score import Score
 from retune.quantities import counted, percent
 from retune.reporting.answer import find_answer
 from retune.reporting.evaluation_rows import (
@@ -18,12 +19,16 @@ WIDTH = 80
 WIDTHS = (17, 12, 12, 12, 20)
 
 
-def summary_lines(evaluation: EvaluationMetrics, has_answers: bool) -> list[str]:
+def summary_lines(
+    evaluation: EvaluationMetrics, has_answers: bool, score: Score | None = None
+) -> list[str]:
     """Return the lines of a table of the test split, at most 80 columns wide.
 
     Args:
         evaluation: The evaluation.
         has_answers: Whether only answers are trained and scored.
+        score: What was predicted of the training, and measured; None if it is not
+            known.
     """
     test = evaluation.test
     floors = [(f"floor: {name}", value) for name, value in floor_rows(test.floors)]
@@ -40,10 +45,12 @@ def summary_lines(evaluation: EvaluationMetrics, has_answers: bool) -> list[str]
         for _, *values in exact_match_row(evaluation.exact_match)
     ]
     rows = [HEADER, *evaluation_rows(test), *exact, *floors]
+    line = score.line if score else ""
     return [
         *map(aligned, rows),
         *wrap(caption, WIDTH),
         *wrap(find_answer(test).floors, WIDTH),
+        *wrap(f"The training: {line}." if line else "", WIDTH),
     ]
 
 

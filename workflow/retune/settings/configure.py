@@ -65,13 +65,13 @@ class ConfigureSettings(Settings):
         description="With `precision: bf16`: keep master weights and Adam's moments in"
         " bf16, too. Half the memory, and small updates are lost to rounding.",
     )
-    offload_optimizer: Offload = Field(
-        "none",
+    offload_optimizer: Offload | Auto = Field(
+        "auto",
         description="Keep optimizer states in CPU memory, or under"
         " `hardware.nvme_path` (`nvme`: ZeRO-3 only).",
     )
-    offload_param: Offload = Field(
-        "none",
+    offload_param: Offload | Auto = Field(
+        "auto",
         description="Keep parameters in CPU memory, or under `hardware.nvme_path`"
         " (ZeRO-3 only).",
     )
@@ -81,8 +81,8 @@ class ConfigureSettings(Settings):
         description="Cut the model into this many stages, a rank each, with ZeRO-1;"
         " 1: no pipeline. GPT-2, Llama, Mistral and Qwen models.",
     )
-    activation_checkpointing: ActivationCheckpointing = Field(
-        False,
+    activation_checkpointing: ActivationCheckpointing | Auto = Field(
+        "auto",
         description="Compute activations again for the gradient: less memory, slower."
         " `selective`: but for products with weights and attention, which are kept.",
     )

@@ -17,6 +17,8 @@ from retune.settings.section import Settings
 
 # Attention kernels that no CPU computes, or not their gradients.
 ON_GPUS_ALONE = ("flash_attention_2", "flex_attention")
+# Values with which nothing has to be offloaded.
+NOT_OFFLOADED = ("auto", "none")
 
 
 class Strategy(Protocol):
@@ -51,7 +53,7 @@ class Strategy(Protocol):
         """Number of stages that the model is cut into."""
 
     @property
-    def activation_checkpointing(self) -> ActivationCheckpointing:
+    def activation_checkpointing(self) -> ActivationCheckpointing | Literal["auto"]:
         """Whether activations are computed again, or all but what is expensive."""
 
     @property
@@ -149,7 +151,7 @@ def bf16_states_problems(strategy: Strategy) -> list[str]:
     problems = []
     if strategy.precision not in ("auto", "bf16"):
         problems.append(f"{setting} needs precision: bf16, not {strategy.precision}")
-    if strategy.offload_optimizer != "none":
+    if strategy.offload_optimizer not in NOT_OFFLOADED:
         device = strategy.offload_optimizer
         problems.append(f"{setting} goes with offload_optimizer: none, not {device}")
     return problems
@@ -163,7 +165,7 @@ def optim_problems(strategy: Strategy) -> list[str]:
     problems = []
     if strategy.bf16_optimizer_states:
         problems.append(f"{setting} goes with bf16_optimizer_states: false, not true")
-    if strategy.offload_optimizer != "none":
+    if strategy.offload_optimizer not in NOT_OFFLOADED:
         device = strategy.offload_optimizer
         problems.append(f"{setting} goes with offload_optimizer: none, not {device}")
     return problems
@@ -172,7 +174,7 @@ def optim_problems(strategy: Strategy) -> list[str]:
 def param_offload_problems(strategy: Strategy) -> list[str]:
     """Return why the parameters cannot be offloaded at a ZeRO stage."""
     device, stage = strategy.offload_param, strategy.zero_stage
-    if device == "none" or stage in ("auto", 3):
+    if device in NOT_OFFLOADED or stage in ("auto", 3):
         return []
     return [f"configure.offload_param: {device} needs zero_stage: 3, not {stage}"]
 
@@ -182,7 +184,7 @@ def optimizer_offload_problems(strategy: Strategy) -> list[str]:
     device, stage = strategy.offload_optimizer, strategy.zero_stage
     setting = f"configure.offload_optimizer: {device}"
     problems = []
-    if device != "none" and stage == 0:
+    if device not in NOT_OFFLOADED and stage == 0:
         problems.append(f"{setting} needs zero_stage: 1, 2 or 3, not 0")
     if device == "nvme" and stage not in ("auto", 3):
         problems.append(f"{setting} needs zero_stage: 3, not {stage}")
@@ -204,7 +206,7 @@ def pipeline_problems(strategy: Strategy) -> list[str]:
     return problems + [
         f"{setting} goes with {key}: none, not {device}"
         for key, device in offloaded.items()
-        if device != "none"
+        if device not in NOT_OFFLOADED
     ]
 
 
@@ -360,7 +362,7 @@ def four_bit_problems(strategy: Strategy, trained: TrainedWeightsSettings) -> li
     problems = []
     if strategy.zero_stage == 3:
         problems.append(f"{setting}.zero_stage: 0, 1, 2 or auto, not 3")
-    if strategy.offload_param != "none":
+    if strategy.offload_param not in NOT_OFFLOADED:
         device = strategy.offload_param
         problems.append(
             f"{setting}.offload_param: none, not {device}, which needs zero_stage: 3"

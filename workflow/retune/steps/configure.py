@@ -1,7 +1,10 @@
 """The step `configure`: settings and hardware to a complete DeepSpeed config."""
 
 import logging
-from dataclasses import replace
+import os
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,15 +24,17 @@ from retune.artifacts.tokens_index import TokenMetrics
 from retune.artifacts.verifying import WEIGHTS, verify_folder
 from retune.errors import RetuneError
 from retune.planning.bitsandbytes import check_bitsandbytes
+from retune.planning.choice_page import others_section, speed_section
 from retune.planning.complete_config import CompleteConfig, complete_config
 from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.explanation import plan_line, plan_page
-from retune.planning.given_plan import take_given
+from retune.planning.given_plan import GivenPlan, take_given
 from retune.planning.hardware import Hardware, resolve_hardware
 from retune.planning.memory import offloaded_bytes
-from retune.planning.memory_prediction import predict_memory
 from retune.planning.memory_table import in_phase, kinds_text
-from retune.planning.strategy import make_plan, refuse
+from retune.planning.prediction_line import prediction_line
+from retune.planning.search import Search, Training, search
+from retune.planning.strategy import refuse
 from retune.quantities import percent
 from retune.settings import (
     ConfigureSettings,
@@ -41,11 +46,13 @@ from retune.settings import (
 from retune.units import GB
 
 if TYPE_CHECKING:
-    from retune.models.training_skeleton import TrainingSkeleton
+    from retune.engines.traces import Traces
 
 log = logging.getLogger(__name__)
 
 NO_ADAPTERS = TrainedWeightsSettings()
+# Beside plan.md.
+FIGURE = "memory.svg"
 
 
 def run(
@@ -56,7 +63,7 @@ def run(
     plan: Path,
     trained: TrainedWeightsSettings = NO_ADAPTERS,
 ) -> str:
-    """Write deepspeed.json, plan.json, reasons.json and plan.md.
+    """Write deepspeed.json, plan.json, reasons.json, plan.md and memory.svg.
 
     Args:
         settings: The `configure` section.
@@ -86,40 +93,120 @@ def run(
     blocks = tokens.splits["train"].blocks
     machines = resolve_hardware(hardware)
     facts = ModelFacts.read(base)
-    length = tokens.sequence_length
-    try:
-        made, decisions, skeleton = plan_of(
-            settings, trained, machines, base, facts, length, blocks
-        )
-    except RetuneError as error:
-        raise RetuneError(given.told(str(error)) if given else str(error)) from error
-    complete = CompleteConfig(deepspeed_config(made))
-    if given:
-        made = given.in_plan(made)
-        complete = complete_config(given, made, lambda: hidden_size(base))
-        decisions = [*given.decisions(decisions), *complete.decisions]
-    check_cpu_memory(made, machines)
-    warnings = [*complete.warnings, *batch_warnings(made.global_batch_size, blocks)]
-    memory = memory_of(made, skeleton)
-    if given:
-        notes = (*memory.unverified, "a DeepSpeed config's own sizes of buckets")
-        memory = replace(memory, unverified=notes)
-    warnings += warnings_4bit(made) + memory_warnings(made, memory, machines)
-    for warning in warnings:
+    data = tokens.sequence_length, blocks
+    planned = plan_training(settings, trained, machines, base, facts, data, given)
+    made, found = planned.plan, planned.search
+    for warning in planned.warnings:
         log.warning("%s", warning)
     reasons = Reasons(
-        decisions=tuple(decisions),
-        warnings=tuple(warnings),
+        decisions=planned.decisions,
+        warnings=planned.warnings,
         train_blocks=blocks,
-        memory=memory,
+        memory=planned.memory,
+        step_seconds=found.step_seconds,
         gpu_name=machines.gpu_name,
+        gpu_memory_gb=machines.gpu_memory_gb,
     )
-    write_json(plan / DEEPSPEED, complete.values)
+    is_drawn = find_spec("matplotlib") is not None
+    page = plan_page(made, reasons, FIGURE if is_drawn else None)
+    steps = blocks / made.global_batch_size
+    page += speed_section(found, "All training sequences once", steps)
+    page += others_section(found)
+    write_json(plan / DEEPSPEED, planned.config.values)
     made.write(plan / PLAN, plan / DEEPSPEED)
     reasons.write(plan / REASONS)
-    write_text(plan / "plan.md", plan_page(made, reasons))
-    by = [given.in_words(complete.num_auto)] if given else []
-    return "; ".join([plan_line(made), *by, *warnings])
+    write_text(plan / "plan.md", page)
+    if is_drawn:
+        write_figure(plan / FIGURE, planned.memory, machines.gpu_memory_gb)
+    else:
+        log.warning("%s is not drawn: matplotlib is not installed", FIGURE)
+    by = [given.in_words(planned.config.num_auto)] if given else []
+    told = [plan_line(made), prediction_line(made, reasons), *by, *planned.warnings]
+    return "; ".join(filter(None, told))
+
+
+def write_figure(
+    file: Path, memory: MemoryPrediction, gpu_memory_gb: float | None
+) -> None:
+    """Write the figure of the memory.
+
+    What draws it is imported by name: no training depends on it, and a change of its
+    code is to rerun none.
+    """
+    figures = import_module("retune.reporting.memory_figure")
+    style = import_module("retune.reporting.figure_style")
+    write_text(
+        file, style.render_with_title(figures.memory_figure(memory, gpu_memory_gb))
+    )
+
+
+@dataclass(frozen=True)
+class PlannedTraining:
+    """What `configure` writes.
+
+    Attributes:
+        plan: The plan.
+        machines: The machines that it is for.
+        decisions: Its values, with the reasons for them.
+        config: The DeepSpeed config.
+        memory: The memory that it takes.
+        search: What else was considered.
+        warnings: What is probably a mistake, a line each.
+    """
+
+    plan: Plan
+    machines: Hardware
+    decisions: tuple[Decision[PlanValue], ...]
+    config: CompleteConfig
+    memory: MemoryPrediction
+    search: Search
+    warnings: tuple[str, ...]
+
+
+def plan_training(
+    settings: ConfigureSettings,
+    trained: TrainedWeightsSettings,
+    machines: Hardware,
+    base: Path,
+    facts: ModelFacts,
+    data: tuple[int, int],
+    given: GivenPlan | None,
+) -> PlannedTraining:
+    """Return the plan of a training, and all that goes with it.
+
+    Args:
+        settings: The `configure` section, with what the user's config decides.
+        trained: Which weights are trained.
+        machines: The machines.
+        base: Folder of the base model, of which only config.json is read.
+        facts: Facts of the base model.
+        data: Tokens of a training sequence, and the number of these; 0: not known.
+        given: The user's DeepSpeed config; None if there is none.
+
+    Raises:
+        RetuneError: If settings, model and machines do not go together, or if nothing
+            fits of what the settings leave open.
+    """
+    training, trace = to_plan(settings, trained, machines, base, facts, data)
+    try:
+        found = search(training, trace)
+    except RetuneError as error:
+        raise RetuneError(given.told(str(error)) if given else str(error)) from error
+    plan, decisions, memory = found.plan, found.decisions, found.memory
+    config = CompleteConfig(deepspeed_config(plan))
+    if given:
+        plan = given.in_plan(plan)
+        config = complete_config(given, plan, lambda: hidden_size(base))
+        decisions = (*given.decisions(list(decisions)), *config.decisions)
+        memory = training.memory(plan, trace)
+    check_cpu_memory(plan, machines)
+    warnings = [*config.warnings]
+    if data[1]:
+        warnings += batch_warnings(plan.global_batch_size, data[1])
+    warnings += warnings_4bit(plan) + memory_warnings(plan, memory, machines)
+    return PlannedTraining(
+        plan, machines, decisions, config, memory, found, tuple(warnings)
+    )
 
 
 def hidden_size(base: Path) -> int:
@@ -143,56 +230,51 @@ def hidden_size(base: Path) -> int:
     return size
 
 
-def plan_of(
+def to_plan(
     settings: ConfigureSettings,
     trained: TrainedWeightsSettings,
     machines: Hardware,
     base: Path,
     facts: ModelFacts,
-    sequence_length: int,
-    blocks: int,
-) -> tuple[Plan, list[Decision[PlanValue]], "TrainingSkeleton"]:
-    """Return the plan, each value of it with the reason, and the model to be trained.
+    data: tuple[int, int],
+) -> tuple[Training, "Traces"]:
+    """Return a training that is to be planned, and what follows its passes.
 
     Args:
         settings: The `configure` section.
-        trained: Which weights are trained.
+        trained: Of the `finetune` section, which weights are trained.
         machines: The machines.
-        base: Folder of the base model, whose weights are not read.
+        base: Folder of the base model; nothing but its config.json is read.
         facts: Facts of the base model.
-        sequence_length: Tokens per training sequence.
-        blocks: Number of training sequences.
+        data: Tokens of a training sequence, and the number of these.
 
     Raises:
-        RetuneError: If settings, model and machines do not go together.
+        RetuneError: If a package that the settings need is not installed, or the model
+            cannot have such adapters.
     """
     is_8bit = settings.optim == "adamw_8bit"
     if is_8bit:
         check_bitsandbytes(f"configure.optim: {settings.optim}")
-    # It needs torch, which takes seconds to import.
+    # DeepSpeed warns where it finds no GPU, of which nothing here needs one.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    # They need torch, which takes seconds to import.
+    from retune.engines.traces import Traces
     from retune.models.training_skeleton import build_training_skeleton
 
     skeleton = build_training_skeleton(base, facts, trained.lora)
-    plan, decisions = make_plan(
-        *(settings, machines, skeleton.facts, sequence_length, blocks),
-        skeleton.num_adapter_parameters,
-        skeleton.num_4bit_parameters,
-        skeleton.num_8bit_moments if is_8bit else 0,
+    training = Training(
+        settings=settings,
+        trained=trained,
+        hardware=machines,
+        facts=skeleton.facts,
+        sequence_length=data[0],
+        train_blocks=data[1],
+        num_adapter_parameters=skeleton.num_adapter_parameters,
+        num_4bit_parameters=skeleton.num_4bit_parameters,
+        num_8bit_moments=skeleton.num_8bit_moments if is_8bit else 0,
+        sizes=skeleton.sizes,
     )
-    return plan, decisions, skeleton
-
-
-def memory_of(plan: Plan, skeleton: "TrainingSkeleton") -> MemoryPrediction:
-    """Return how much memory the training of a model will take.
-
-    Args:
-        plan: The plan.
-        skeleton: The model, without weights.
-    """
-    from retune.engines.activation_trace import trace_activations
-
-    activations = trace_activations(skeleton, plan, [plan.micro_batch_size])
-    return predict_memory(plan, activations, skeleton.sizes)
+    return training, Traces(skeleton)
 
 
 def batch_warnings(batch_size: int, blocks: int) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from retune.artifacts.checkpoint_manifest import CheckpointManifest
+from retune.artifacts.finetune_metrics import FinetuneMetrics
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.plan import DEEPSPEED, PLAN, Plan
 from retune.artifacts.publishing import (
@@ -40,6 +41,7 @@ from retune.launching.control_file import end_earlier_nodes
 from retune.launching.devices import check_devices
 from retune.launching.flash_attention import check_flash_attention
 from retune.launching.liger import check_liger_kernel
+from retune.launching.memory_advice import advice_on
 from retune.measuring.history import (
     RunStart,
     read_history,
@@ -50,6 +52,7 @@ from retune.measuring.history import (
 )
 from retune.measuring.history_tables import steps_csv, validations_csv
 from retune.measuring.provenance import record_provenance
+from retune.planning.score import Score
 from retune.quantities import counted
 from retune.settings import (
     FinetuneSettings,
@@ -58,6 +61,7 @@ from retune.settings import (
     schedule_problems,
     swap_problems,
 )
+from retune.supervision.failures import RankError
 from retune.supervision.starter import starter
 from retune.supervision.stopping import StopRequest
 from retune.supervision.watched_progress import BarAndLog
@@ -120,7 +124,8 @@ def run(
         metrics: JSON file to write: losses, speed, memory (metrics/finetune.json).
 
     Returns:
-        Steps, losses and speed in one line, and where it was resumed, for people.
+        Steps, losses and speed in one line, what of it was predicted, and where it was
+        resumed, for people.
 
     Raises:
         Stopped: If a signal asked for it, after a checkpoint.
@@ -176,6 +181,7 @@ def run(
         f"{counted(numbers.steps, 'step')}, validation loss"
         f" {validations_in(rows)[0].validation_loss:.3f} ->"
         f" {numbers.validation_loss:.3f}, {numbers.tokens_per_second:,.0f} tokens/s"
+        + score_in_words(plan, numbers)
         + mixture_in_words(mixture)
         + resumed_in_words(start, spec.plan.world_size)
         + "".join(f"; {warning}" for warning in warnings)
@@ -221,6 +227,12 @@ def check_4bit_plan(settings: FinetuneSettings, plan: Plan) -> None:
             f"finetune.lora.load_in_4bit: {str(in_4bit).lower()}, but the plan was made"
             f" {other}; rerun configure"
         )
+
+
+def score_in_words(plan: Path, numbers: FinetuneMetrics) -> str:
+    """Return what was predicted and then measured, in words."""
+    score = Score.read(plan, numbers)
+    return f"; {score.line}" if score and score.line else ""
 
 
 def mixture_in_words(mixture: Mixture) -> str:
@@ -332,6 +344,11 @@ def run_ranks(run: RunSpec, state: Path, bar: tqdm) -> None:
                 ) as ranks:
                     timeout = run.settings.ddp_timeout
                     this_machine.follow(ranks, state, progress, stop, timeout)
+    except RankError as error:
+        if shortage := error.failure.shortage:
+            advice = advice_on(shortage, state)
+            raise RetuneError(f"{error}: {advice}") from error
+        raise
     finally:
         this_machine.remove_leftovers(state)
     done = newest_step(state)

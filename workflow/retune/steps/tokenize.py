@@ -19,7 +19,7 @@ from retune.quantities import counted
 from retune.settings import SPLITS, Split, TokenizeSettings
 from retune.showing.tokens_card import write_card
 from retune.tokens.example_encoder import ExampleEncoder
-from retune.tokens.lengths import resolve_length
+from retune.tokens.lengths import LONGEST_AUTO_SEQUENCE, resolve_length
 from retune.tokens.packing import Packed, pack_split
 from retune.tokens.split_counts import SourceCounts, SplitCounts
 from retune.tokens.split_tokens import holds_examples, write_split
@@ -28,8 +28,6 @@ from retune.tokens.tokenizer import ModelTokenizer
 
 log = logging.getLogger(__name__)
 
-# Number of tokens that `sequence_length: auto` means, if the model allows as many.
-LONGEST_AUTO_SEQUENCE = 2048
 # What became of sequences that are longer than a block, in words.
 OVERLONG = {
     "dropped": "{} or parts left out: too long, or nothing to learn",

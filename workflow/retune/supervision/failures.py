@@ -2,13 +2,15 @@
 
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
 
+from retune.artifacts.memory_shortage import MemoryShortage
 from retune.artifacts.publishing import read_json, write_json
 from retune.compat.pytorch_errors import is_lost_rank_error
 from retune.errors import RetuneError
+from retune.supervision.out_of_memory import OutOfMemoryError
 from retune.supervision.stopping import SIGNALS
 
 # Characters of a rank's error that are repeated at the end; the log has all of it.
@@ -37,6 +39,7 @@ class Failure:
         is_explained: Whether the error is a sentence for the user, which needs nothing
             more.
         fault: Whether the failure caused others, or may be the result of another.
+        shortage: The memory that ran out; None if the failure is another one.
     """
 
     rank: int
@@ -45,6 +48,7 @@ class Failure:
     error: str
     is_explained: bool
     fault: Fault
+    shortage: MemoryShortage | None = None
 
     @property
     def message(self) -> str:
@@ -57,13 +61,14 @@ class Failure:
 
     def write(self, path: Path) -> None:
         """Write a record of the failure."""
-        write_json(path, vars(self))
+        write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> "Failure":
         """Return the failure of a record that `write` wrote."""
         record = read_json(path)
-        return cls(**{**record, "fault": Fault(record["fault"])})
+        shortage = record["shortage"] and MemoryShortage(**record["shortage"])
+        return cls(**{**record, "fault": Fault(record["fault"]), "shortage": shortage})
 
 
 class RankError(RetuneError):
@@ -92,6 +97,7 @@ def record_failure(state: Path, rank: int, step: int, error: Exception) -> None:
         error=f"{error}" if is_explained else f"{type(error).__name__}: {error}",
         is_explained=is_explained,
         fault=Fault.VICTIM if is_victim(error) else Fault.OWN,
+        shortage=error.shortage if isinstance(error, OutOfMemoryError) else None,
     )
     failure.write(failure_file(state, rank))
 

@@ -1,16 +1,14 @@
-"""Which setting to change when a rank's memory runs out, and what would fit."""
+"""Whether a rank's memory ran out, and how much it had and needed."""
 
 import errno
 import os
 import resource
 from pathlib import Path
-from typing import Any
 
+from retune.artifacts.memory_shortage import MemoryShortage
 from retune.artifacts.plan import Plan
 from retune.compat.pytorch_errors import is_memory_error, requested_bytes
 from retune.errors import RetuneError
-from retune.planning.memory_prediction import bytes_beside_activations
-from retune.settings import split_problems, strategy_problems
 from retune.units import GB
 
 
@@ -23,10 +21,22 @@ def is_out_of_memory(error: BaseException) -> bool:
     return is_memory_error(error)
 
 
+class OutOfMemoryError(RetuneError):
+    """A rank that ran out of memory, with what it knew of it."""
+
+    def __init__(self, message: str, shortage: MemoryShortage) -> None:
+        """Take the error in words and in numbers."""
+        super().__init__(message)
+        self.shortage = shortage
+
+
 def explain(
     error: Exception, plan: Plan, rank: int, step: int, before: float
-) -> RetuneError:
-    """Return the error that says to the user what to change.
+) -> OutOfMemoryError:
+    """Return the error that says to the user which memory ran out.
+
+    What to change is found by `retune.launching.memory_advice`, in a process that has
+    memory left.
 
     Args:
         error: An error that says memory ran out.
@@ -35,87 +45,15 @@ def explain(
         step: Optimizer step in which it happened; 0 before the first.
         before: What `memory_in_use` returned before training, GB.
     """
-    if plan.accelerator == "cuda":
-        used, there = gpu_memory()
-    else:
-        used, there = cpu_memory()
-    where = f"rank {rank} ran out of memory in step {step}"
-    needed = used + requested_bytes(error) / GB
-    return RetuneError(f"{where} at {advise(plan, needed, there, before)}")
-
-
-def advise(plan: Plan, needed: float, there: float, before: float) -> str:
-    """Return the settings that did not fit and the least change that would.
-
-    Memory is taken as linear in the micro-batch: what was in use before training and
-    what is predicted beside activations stay, the rest is activations. An allocation
-    that fails is not the last one, so `needed` is a lower bound, and so are the
-    estimates.
-
-    Args:
-        plan: The plan of the training.
-        needed: Peak of the memory in use, with the allocation that failed, GB.
-        there: Memory that this rank may use, GB.
-        before: Memory in use before training began, GB.
-    """
-    micro = plan.micro_batch_size
-    fixed = before + bytes_beside_activations(plan) / GB
-    problem = (
-        f"configure.micro_batch_size: {micro} (needs about {max(needed, fixed):.1f} GB,"
-        f" {there:.1f} GB are there): "
-    )
-    if fixed < min(needed, there):
-        per_sequence = (needed - fixed) / micro
-        for size in smaller(plan):
-            if (use := fixed + per_sequence * size) <= there:
-                return f"{problem}write micro_batch_size: {size} (about {use:.1f} GB)"
-        every_layer = plan.activation_checkpointing_interval == 1
-        if plan.activation_checkpointing is not True or not every_layer:
-            most = "activation_checkpointing: true"
-            if not every_layer:
-                most += ", activation_checkpointing_interval: 1"
-            if micro > 1:
-                return f"{problem}write micro_batch_size: 1, {most}"
-            return f"{problem}write configure.{most}"
-    is_in_4bit = plan.num_4bit_parameters > 0
-    can_shard = plan.zero_stage < 3 and plan.world_size > 1 and not is_in_4bit
-    if can_shard and is_possible(plan, zero_stage=3):
-        return f"{problem}write configure.zero_stage: 3, which shards the weights too"
     on_gpu = plan.accelerator == "cuda"
-    missing = max(needed, fixed) - there
-    if on_gpu and plan.offload_optimizer == "none":
-        # DeepSpeed's AdamW for main memory has moments of 32 bits.
-        offloaded = {"offload_optimizer": "cpu", "optim": "adamw"}
-        changes = {k: v for k, v in offloaded.items() if getattr(plan, k) != v}
-        if is_possible(plan, **changes) and freed_gb(plan, **changes) >= missing:
-            words = ", ".join(f"{key}: {value}" for key, value in changes.items())
-            return f"{problem}write configure.{words}"
-    if plan.num_adapter_parameters and plan.zero_stage < 3 and not is_in_4bit:
-        return f"{problem}write finetune.lora.load_in_4bit: true"
-    what = "GPUs" if on_gpu else "memory"
-    return (
-        f"{problem}write a tokenize.sequence_length below {plan.sequence_length}, or"
-        f" give the run more {what}"
+    used, there = gpu_memory() if on_gpu else cpu_memory()
+    needed = used + requested_bytes(error) / GB
+    return OutOfMemoryError(
+        f"rank {rank} ran out of memory in step {step} at configure.micro_batch_size:"
+        f" {plan.micro_batch_size} (needs about {needed:.1f} GB, {there:.1f} GB are"
+        " there)",
+        MemoryShortage(needed, there, before),
     )
-
-
-def freed_gb(plan: Plan, **changes: Any) -> float:
-    """Return how much less a rank holds beside activations after changes, GB."""
-    changed = plan.model_copy(update={**changes, "num_8bit_moments": 0})
-    freed = bytes_beside_activations(plan) - bytes_beside_activations(changed)
-    return freed / GB
-
-
-def smaller(plan: Plan) -> list[int]:
-    """Return the smaller micro-batches that a step can have, largest first."""
-    sizes = range(plan.micro_batch_size - 1, 0, -1)
-    return [size for size in sizes if is_possible(plan, micro_batch_size=size)]
-
-
-def is_possible(plan: Plan, **changes: Any) -> bool:
-    """Return whether a plan goes with the rules after changes of its strategy."""
-    changed = plan.model_copy(update=changes)
-    return not (strategy_problems(changed) or split_problems(changed, plan.world_size))
 
 
 def gpu_memory() -> tuple[float, float]:

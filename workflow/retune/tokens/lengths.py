@@ -5,6 +5,10 @@ from typing import Literal
 from retune.artifacts.model_facts import ModelFacts
 from retune.errors import RetuneError
 
+# Number of tokens that `tokenize.sequence_length: auto` means, if the model allows as
+# many.
+LONGEST_AUTO_SEQUENCE = 2048
+
 
 def resolve_length(
     key: str, wanted: int | Literal["auto"], facts: ModelFacts, longest_auto: int

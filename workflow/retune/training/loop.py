@@ -12,6 +12,7 @@ import torch
 from retune.artifacts.run_spec import RunSpec
 from retune.checkpoints.checkpoint_progress import CheckpointProgress
 from retune.engines.trainers import Trainer, gradient_norm
+from retune.measuring.device_memory import memory_before_gb
 from retune.measuring.profiling import StepProfiler
 from retune.measuring.stopwatch import Stopwatch
 from retune.supervision.heartbeat import Heartbeat
@@ -45,6 +46,7 @@ def train(run: RunSpec, state: Path, stop: StopRequest, heartbeat: Heartbeat) ->
     """
     settings, plan = run.settings, run.plan
     join_ranks(run, heartbeat)
+    memory_before = memory_before_gb(plan.accelerator)
     stopwatch = Stopwatch()
     trainer, resume = load_trainer(run, state, stopwatch, heartbeat)
     rank, shard = dist.get_rank(), (trainer.data_rank, trainer.data_world_size)
@@ -89,7 +91,7 @@ def train(run: RunSpec, state: Path, stop: StopRequest, heartbeat: Heartbeat) ->
                 log.info("asked to stop: saved after step %d of %d", step, total)
                 return False
     saver.publish()
-    recorder.finish()
+    recorder.finish(memory_before)
     return True
 
 

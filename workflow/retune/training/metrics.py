@@ -65,6 +65,7 @@ def metrics_of(
         flops_per_token=measured.flops_per_token,
         device=measured.device,
         peak_memory_gb=tuple(round(gb, 3) for gb in measured.peak_memory_gb),
+        memory_before_gb=tuple(round(gb, 3) for gb in measured.memory_before_gb),
         seconds=round(seconds, 1),
         resumed_from_step=start.step or None,
     )

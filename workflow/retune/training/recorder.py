@@ -124,10 +124,15 @@ class Recorder:
             shown = step, total, self._last.train_loss or math.nan, loss
             log.info("step %d of %d: training loss %.3f, validation loss %.3f", *shown)
 
-    def finish(self) -> None:
-        """Write what was measured of the whole run; all ranks must call this."""
-        memory: list[float] = [0.0] * dist.get_world_size()
-        dist.all_gather_object(memory, peak_memory_gb())
+    def finish(self, memory_before: float) -> None:
+        """Write what was measured of the whole run; all ranks must call this.
+
+        Args:
+            memory_before: What this rank held before it loaded the model, GB.
+        """
+        memory = [(0.0, 0.0)] * dist.get_world_size()
+        dist.all_gather_object(memory, (peak_memory_gb(), memory_before))
+        peaks, before = map(list, zip(*memory, strict=True))
         self.history.finish(
-            RunMeasurements(memory, self._flops, device_name(self._plan))
+            RunMeasurements(peaks, self._flops, device_name(self._plan), before)
         )

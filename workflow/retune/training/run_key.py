@@ -86,6 +86,7 @@ SHOWN_OR_MOVED = frozenset(
 NOT_OF_WEIGHTS = frozenset(
     {
         "artifacts/finetune_metrics.py",
+        "artifacts/memory_prediction.py",
         "artifacts/provenance.py",
         "artifacts/training_history.py",
         "measuring/device_memory.py",
@@ -94,6 +95,8 @@ NOT_OF_WEIGHTS = frozenset(
         "measuring/profiling.py",
         "measuring/provenance.py",
         "measuring/speed.py",
+        "planning/prediction_line.py",
+        "planning/score.py",
         "steps/finetune.py",
         "training/metrics.py",
         "training/non_finite_steps.py",

@@ -1,0 +1,80 @@
+"""GPUs by name: what their makers' data sheets and white papers promise."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One device. Sheets often print twice as many FLOP/s, for sparse matrices.
+
+    Attributes:
+        half: Dense TFLOP/s of matrix products in bf16 and fp16, with fp32 accumulation.
+        single: TFLOP/s in fp32 without TF32, which torch does not use by default; None
+            where no figure can be trusted.
+        memory: Bandwidth of its memory, GB/s.
+        link: Bandwidth to the other GPUs of a node, each way, GB/s.
+        host: Bandwidth to main memory, each way, GB/s.
+    """
+
+    half: float
+    single: float | None
+    memory: float
+    link: float
+    host: float
+
+
+# GB/s of 16 lanes, each way, by generation of PCIe: what copies of pinned memory reach.
+PCIE_3, PCIE_4, PCIE_5 = 12.0, 24.0, 50.0
+GPUS = {
+    "B200": Gpu(2250, 75, 8000, 900, PCIE_5),
+    "GB200": Gpu(2500, 80, 8000, 900, 225),
+    "GH200": Gpu(989, 67, 4000, 450, 225),
+    "H200": Gpu(989, 67, 4800, 450, PCIE_5),
+    "H200 NVL": Gpu(835, 60, 4800, 450, PCIE_5),
+    "H100": Gpu(989, 67, 3350, 450, PCIE_5),
+    "H100 NVL": Gpu(835, 60, 3900, 300, PCIE_5),
+    "H100 PCIE": Gpu(756, 51, 2000, PCIE_5, PCIE_5),
+    "A100": Gpu(312, 19.5, 2039, 300, PCIE_4),
+    "A40": Gpu(149.7, 37.4, 696, PCIE_4, PCIE_4),
+    "A30": Gpu(165, 10.3, 933, PCIE_4, PCIE_4),
+    "A10": Gpu(125, 31.2, 600, PCIE_4, PCIE_4),
+    "A10G": Gpu(70, None, 600, PCIE_4, PCIE_4),
+    "L40S": Gpu(362, 91.6, 864, PCIE_4, PCIE_4),
+    "L40": Gpu(181, 90.5, 864, PCIE_4, PCIE_4),
+    "L4": Gpu(121, 30.3, 300, PCIE_4, PCIE_4),
+    "V100": Gpu(125, 15.7, 900, 150, PCIE_3),
+    "V100 PCIE": Gpu(112, 14, 900, PCIE_3, PCIE_3),
+    "T4": Gpu(65, 8.1, 300, PCIE_3, PCIE_3),
+    "RTX 3090": Gpu(71, 35.6, 936, PCIE_4, PCIE_4),
+    "RTX 4090": Gpu(165, 82.6, 1008, PCIE_4, PCIE_4),
+    "MI300X": Gpu(1307, 163.4, 5300, 448, PCIE_5),
+    # Half of the package, because torch takes each of its two dies for a device.
+    "MI250X": Gpu(191.5, 23.9, 1600, 150, PCIE_4),
+}
+WITHOUT_BF16 = {"V100", "T4"}
+# Words in the names of devices that are slower than their other words say: a fraction
+# of a device, or another device.
+OTHER_DEVICE = {"MIG", "LAPTOP", "MAX", "D", "TI"}
+
+
+def find_gpu(name: str) -> Gpu | None:
+    """Return a GPU by the name that torch or a person gives it; None if not known.
+
+    Args:
+        name: Such as "NVIDIA H100 80GB HBM3", or H100.
+    """
+    words = words_of(name)
+    found = [known for known in GPUS if words.issuperset(known.split())]
+    if not found or words & OTHER_DEVICE:
+        return None
+    return GPUS[max(found, key=lambda known: len(known.split()))]
+
+
+def lacks_bf16(name: str) -> bool:
+    """Return whether a GPU is known to emulate bf16 only."""
+    return bool(WITHOUT_BF16 & words_of(name))
+
+
+def words_of(name: str) -> set[str]:
+    """Return the words of a GPU's name."""
+    return set(name.upper().replace("-", " ").split())

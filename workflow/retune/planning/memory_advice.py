@@ -1,0 +1,127 @@
+"""Which setting to change when a rank has run out of memory, by the prediction."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from retune.artifacts.memory_shortage import MemoryShortage
+from retune.artifacts.plan import Plan
+from retune.planning.single_changes import (
+    more_gpus,
+    setting_changes,
+    shorter_sequences,
+)
+from retune.settings import split_problems, strategy_problems
+from retune.units import GB
+
+# Returns the most bytes of tensors that a rank holds on its device by a plan.
+PeakOf = Callable[[Plan], float]
+Change = tuple[str, Plan]
+
+
+def advise(plan: Plan, shortage: MemoryShortage, peak_of: PeakOf) -> str:
+    """Return the least change that would fit, in words.
+
+    The prediction is corrected by what was needed until then. On a GPU other plans are
+    taken to need more than is predicted by the same ratio. On a CPU what was needed
+    beside tensors stays as it is: those are libraries. If less was needed than is
+    predicted, the prediction stays, because more might have followed.
+
+    Args:
+        plan: The plan of the training.
+        shortage: The memory of the rank.
+        peak_of: Function that predicts the memory of a plan.
+    """
+    on_gpu = plan.accelerator == "cuda"
+    predicted, needed = peak_of(plan) / GB, shortage.needed - shortage.before
+    ratio = max(1.0, needed / predicted) if on_gpu else 1.0
+    beside = shortage.before + max(0.0, needed - ratio * predicted)
+
+    def use(other: Plan) -> float:
+        return beside + ratio * peak_of(other) / GB
+
+    def first_that_fits(changes: Iterator[Change]) -> str:
+        for words, other in changes:
+            # If memory was only in pieces too small, less than now is needed, too.
+            if (size := use(other)) <= shortage.there and size < use(plan):
+                return f"{words} (about {size:.1f} GB)"
+        return ""
+
+    if fitting := first_that_fits(changes_of_settings(plan)):
+        return f"write {fitting}"
+    if plan.num_adapter_parameters and not (plan.num_4bit_parameters or shards(plan)):
+        return "write finetune.lora.load_in_4bit: true"
+    more = "more GPUs" if on_gpu else "more memory"
+    if shorter := first_that_fits(shorter_sequences(plan)):
+        return f"write {shorter}, or give the run {more}"
+    if on_gpu and (gpus := first_that_fits(more_gpus(plan))):
+        return f"give the run {gpus}"
+    if any(use(other) < use(plan) for _, other in shorter_sequences(plan)):
+        length = plan.sequence_length
+        return (
+            f"write a tokenize.sequence_length below {length}, or give the run {more}"
+        )
+    return f"no setting alone would do: give the run {more}"
+
+
+def changes_of_settings(plan: Plan) -> Iterator[Change]:
+    """Yield changes of settings that take less memory, with the changed plans.
+
+    Those come first with which a run resumes: a smaller micro-batch, and more that is
+    computed again; another ZeRO stage begins anew, and an offloaded optimizer is slow.
+    """
+    smaller = list(smaller_micro_batches(plan))
+    yield from smaller
+    yield from full_checkpointing(plan)
+    if smaller:
+        words, least = smaller[-1]
+        for more, other in full_checkpointing(least):
+            yield f"{words}, {more}", other
+    yield from sharing_changes(plan)
+    if plan.optim == "adamw_8bit":
+        # DeepSpeed's AdamW for main memory has moments of 32 bits.
+        usual = changed(plan, optim="adamw", num_8bit_moments=0)
+        for words, other in sharing_changes(usual):
+            yield f"{words}, optim: adamw", other
+
+
+def smaller_micro_batches(plan: Plan) -> Iterator[Change]:
+    """Yield the smaller micro-batches that a step can have, the largest first."""
+    share = plan.global_batch_size // plan.data_parallel_size
+    for size in range(plan.micro_batch_size - 1, 0, -1):
+        other = changed(plan, micro_batch_size=size)
+        if not (strategy_problems(other) or split_problems(other, plan.world_size)):
+            accumulated = changed(other, gradient_accumulation_steps=share // size)
+            yield f"configure.micro_batch_size: {size}", accumulated
+
+
+def full_checkpointing(plan: Plan) -> Iterator[Change]:
+    """Yield that all activations are computed again, unless they are."""
+    full = {"activation_checkpointing": True, "activation_checkpointing_interval": 1}
+    other = changed(plan, **full)
+    if other == plan or strategy_problems(other):
+        return
+    words = "configure.activation_checkpointing: true"
+    if plan.activation_checkpointing_interval > 1:
+        words += ", activation_checkpointing_interval: 1"
+    yield words, other
+
+
+def sharing_changes(plan: Plan) -> Iterator[Change]:
+    """Yield what else of the strategy takes less memory of a rank.
+
+    Nothing shards or offloads weights in 4 bits.
+    """
+    in_4bit = plan.num_4bit_parameters > 0
+    for words, other in setting_changes(plan):
+        if not (in_4bit and (shards(other) or other.offload_param != "none")):
+            yield words, other
+
+
+def shards(plan: Plan) -> bool:
+    """Return whether the weights are sharded."""
+    return plan.zero_stage == 3
+
+
+def changed(plan: Plan, **changes: Any) -> Plan:
+    """Return a plan with other values."""
+    return plan.model_copy(update=changes)

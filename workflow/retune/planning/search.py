@@ -1,0 +1,200 @@
+"""The search for a strategy: what `auto` leaves open is tried, the best is taken."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from retune.artifacts.memory_prediction import MemoryPrediction
+from retune.artifacts.model_facts import ModelFacts
+from retune.artifacts.plan import Decision, Plan, PlanValue
+from retune.errors import RetuneError
+from retune.planning.activations import Activations
+from retune.planning.candidates import OPEN, candidates
+from retune.planning.choice import (
+    FREE_SHARE,
+    Candidate,
+    choose,
+    closest,
+    explained,
+    kind_of,
+    runners_up,
+    usable_bytes,
+)
+from retune.planning.hardware import Hardware
+from retune.planning.memory_prediction import predict_memory
+from retune.planning.single_changes import what_would_fit
+from retune.planning.speeds import Speeds, speeds_of
+from retune.planning.step_time import predict_step
+from retune.planning.strategy import make_plan
+from retune.planning.trained_sizes import TrainedSizes
+from retune.settings import ConfigureSettings, TrainedWeightsSettings
+from retune.units import GB
+
+# How many strategies are shown if none fits.
+CLOSEST = 3
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is to be planned.
+
+    Attributes:
+        settings: The `configure` section.
+        trained: Which weights are trained.
+        hardware: The machines.
+        facts: Facts of the model.
+        sequence_length: Tokens per training sequence.
+        train_blocks: Number of training sequences.
+        num_adapter_parameters: Parameters of the adapters; 0: there are none.
+        num_4bit_parameters: Parameters that are held in 4 bits.
+        num_8bit_moments: Parameters whose moments have 8 bits.
+        sizes: Sizes of the trained weights.
+    """
+
+    settings: ConfigureSettings
+    trained: TrainedWeightsSettings
+    hardware: Hardware
+    facts: ModelFacts
+    sequence_length: int
+    train_blocks: int
+    num_adapter_parameters: int = 0
+    num_4bit_parameters: int = 0
+    num_8bit_moments: int = 0
+    sizes: TrainedSizes = TrainedSizes(())
+
+    def memory(self, plan: Plan, trace: "Trace") -> MemoryPrediction:
+        """Return the memory that a plan takes."""
+        return predict_memory(plan, trace(plan), self.sizes)
+
+    def candidate(
+        self,
+        settings: ConfigureSettings,
+        trace: "Trace",
+        speeds: Speeds,
+        limit: float | None,
+    ) -> Candidate:
+        """Return the strategy of other settings, with what is predicted of it."""
+        plan, decisions = self.plan(settings)
+        activations = trace(plan)
+        main_gb = self.hardware.cpu_memory_gb
+        return Candidate(
+            plan,
+            tuple(decisions),
+            predict_memory(plan, activations, self.sizes),
+            predict_step(plan, activations.of(plan.micro_batch_size).work, speeds),
+            limit,
+            None if main_gb is None else main_gb * GB,
+        )
+
+    def plan(
+        self, settings: ConfigureSettings
+    ) -> tuple[Plan, list[Decision[PlanValue]]]:
+        """Return the plan by other settings, and the reasons for its values."""
+        return make_plan(
+            *(settings, self.hardware, self.facts, self.sequence_length),
+            *(self.train_blocks, self.num_adapter_parameters),
+            *(self.num_4bit_parameters, self.num_8bit_moments),
+        )
+
+
+# Returns what the passes of a plan take and do.
+Trace = Callable[[Plan], Activations]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search has found.
+
+    Attributes:
+        plan: The plan to train by.
+        decisions: Its values, with the reasons for them.
+        memory: Its memory.
+        chosen: The strategy with the time of its steps; None on CPUs.
+        others: The best of each other kind of strategy, the fastest first.
+        assumed: What of the machines' speed was neither declared nor known, in words.
+    """
+
+    plan: Plan
+    decisions: tuple[Decision[PlanValue], ...]
+    memory: MemoryPrediction
+    chosen: Candidate | None = None
+    others: tuple[Candidate, ...] = ()
+    assumed: tuple[str, ...] = ()
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Predicted time of an optimizer step, seconds; None on CPUs."""
+        return self.chosen.time.seconds if self.chosen else None
+
+
+def search(training: Training, trace: Trace) -> Search:
+    """Return the plan of a training: of what fits the fastest, by what is predicted.
+
+    On CPUs, and where nobody knows how much memory the GPUs have, what is left open is
+    decided by rules of thumb.
+
+    Args:
+        training: What is to be planned.
+        trace: Function that returns what a plan's passes take and do.
+
+    Raises:
+        RetuneError: If settings and machines do not go together, or if nothing fits of
+            what the settings leave open.
+    """
+    hardware = training.hardware
+    usual, decisions = training.plan(training.settings)
+    if hardware.accelerator == "cpu":
+        return Search(usual, tuple(decisions), training.memory(usual, trace))
+    speeds = speeds_of(hardware, usual.precision)
+    if hardware.gpu_memory_gb is None:
+        return found(training.candidate(training.settings, trace, speeds, None), speeds)
+    limit = usable_bytes(hardware.gpu_memory_gb)
+    open_settings = candidates(
+        *(training.settings, training.trained, hardware),
+        training.sequence_length,
+    )
+    considered = [
+        training.candidate(settings, trace, speeds, limit) for settings in open_settings
+    ]
+    chosen = choose(considered)
+    if chosen is None and len(considered) > 1:
+        raise RetuneError(nothing_fits(considered, training, trace))
+    if chosen is None:
+        # All of it was asked for: `configure` warns.
+        return found(
+            training.candidate(training.settings, trace, speeds, limit), speeds
+        )
+    searched = (*OPEN, "micro_batch_size")
+    left_open = {key for key in searched if getattr(training.settings, key) == "auto"}
+    told = replace(chosen, decisions=explained(chosen, considered, left_open))
+    return found(told, speeds, tuple(runners_up(considered, chosen)))
+
+
+def found(
+    chosen: Candidate, speeds: Speeds, others: tuple[Candidate, ...] = ()
+) -> Search:
+    """Return a strategy as what a search has found."""
+    return Search(
+        *(chosen.plan, chosen.decisions, chosen.memory),
+        *(chosen, others, speeds.assumed),
+    )
+
+
+def nothing_fits(considered: list[Candidate], training: Training, trace: Trace) -> str:
+    """Return that nothing fits, and what would make the closest strategies fit."""
+    there, limit = training.hardware.gpu_memory_gb, considered[0].limit or 0.0
+    lines = [
+        f"hardware.gpu_memory_gb: {there:g}, of which {limit / GB:.1f} GB can be used,"
+        " and nothing fits that the settings leave open. The closest:"
+    ]
+    for one in closest(considered, CLOSEST):
+        changes = what_would_fit(
+            one.plan,
+            lambda plan: training.memory(plan, trace).peak_bytes,
+            FREE_SHARE,
+            limit,
+        )
+        lines.append(
+            f"{kind_of(one.plan)}, micro-batch {one.plan.micro_batch_size}:"
+            f" {one.memory.peak_bytes / GB:.1f} GB; fits with {changes}"
+        )
+    return "\n  ".join(lines)
