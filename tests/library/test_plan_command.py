@@ -107,6 +107,33 @@ def test_which_card_and_how_many(capsys):
     assert seconds == sorted(seconds, reverse=True)
 
 
+def test_a_config_of_the_users_is_planned_by(capsys):
+    overrides = {"zero_optimization": {"stage": 3}}
+    write(LLAMA_8B, gpus=8, configure={"overrides": overrides})
+    assert plan() == 0
+    values = values_of(capsys.readouterr().out)
+    assert values["zero_stage"] == "3"
+
+
+def test_what_is_pinned_and_does_not_fit_is_told(capsys):
+    pinned = {
+        **{"zero_stage": 2, "offload_optimizer": "none", "offload_param": "none"},
+        **{"activation_checkpointing": False, "micro_batch_size": 1},
+    }
+    write(LLAMA_8B, gpus=8, memory=24, configure=pinned)
+    assert plan("--gpu-memory", "24,80") == 0
+    *_, small, large = capsys.readouterr().out.splitlines()
+    assert "does not fit by" in small
+    assert "does not fit" not in large
+    assert plan() == 0
+    assert "**hardware.gpu_memory_gb: 24, but about" in capsys.readouterr().out
+
+
+def test_a_state_space_model_has_a_plan(capsys):
+    write({"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2})
+    assert plan() == 0
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -47,6 +47,17 @@ def test_micro_batches_divide_the_batch_and_keep_to_what_a_gpu_can_use():
     assert {one.micro_batch_size for one in all_of(length=65_536)} == {1, 2}
 
 
+def test_of_many_micro_batches_few_are_tried():
+    section = ConfigureSettings(global_batch_size=8 * 5040)
+    found = candidates(section, ALL, GPUS, 64)
+    sizes = sorted({one.micro_batch_size for one in found})
+    assert sizes[0] == 1
+    # The largest that divides 5,040 and is at most 131,072 tokens.
+    assert sizes[-1] == 1680
+    assert len(sizes) < 20
+    assert all(5040 % size == 0 for size in sizes)
+
+
 def test_weights_in_4_bits_are_not_sharded():
     assert {one.zero_stage for one in all_of(QLORA)} == {2}
 

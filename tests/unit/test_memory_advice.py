@@ -5,8 +5,9 @@ import pytest
 from plans import make_plan
 from retune.artifacts.memory_shortage import MemoryShortage
 from retune.planning.activations import Activations, Moment, PassMemory
-from retune.planning.memory_advice import advise, sharing_changes
+from retune.planning.memory_advice import advise
 from retune.planning.memory_prediction import predict_memory
+from retune.planning.single_changes import setting_changes
 from retune.units import GB
 
 # Of a sequence of 1,024 tokens: GB that are kept, by what is computed again.
@@ -50,14 +51,14 @@ def advice(changes, there, more=1.0, before=0.0):
         ({"micro_batch_size": 6, "global_batch_size": 24}, 12,
          "write configure.micro_batch_size: 3 (about 10.2 GB)"),
         # No micro-batch fits, or there is no smaller one.
-        ({}, 6, "write configure.activation_checkpointing: true (about 5.8 GB)"),
+        ({}, 6.5, "write configure.activation_checkpointing: true (about 5.8 GB)"),
         ({}, 5, "write configure.micro_batch_size: 1, configure.activation_checkpoin"),
         ({**ONE, "activation_checkpointing": "selective",
           "activation_checkpointing_interval": 2}, 5,
          "write configure.activation_checkpointing: true,"
          " activation_checkpointing_interval: 1"),
         # A smaller batch would not help.
-        ({**LARGE, **ONE, **ALL_AGAIN}, 39, "write configure.zero_stage: 3"),
+        ({**LARGE, **ONE, **ALL_AGAIN}, 43, "write configure.zero_stage: 3"),
         ({**LARGE, **ONE, **ALL_AGAIN, "zero_stage": 3}, 20,
          "write configure.offload_optimizer: cpu (about"),
         ({**LARGE, **ONE, **ALL_AGAIN, "zero_stage": 3, "precision": "bf16",
@@ -84,9 +85,10 @@ def test_the_least_change_that_fits_is_named(changes, there, told):
 
 
 def test_on_a_gpu_all_plans_need_as_many_times_more():
-    assert advice({}, 16, more=1.5) == (
-        "write configure.micro_batch_size: 2 (about 12.3 GB)"
-    )
+    told = advice({}, 16, more=1.5)
+    assert told.startswith("write configure.micro_batch_size: 2 (about 12.3 GB)")
+    # Else `configure` would choose it anew.
+    assert told.endswith("activation_checkpointing: false")
 
 
 def test_on_a_cpu_libraries_take_the_same_by_all_plans():
@@ -107,6 +109,6 @@ def test_memory_in_pieces_too_small_asks_for_less_than_was_needed():
 
 def test_weights_in_4_bits_are_neither_sharded_nor_offloaded():
     plan = make_plan(**PLAN | IN_4BIT)
-    changed = {words.split(":")[0] for words, _ in sharing_changes(plan)}
+    changed = {words.split(":")[0] for words, _ in setting_changes(plan)}
     assert "configure.offload_optimizer" in changed
     assert not changed & {"configure.zero_stage", "configure.offload_param"}

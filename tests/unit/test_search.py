@@ -114,7 +114,7 @@ def test_more_gpus_are_named_where_they_would_do():
 
 def test_main_memory_counts_as_well():
     small = replace(gpus(16.0), cpu_memory_gb=8.0)
-    with pytest.raises(RetuneError, match="nothing fits"):
+    with pytest.raises(RetuneError, match=r"nothing fits.*\n.*hardware.cpu_memory_gb"):
         found(small, zero_stage=2)
     assert found(replace(small, cpu_memory_gb=64.0)).plan.offload_optimizer == "cpu"
 
@@ -153,3 +153,27 @@ def test_speeds_that_nobody_declared_are_told():
     text = speed_section(found(unknown), "The whole run", 0, None)
     assert "Assumed: the GPU is not given (hardware.gpu_name)" in text
     assert "whole run" not in text
+
+
+def test_only_what_is_short_is_asked_for():
+    short = replace(gpus(80.0), cpu_memory_gb=3.0)
+    with pytest.raises(RetuneError) as error:
+        found(short, zero_stage=2)
+    first, *closest = str(error.value).splitlines()
+    assert first.startswith("hardware.gpu_memory_gb: 80, ")
+    assert "cpu_memory_gb: 3" in first
+    assert all("fits with hardware.cpu_memory_gb: " in line for line in closest)
+
+
+def test_where_optimizer_and_weights_are_is_told_apart():
+    plan = found(gpus(80.0)).plan
+    places = [("none", "none"), ("cpu", "none"), ("none", "cpu"), ("cpu", "cpu")]
+    names = {
+        kind_of(
+            plan.model_copy(
+                update={"offload_optimizer": optimizer, "offload_param": weights}
+            )
+        )
+        for optimizer, weights in places
+    }
+    assert len(names) == 4

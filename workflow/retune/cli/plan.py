@@ -1,9 +1,10 @@
 """The subcommand `plan`, which is no step: it writes no file."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from retune.artifacts.model_facts import ModelFacts
 from retune.artifacts.plan import Reasons
@@ -11,13 +12,18 @@ from retune.artifacts.tokens_index import TokenMetrics
 from retune.cli.step_settings import read_settings_file
 from retune.errors import RetuneError
 from retune.planning.aligned_table import aligned
-from retune.planning.choice import kind_of
+from retune.planning.choice import kind_of, verdict
 from retune.planning.choice_page import others_section, speed_section
 from retune.planning.explanation import plan_page
-from retune.planning.hardware import Hardware, resolve_hardware
-from retune.planning.search import Search, Trace, Training, search
-from retune.settings import Params
+from retune.planning.given_plan import take_given
+from retune.planning.hardware import resolve_hardware
+from retune.planning.search import Trace, Training
+from retune.planning.strategy import refuse
+from retune.settings import FinetuneSettings, HardwareSettings, Params
 from retune.units import GB
+
+if TYPE_CHECKING:
+    from retune.steps.configure import PlannedTraining
 
 NAME = "plan"
 SUMMARY = "Show the strategy that configure would choose, with nothing run before."
@@ -98,23 +104,59 @@ def run(given: argparse.Namespace) -> None:
     from retune.steps.configure import to_plan
 
     params = read_settings_file(given.params)
-    machines = resolve_hardware(params.hardware)
+    asked = list(asked_for(params.hardware, given.gpu_memory, given.gpus))
     with planned_model(params.model, given.model, BASE) as (folder, facts):
-        data = training_data(params, facts)
+        data = training_data(params, facts, folder)
+        machines = resolve_hardware(params.hardware)
         training, trace = to_plan(
             *(params.configure, params.finetune, machines, folder, facts, data)
         )
-        asked = list(asked_for(machines, given.gpu_memory, given.gpus))
+
+        def plan(hardware: HardwareSettings) -> "PlannedTraining":
+            return planned(training, trace, folder, hardware)
+
         if asked:
-            print(comparison(training, trace, asked), end="")
+            print(comparison(plan, asked), end="")
         else:
-            print(page(params, training, search(training, trace)), end="")
+            price = params.hardware.price_per_gpu_hour
+            page = page_of(plan(params.hardware), params.finetune, data[1], price)
+            print(page, end="")
 
 
-def training_data(params: Params, facts: ModelFacts) -> tuple[int, int]:
+def planned(
+    training: Training, trace: Trace, folder: Path, hardware: HardwareSettings
+) -> "PlannedTraining":
+    """Return what `configure` would plan on some hardware.
+
+    Args:
+        training: The training, on any hardware.
+        trace: Function that returns what a plan's passes take and do.
+        folder: Folder with the model's config.json.
+        hardware: The section `hardware`.
+
+    Raises:
+        RetuneError: If it cannot be planned there.
+    """
+    from retune.steps.configure import plan_prepared
+
+    given = take_given(training.settings, hardware)
+    if given:
+        refuse(list(given.problems))
+        training = replace(training, settings=given.settings)
+    training = replace(training, hardware=resolve_hardware(hardware))
+    return plan_prepared(training, trace, folder, given)
+
+
+def training_data(params: Params, facts: ModelFacts, folder: Path) -> tuple[int, int]:
     """Return the tokens of a training sequence, and the number of sequences or 0.
 
-    The number is known once `tokenize` has run with the same length.
+    The number is known once `tokenize` has run in this project, with the model of the
+    settings and the same length.
+
+    Args:
+        params: All settings.
+        facts: Facts of the model.
+        folder: Folder of the model; that of the project if it is the one of `fetch`.
     """
     from retune.tokens.lengths import LONGEST_AUTO_SEQUENCE, resolve_length
 
@@ -122,6 +164,8 @@ def training_data(params: Params, facts: ModelFacts) -> tuple[int, int]:
         *("tokenize.sequence_length", params.tokenize.sequence_length),
         *(facts, LONGEST_AUTO_SEQUENCE),
     )
+    if folder != BASE:
+        return length, 0
     try:
         tokens = TokenMetrics.read_verified(TOKENS)
     except (RetuneError, FileNotFoundError):
@@ -131,12 +175,12 @@ def training_data(params: Params, facts: ModelFacts) -> tuple[int, int]:
 
 
 def asked_for(
-    machines: Hardware, memories: list[float], gpus: list[int]
-) -> Iterator[Hardware]:
+    hardware: HardwareSettings, memories: list[float], gpus: list[int]
+) -> Iterator[HardwareSettings]:
     """Yield the hardware of each line, the least first; none if none is asked for.
 
     Args:
-        machines: The hardware of the settings.
+        hardware: The section `hardware`.
         memories: Sizes of GPUs, GB.
         gpus: Numbers of GPUs.
 
@@ -145,10 +189,11 @@ def asked_for(
     """
     if not memories and not gpus:
         return
+    machines = resolve_hardware(hardware)
     if machines.accelerator == "cpu":
         raise RetuneError(
-            "hardware.accelerator: cpu, but --gpu-memory and --gpus ask"
-            " about GPUs; write cuda"
+            "hardware.accelerator: cpu, but --gpu-memory and --gpus ask about GPUs;"
+            " write cuda"
         )
     of_node = machines.ranks_per_node
     for number in sorted(gpus) or [machines.world_size]:
@@ -158,61 +203,80 @@ def asked_for(
                 " (hardware.ranks_per_node)"
             )
         nodes = max(1, number // of_node)
-        sizes: list[float | None] = [*sorted(memories)]
-        for memory in sizes or [machines.gpu_memory_gb]:
-            yield replace(
-                machines,
-                nodes=nodes,
-                ranks_per_node=number // nodes,
-                gpu_memory_gb=memory,
+        ranks = {"nodes": nodes, "ranks_per_node": number // nodes}
+        sizes: list[float | Literal["auto"]] = [*sorted(memories)]
+        for memory in sizes or [hardware.gpu_memory_gb]:
+            yield hardware.model_copy(
+                update={"accelerator": "cuda", "gpu_memory_gb": memory, **ranks}
             )
 
 
-def comparison(training: Training, trace: Trace, asked: list[Hardware]) -> str:
+def comparison(
+    plan: "Callable[[HardwareSettings], PlannedTraining]",
+    asked: list[HardwareSettings],
+) -> str:
     """Return a table with the strategy that each hardware would have."""
-    rows = [HEAD]
+    rows: list[tuple[str, ...]] = [HEAD]
     for hardware in asked:
-        memory = hardware.gpu_memory_gb
-        there = (str(hardware.world_size), "" if memory is None else f"{memory:g}")
+        machines = resolve_hardware(hardware)
+        memory = machines.gpu_memory_gb
+        there = (str(machines.world_size), "" if memory is None else f"{memory:g}")
         try:
-            found = search(replace(training, hardware=hardware), trace)
+            found = plan(hardware)
         except RetuneError as error:
-            why = str(error).splitlines()
-            rows.append(
-                (*there, "", "", "", why[1].strip() if len(why) > 1 else why[0])
-            )
+            first, *more = str(error).splitlines()
+            rows.append((*there, "", "", "", (more or [first])[0].strip()))
             continue
-        assert found.chosen
-        seconds = found.chosen.time.seconds
-        rows.append(
-            (
-                *there,
-                f"{found.memory.peak_bytes / GB:.1f}",
-                f"{seconds:.3g}",
-                f"{seconds * hardware.world_size:.3g}",
-                f"{kind_of(found.plan)}, micro-batch {found.plan.micro_batch_size}",
-            )
-        )
+        rows.append((*there, *cells(found)))
     return aligned(rows, range(5))
 
 
-def page(params: Params, training: Training, found: Search) -> str:
-    """Return the plan as text."""
+def cells(found: "PlannedTraining") -> tuple[str, ...]:
+    """Return what the plan of a hardware takes, and what it is."""
+    chosen, plan = found.search.chosen, found.plan
+    assert chosen
+    strategy = f"{kind_of(plan)}, micro-batch {plan.micro_batch_size}"
+    taken = f"{found.memory.peak_bytes / GB:.1f}"
+    if chosen.missing:
+        return taken, "", "", f"{strategy}, {verdict(chosen, chosen)}"
+    seconds = chosen.time.seconds
+    return (
+        taken,
+        f"{seconds:.3g}",
+        f"{seconds * plan.world_size:.3g}",
+        strategy,
+    )
+
+
+def page_of(
+    found: "PlannedTraining",
+    finetune: FinetuneSettings,
+    blocks: int,
+    price: float | None,
+) -> str:
+    """Return the plan as text.
+
+    Args:
+        found: What is planned.
+        finetune: The section `finetune`.
+        blocks: Number of training sequences; 0: not known.
+        price: Price of a GPU for an hour; None: not known.
+    """
     from retune.training.schedules import num_steps
 
-    plan, blocks = found.plan, training.train_blocks
-    steps = num_steps(params.finetune, blocks, plan.global_batch_size) if blocks else 0
+    plan = found.plan
+    steps = num_steps(finetune, blocks, plan.global_batch_size) if blocks else 0
     reasons = Reasons(
         decisions=found.decisions,
-        warnings=(),
+        warnings=found.warnings,
         train_blocks=blocks,
         memory=found.memory,
-        step_seconds=found.step_seconds,
-        gpu_name=training.hardware.gpu_name,
+        step_seconds=found.search.step_seconds,
+        gpu_name=found.machines.gpu_name,
+        gpu_memory_gb=found.machines.gpu_memory_gb,
     )
-    price = params.hardware.price_per_gpu_hour
     return (
         f"{plan_page(plan, reasons)}"
-        f"{speed_section(found, 'The whole run', steps, price)}"
-        f"{others_section(found)}"
+        f"{speed_section(found.search, 'The whole run', steps, price)}"
+        f"{others_section(found.search)}"
     )

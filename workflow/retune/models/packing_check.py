@@ -181,7 +181,8 @@ def keep_few_heads(text: PreTrainedConfig) -> None:
 
     The hidden size follows, as far as it is that of all heads together.
     """
-    heads = text.num_attention_heads
+    if (heads := getattr(text, "num_attention_heads", None)) is None:
+        return
     groups = getattr(text, "num_key_value_heads", None) or heads
     size = getattr(text, "head_dim", None) or text.hidden_size // heads
     fewer = math.gcd(heads, groups) // FEW_GROUPS

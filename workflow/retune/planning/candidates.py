@@ -94,4 +94,10 @@ def micro_batch_sizes(
     pipelines = max(1, hardware.world_size // settings.pipeline_stages)
     per_rank = max(1, settings.global_batch_size // pipelines)
     most = max(1, MOST_TOKENS_PER_PASS // sequence_length)
-    return [size for size in range(1, min(per_rank, most) + 1) if per_rank % size == 0]
+    sizes = [size for size in range(1, min(per_rank, most) + 1) if per_rank % size == 0]
+    # Of many only such that each is at least half as large again as the one before.
+    chosen = sizes[:1]
+    for size in sizes:
+        if size >= 1.5 * chosen[-1]:
+            chosen.append(size)
+    return sorted({*chosen, sizes[-1]})

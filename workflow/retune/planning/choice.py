@@ -88,9 +88,9 @@ def choose(considered: list[Candidate]) -> Candidate | None:
 
 
 def closest(considered: list[Candidate], number: int) -> list[Candidate]:
-    """Return the strategies of different kinds that need least memory, least first."""
+    """Return the strategies of different kinds that lack least memory, least first."""
     by_kind: dict[str, Candidate] = {}
-    for one in sorted(considered, key=lambda one: one.memory.peak_bytes):
+    for one in sorted(considered, key=lambda one: (one.missing, one.memory.peak_bytes)):
         by_kind.setdefault(kind_of(one.plan), one)
     return list(by_kind.values())[:number]
 
@@ -128,11 +128,13 @@ def verdict(one: Candidate, chosen: Candidate) -> str:
 def kind_of(plan: Plan) -> str:
     """Return what a strategy is, in words, but for the micro-batch."""
     words = [f"ZeRO-{plan.zero_stage}"]
-    places = {"cpu": "main memory", "nvme": "NVMe"}
-    if plan.offload_param != "none":
-        words.append(f"optimizer and weights in {places[plan.offload_param]}")
-    elif plan.offload_optimizer != "none":
-        words.append(f"optimizer in {places[plan.offload_optimizer]}")
+    places = {"none": "", "cpu": "main memory", "nvme": "NVMe"}
+    optimizer, weights = places[plan.offload_optimizer], places[plan.offload_param]
+    if optimizer and optimizer == weights:
+        words.append(f"optimizer and weights in {optimizer}")
+    else:
+        words += [f"optimizer in {optimizer}"] * bool(optimizer)
+        words += [f"weights in {weights}"] * bool(weights)
     if plan.activation_checkpointing == "selective":
         words.append("selective checkpointing")
     elif plan.activation_checkpointing:
@@ -170,7 +172,7 @@ def why_not(
         if not is_same and (value not in best or one.is_better_than(best[value])):
             best[value] = one
     if not best:
-        return "nothing else is possible"
+        return "nothing else was tried"
     rivals = sorted(best.items(), key=lambda item: item[1].time.seconds)[:MOST_VALUES]
     return "; ".join(f"{shown(value)} {verdict(one, chosen)}" for value, one in rivals)
 

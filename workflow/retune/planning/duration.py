@@ -1,6 +1,7 @@
 """How long a training is predicted to take, and what it costs, in words."""
 
 from retune.artifacts.plan import Plan
+from retune.planning.prediction_line import seconds
 from retune.planning.step_time import StepTime
 from retune.quantities import counted, duration
 
@@ -20,13 +21,13 @@ def step_text(plan: Plan, time: StepTime) -> str:
     """Return how long a step takes, and with what."""
     shares = {words: getattr(time, name) for name, words in PARTS.items()}
     told = [
-        f"{words} {seconds / time.seconds:.0%}"
-        for words, seconds in shares.items()
-        if seconds >= LEAST_SHARE * time.seconds
+        f"{words} {part / time.seconds:.0%}"
+        for words, part in shares.items()
+        if part >= LEAST_SHARE * time.seconds
     ]
     speed = plan.tokens_per_step / time.seconds
     return (
-        f"A step takes about {time.seconds:.2g} s ({', '.join(told)}):"
+        f"A step takes about {seconds(time.seconds)} s ({', '.join(told)}):"
         f" {speed:,.0f} tokens/s"
     )
 
@@ -35,9 +36,9 @@ def run_text(
     plan: Plan, time: StepTime, steps: float, price_per_gpu_hour: float | None
 ) -> str:
     """Return how long so many steps take, and what they cost."""
-    seconds = steps * time.seconds
-    gpu_hours = seconds / HOUR * plan.world_size
-    text = f"{duration(seconds)}, {gpu_hours:,.1f} GPU-hours"
+    whole = steps * time.seconds
+    gpu_hours = whole / HOUR * plan.world_size
+    text = f"{duration(whole)}, {gpu_hours:,.1f} GPU-hours"
     if price_per_gpu_hour is not None:
         text += (
             f", {gpu_hours * price_per_gpu_hour:,.2f} at {price_per_gpu_hour:g} each"

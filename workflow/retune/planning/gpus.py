@@ -35,6 +35,7 @@ GPUS = {
     "H100 NVL": Gpu(835, 60, 3900, 300, PCIE_5),
     "H100 PCIE": Gpu(756, 51, 2000, PCIE_5, PCIE_5),
     "A100": Gpu(312, 19.5, 2039, 300, PCIE_4),
+    "A100 PCIE": Gpu(312, 19.5, 1555, PCIE_4, PCIE_4),
     "A40": Gpu(149.7, 37.4, 696, PCIE_4, PCIE_4),
     "A30": Gpu(165, 10.3, 933, PCIE_4, PCIE_4),
     "A10": Gpu(125, 31.2, 600, PCIE_4, PCIE_4),
@@ -51,7 +52,13 @@ GPUS = {
     # Half of the package, because torch takes each of its two dies for a device.
     "MI250X": Gpu(191.5, 23.9, 1600, 150, PCIE_4),
 }
-WITHOUT_BF16 = {"V100", "T4"}
+# Words of the names of GPUs before Ampere.
+WITHOUT_BF16 = {
+    *("V100", "T4", "P100", "P40", "P4", "K80", "M60", "TITAN", "GTX", "V100S"),
+    *("2060", "2070", "2080", "6000", "8000", "5000"),
+}
+# Ampere and later ones with the same numbers.
+WITH_BF16 = {"ADA", "BLACKWELL", "A6000", "A5000"}
 # Words in the names of devices that are slower than their other words say: a fraction
 # of a device, or another device.
 OTHER_DEVICE = {"MIG", "LAPTOP", "MAX", "D", "TI"}
@@ -72,7 +79,8 @@ def find_gpu(name: str) -> Gpu | None:
 
 def lacks_bf16(name: str) -> bool:
     """Return whether a GPU is known to emulate bf16 only."""
-    return bool(WITHOUT_BF16 & words_of(name))
+    words = words_of(name)
+    return bool(WITHOUT_BF16 & words) and not WITH_BF16 & words
 
 
 def words_of(name: str) -> set[str]:

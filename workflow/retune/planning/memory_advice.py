@@ -5,6 +5,8 @@ from typing import Any
 
 from retune.artifacts.memory_shortage import MemoryShortage
 from retune.artifacts.plan import Plan
+from retune.planning.candidates import OPEN
+from retune.planning.choice import FREE_SHARE
 from retune.planning.single_changes import (
     more_gpus,
     setting_changes,
@@ -16,6 +18,8 @@ from retune.units import GB
 # Returns the most bytes of tensors that a rank holds on its device by a plan.
 PeakOf = Callable[[Plan], float]
 Change = tuple[str, Plan]
+# Settings that `configure` searches among where they are `auto`.
+SEARCHED = (*OPEN, "micro_batch_size")
 
 
 def advise(plan: Plan, shortage: MemoryShortage, peak_of: PeakOf) -> str:
@@ -35,6 +39,8 @@ def advise(plan: Plan, shortage: MemoryShortage, peak_of: PeakOf) -> str:
     predicted, needed = peak_of(plan) / GB, shortage.needed - shortage.before
     ratio = max(1.0, needed / predicted) if on_gpu else 1.0
     beside = shortage.before + max(0.0, needed - ratio * predicted)
+    # What ran out was not the last allocation, and blocks do not fit together well.
+    there = shortage.there * (1 - FREE_SHARE if on_gpu else 1.0)
 
     def use(other: Plan) -> float:
         return beside + ratio * peak_of(other) / GB
@@ -42,12 +48,12 @@ def advise(plan: Plan, shortage: MemoryShortage, peak_of: PeakOf) -> str:
     def first_that_fits(changes: Iterator[Change]) -> str:
         for words, other in changes:
             # If memory was only in pieces too small, less than now is needed, too.
-            if (size := use(other)) <= shortage.there and size < use(plan):
+            if (size := use(other)) <= there and size < use(plan):
                 return f"{words} (about {size:.1f} GB)"
         return ""
 
     if fitting := first_that_fits(changes_of_settings(plan)):
-        return f"write {fitting}"
+        return f"write {fitting}{pins_beside(plan, fitting)}"
     if plan.num_adapter_parameters and not (plan.num_4bit_parameters or shards(plan)):
         return "write finetune.lora.load_in_4bit: true"
     more = "more GPUs" if on_gpu else "more memory"
@@ -63,6 +69,25 @@ def advise(plan: Plan, shortage: MemoryShortage, peak_of: PeakOf) -> str:
     return f"no setting alone would do: give the run {more}"
 
 
+def pins_beside(plan: Plan, words: str) -> str:
+    """Return the rest of the strategy, to be pinned beside a change.
+
+    What is `auto` would be chosen anew, by the prediction that was too low.
+
+    Args:
+        plan: The plan of the training.
+        words: The change.
+    """
+    if plan.accelerator == "cpu":
+        return ""
+    rest = [
+        f"{key}: {str(value).lower() if isinstance(value, bool) else value}"
+        for key in SEARCHED
+        if f"{key}:" not in words and (value := getattr(plan, key)) is not None
+    ]
+    return f"; what of these is auto has to be pinned with it: {', '.join(rest)}"
+
+
 def changes_of_settings(plan: Plan) -> Iterator[Change]:
     """Yield changes of settings that take less memory, with the changed plans.
 
@@ -76,11 +101,11 @@ def changes_of_settings(plan: Plan) -> Iterator[Change]:
         words, least = smaller[-1]
         for more, other in full_checkpointing(least):
             yield f"{words}, {more}", other
-    yield from sharing_changes(plan)
+    yield from setting_changes(plan)
     if plan.optim == "adamw_8bit":
         # DeepSpeed's AdamW for main memory has moments of 32 bits.
         usual = changed(plan, optim="adamw", num_8bit_moments=0)
-        for words, other in sharing_changes(usual):
+        for words, other in setting_changes(usual):
             yield f"{words}, optim: adamw", other
 
 
@@ -104,17 +129,6 @@ def full_checkpointing(plan: Plan) -> Iterator[Change]:
     if plan.activation_checkpointing_interval > 1:
         words += ", activation_checkpointing_interval: 1"
     yield words, other
-
-
-def sharing_changes(plan: Plan) -> Iterator[Change]:
-    """Yield what else of the strategy takes less memory of a rank.
-
-    Nothing shards or offloads weights in 4 bits.
-    """
-    in_4bit = plan.num_4bit_parameters > 0
-    for words, other in setting_changes(plan):
-        if not (in_4bit and (shards(other) or other.offload_param != "none")):
-            yield words, other
 
 
 def shards(plan: Plan) -> bool:

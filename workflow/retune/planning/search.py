@@ -21,7 +21,7 @@ from retune.planning.choice import (
 )
 from retune.planning.hardware import Hardware
 from retune.planning.memory_prediction import predict_memory
-from retune.planning.single_changes import what_would_fit
+from retune.planning.single_changes import Room, what_would_fit
 from retune.planning.speeds import Speeds, speeds_of
 from retune.planning.step_time import predict_step
 from retune.planning.strategy import make_plan
@@ -181,20 +181,24 @@ def found(
 
 def nothing_fits(considered: list[Candidate], training: Training, trace: Trace) -> str:
     """Return that nothing fits, and what would make the closest strategies fit."""
-    there, limit = training.hardware.gpu_memory_gb, considered[0].limit or 0.0
-    lines = [
-        f"hardware.gpu_memory_gb: {there:g}, of which {limit / GB:.1f} GB can be used,"
-        " and nothing fits that the settings leave open. The closest:"
-    ]
+    hardware, first = training.hardware, considered[0]
+    room = Room(first.limit or 0.0, FREE_SHARE, first.main_limit)
+    there = (
+        f"hardware.gpu_memory_gb: {hardware.gpu_memory_gb:g}, of which"
+        f" {room.gpu / GB:.1f} GB can be used"
+    )
+    if room.node is not None:
+        there += f", cpu_memory_gb: {hardware.cpu_memory_gb:g}"
+    lines = [f"{there}: nothing fits that the settings leave open. The closest:"]
     for one in closest(considered, CLOSEST):
         changes = what_would_fit(
-            one.plan,
-            lambda plan: training.memory(plan, trace).peak_bytes,
-            FREE_SHARE,
-            limit,
+            one.plan, lambda plan: training.memory(plan, trace), room
         )
+        taken = f"{one.memory.peak_bytes / GB:.1f} GB"
+        if room.node is not None:
+            taken += f", {one.memory.main_memory_bytes / GB:.1f} GB of main memory"
         lines.append(
-            f"{kind_of(one.plan)}, micro-batch {one.plan.micro_batch_size}:"
-            f" {one.memory.peak_bytes / GB:.1f} GB; fits with {changes}"
+            f"{kind_of(one.plan)}, micro-batch {one.plan.micro_batch_size}: {taken};"
+            f" fits with {changes}"
         )
     return "\n  ".join(lines)

@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 
+from retune.artifacts.memory_prediction import MemoryPrediction
 from retune.artifacts.plan import Plan
 from retune.settings import split_problems, strategy_problems
 from retune.units import GB
@@ -11,25 +14,57 @@ from retune.units import GB
 MORE_GPUS = (2, 4, 8, 16, 32, 64)
 SHORTER = (2, 4, 8, 16)
 
-# Returns the most bytes that a rank takes by a plan.
-PeakOf = Callable[[Plan], float]
+# Returns the memory that a plan takes.
+MemoryOf = Callable[[Plan], MemoryPrediction]
 
 
-def what_would_fit(plan: Plan, peak_of: PeakOf, free_share: float, limit: float) -> str:
+@dataclass(frozen=True)
+class Room:
+    """The memory that a strategy may take.
+
+    Attributes:
+        gpu: Bytes of a GPU.
+        free_share: Share of a GPU's memory that has to stay free beside them.
+        node: Bytes of a node's main memory; None: not known.
+    """
+
+    gpu: float
+    free_share: float
+    node: float | None
+
+    def holds(self, memory: MemoryPrediction) -> bool:
+        """Return whether a prediction fits."""
+        return memory.peak_bytes <= self.gpu and not self.lacks_main_memory(memory)
+
+    def lacks_main_memory(self, memory: MemoryPrediction) -> bool:
+        """Return whether a node has too little main memory for a prediction."""
+        return self.node is not None and memory.main_memory_bytes > self.node
+
+
+def what_would_fit(plan: Plan, memory_of: MemoryOf, room: Room) -> str:
     """Return the changes of which each alone makes a plan fit, in words.
 
     Args:
         plan: The plan.
-        peak_of: Function that predicts a plan's memory.
-        free_share: Share of a GPU's memory that has to stay free.
-        limit: Bytes that the plan may take.
+        memory_of: Function that predicts a plan's memory.
+        room: The memory that it may take.
     """
-    enough = math.ceil(peak_of(plan) / (1 - free_share) / GB)
-    told = [f"hardware.gpu_memory_gb: {enough}"]
-    told += [words for words, other in setting_changes(plan) if peak_of(other) <= limit]
+    memory = memory_of(plan)
+    larger = []
+    if memory.peak_bytes > room.gpu:
+        enough = math.ceil(memory.peak_bytes / (1 - room.free_share) / GB)
+        larger.append(f"hardware.gpu_memory_gb: {enough}")
+    if room.lacks_main_memory(memory):
+        enough = math.ceil(memory.main_memory_bytes / GB)
+        larger.append(f"hardware.cpu_memory_gb: {enough}")
+    told = [" and ".join(larger)]
+
+    def fitting(changes: Iterator[tuple[str, Plan]]) -> Iterator[str]:
+        return (words for words, other in changes if room.holds(memory_of(other)))
+
+    told += fitting(setting_changes(plan))
     for changes in (more_gpus(plan), shorter_sequences(plan)):
-        fitting = (words for words, other in changes if peak_of(other) <= limit)
-        told += [words for words in [next(fitting, "")] if words]
+        told += islice(fitting(changes), 1)
     return ", or ".join(told)
 
 
@@ -50,14 +85,21 @@ def setting_changes(plan: Plan) -> Iterator[tuple[str, Plan]]:
                 plan.gradient_accumulation_steps * plan.micro_batch_size
             )
         other = plan.model_copy(update=changes)
-        if not strategy_problems(other) and not is_no_change(plan, key):
+        if not strategy_problems(other) and not is_in_vain(plan, other):
             shown = str(value).lower() if isinstance(value, bool) else value
             yield f"configure.{key}: {shown}", other
 
 
-def is_no_change(plan: Plan, key: str) -> bool:
-    """Return whether a change would shard what a single rank holds whole."""
-    return key == "zero_stage" and plan.data_parallel_size == 1
+def is_in_vain(plan: Plan, other: Plan) -> bool:
+    """Return whether a changed plan shards what cannot be sharded.
+
+    A single rank holds all of it, and nothing shards or offloads weights in 4 bits.
+    """
+    is_sharded = other.zero_stage == 3 and plan.zero_stage < 3
+    if is_sharded and plan.data_parallel_size == 1:
+        return True
+    moves_weights = other.zero_stage == 3 or other.offload_param != "none"
+    return plan.num_4bit_parameters > 0 and moves_weights
 
 
 def more_gpus(plan: Plan) -> Iterator[tuple[str, Plan]]:

@@ -33,7 +33,7 @@ from retune.planning.hardware import Hardware, resolve_hardware
 from retune.planning.memory import offloaded_bytes
 from retune.planning.memory_table import in_phase, kinds_text
 from retune.planning.prediction_line import prediction_line
-from retune.planning.search import Search, Training, search
+from retune.planning.search import Search, Trace, Training, search
 from retune.planning.strategy import refuse
 from retune.quantities import percent
 from retune.settings import (
@@ -188,6 +188,25 @@ def plan_training(
             fits of what the settings leave open.
     """
     training, trace = to_plan(settings, trained, machines, base, facts, data)
+    return plan_prepared(training, trace, base, given)
+
+
+def plan_prepared(
+    training: Training, trace: Trace, base: Path, given: GivenPlan | None
+) -> PlannedTraining:
+    """Return the plan of a training that has been prepared, and all that goes with it.
+
+    Args:
+        training: What is to be planned.
+        trace: Function that returns what a plan's passes take and do.
+        base: Folder of the base model, of which only config.json is read.
+        given: The user's DeepSpeed config; None if there is none.
+
+    Raises:
+        RetuneError: If settings, model and machines do not go together, or if nothing
+            fits of what the settings leave open.
+    """
+    machines, blocks = training.hardware, training.train_blocks
     try:
         found = search(training, trace)
     except RetuneError as error:
@@ -201,8 +220,8 @@ def plan_training(
         memory = training.memory(plan, trace)
     check_cpu_memory(plan, machines)
     warnings = [*config.warnings]
-    if data[1]:
-        warnings += batch_warnings(plan.global_batch_size, data[1])
+    if blocks:
+        warnings += batch_warnings(plan.global_batch_size, blocks)
     warnings += warnings_4bit(plan) + memory_warnings(plan, memory, machines)
     return PlannedTraining(
         plan, machines, decisions, config, memory, found, tuple(warnings)
