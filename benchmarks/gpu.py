@@ -1,6 +1,6 @@
 """Measures on a bare machine with one GPU what is most worth knowing first.
 
-    python benchmarks/gpu.py --minutes 12 --out DIR
+    python benchmarks/gpu.py --out DIR
 
 runs from the working tree; see gpu.md. In order, each part under its own limit:
 tests/gpu; the speed of trainings beside Hugging Face's Trainer, each of our levers on
@@ -31,7 +31,12 @@ from gpu_inputs import scratch
 from gpu_results import GRID, LINES, PAGE, PROFILES, add_record
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTS_SECONDS = 120
+# The tests that tell most come first.
+TESTS = [
+    f"tests/gpu/test_{name}.py"
+    for name in ["losses", "resumed", "speed_on_gpu", "liger_on_gpu", "with_compiler"]
+]
+TESTS_SECONDS = 180
 # Without a GPU only these, on a machine that may be busy: `make test-long` runs all.
 TOY_TESTS = "killed or published"
 TOY_TESTS_SECONDS = 400
@@ -39,9 +44,13 @@ KERNELS_SECONDS = 40
 # Kept for the planner's grid, whatever the speeds take.
 GRID_SECONDS, TOY_GRID_SECONDS = 240, 90
 # Kept for the long context, whatever the speeds take.
-LONG_SECONDS = 90
+LONG_SECONDS = 120
+# Limit of waiting for the inputs before operations are timed: they are made on the GPU.
+INPUTS_SECONDS = 60
 # Kept for ending.
 MARGIN_SECONDS = 10
+# Log of all trainings: only a few files come back from a lent machine.
+SPEED_LOG = "speed.log"
 # Prints what the figures depend on; the parts import the same, from then on cached.
 DESCRIBE = """
 import json, torch
@@ -55,11 +64,16 @@ print(json.dumps({"gpu": gpu, "text": packages}))
 def main() -> None:
     """Run all parts; results are written after each figure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=12, help="of all parts")
+    parser.add_argument("--minutes", type=float, default=9.5, help="of all parts")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--kit", type=Path, default=ROOT / "gpu-kit", help="of wheels")
     parser.add_argument("--toy", action="store_true", help="on the CPU, in toy size")
-    parser.add_argument("--no-tests", action="store_true", help="leave out tests/gpu")
+    for name, what in (("tests", "tests/gpu"), ("kernels", "single operations")):
+        parser.add_argument(
+            f"--{name}",
+            action=argparse.BooleanOptionalAction,
+            help=f"{what}; without --only they are run unless this says otherwise",
+        )
     parser.add_argument(
         "--only",
         default="",
@@ -87,16 +101,24 @@ def main() -> None:
         def left() -> float:
             return deadline - time.monotonic()
 
+        usual = not options.only
+        has_tests = usual if options.tests is None else options.tests
+        has_kernels = usual if options.kernels is None else options.kernels
         chosen = ["--inputs", inputs, "--only", options.only, *(["--toy"] * toy)]
-        with making_inputs(out, inputs, environment, options.only, toy):
-            if not options.no_tests:
+        with making_inputs(out, inputs, environment, options.only, toy) as making:
+            if has_tests:
                 most = TOY_TESTS_SECONDS if toy else TESTS_SECONDS
                 run_tests(out, environment, min(most, left()), toy)
-            run_kernels(out, environment, min(KERNELS_SECONDS, left()), toy)
+            if has_kernels:
+                if making and not toy:
+                    with suppress(subprocess.TimeoutExpired):
+                        making.wait(min(INPUTS_SECONDS, left()))
+                run_kernels(out, environment, min(KERNELS_SECONDS, left()), toy)
             long = LONG_SECONDS if cases_of(LONG_PART, toy, options.only) else 0
             has_grid = bool(grid_cases(toy, options.only))
             grid = has_grid * (TOY_GRID_SECONDS if toy else GRID_SECONDS)
-            run_speed("speed", out, environment, left() - long - grid, chosen)
+            if cases_of("speed", toy, options.only):
+                run_speed("speed", out, environment, left() - long - grid, chosen)
             if grid:
                 run_grid(out, environment, left() - long, chosen)
             if long:
@@ -107,11 +129,14 @@ def main() -> None:
 @contextmanager
 def making_inputs(
     out: Path, inputs: str, environment: dict[str, str], only: str, toy: bool
-) -> Iterator[None]:
-    """Have the inputs of all trainings made meanwhile, in the order of need."""
+) -> Iterator[subprocess.Popen[bytes] | None]:
+    """Have the inputs of all trainings made meanwhile, in the order of need.
+
+    It yields the process that makes them; None: there are none to make.
+    """
     shapes = [case.shape for part in PARTS for case in cases_of(part, toy, only)]
     if not shapes:
-        yield
+        yield None
         return
     command = [sys.executable, str(ROOT / "benchmarks/gpu_inputs.py"), inputs]
     command += [*dict.fromkeys(shapes), *(["--toy"] * toy)]
@@ -120,7 +145,7 @@ def making_inputs(
             command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
         try:
-            yield
+            yield process
         finally:
             process.kill()
             process.wait()
@@ -176,7 +201,7 @@ def describe(environment: dict[str, str]) -> dict[str, Any]:
 
 def run_tests(out: Path, environment: dict[str, str], limit: float, toy: bool) -> None:
     """Run tests/gpu; what they came to before the limit counts."""
-    command = [sys.executable, "-m", "pytest", "tests/gpu", "--verbose", "--no-header"]
+    command = [sys.executable, "-m", "pytest", *TESTS, "--verbose", "--no-header"]
     # Of the plugins that the machine has only the one that pyproject.toml configures.
     environment = environment | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command += ["-p", "no:cacheprovider", "-p", "pytest_timeout"]
@@ -240,9 +265,8 @@ def run_speed(
     """
     command = [sys.executable, str(ROOT / "benchmarks/gpu_speed.py"), part]
     command += ["--out", str(out), "--seconds", f"{limit:.0f}", *chosen]
-    log = out / f"{part.replace(' ', '-')}.log"
     # It keeps its time itself, unless something hangs.
-    code = run_part(command, environment, limit + MARGIN_SECONDS / 2, log)
+    code = run_part(command, environment, limit + MARGIN_SECONDS / 2, out / SPEED_LOG)
     if code is None:
         add_record(out, part=part, text="Cut off.")
     elif code:
@@ -255,8 +279,7 @@ def run_grid(
     """Measure the planner's grid; the arguments are those of `run_speed`."""
     command = [sys.executable, str(ROOT / "benchmarks/gpu_planner.py")]
     command += ["--out", str(out), "--seconds", f"{limit:.0f}", *chosen]
-    # No more files come back from a lent machine than there are without it.
-    code = run_part(command, environment, limit + MARGIN_SECONDS / 2, out / "speed.log")
+    code = run_part(command, environment, limit + MARGIN_SECONDS / 2, out / SPEED_LOG)
     if code is None:
         add_record(out, part=GRID, text="Cut off.")
     elif code:

@@ -7,14 +7,13 @@ process of its own, which has got ready before.
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -31,6 +30,11 @@ from standby import Standby, TaskError, standbys, wait_for_task
 AHEAD, AT_ONCE = 5, 3
 # Limit of one training, seconds, and the least time that one is begun with.
 CASE_SECONDS, LEAST_SECONDS = 60, 8
+# After so many trainings the scores are written: a run may be cut off.
+SCORE_EVERY = 10
+# On a GPU a training also says what it holds in the end, with and without the
+# workspaces of cuBLAS, which no kind of the prediction has.
+WORKSPACES = ("allocated bytes", "without workspaces")
 # DeepSpeed compiles its AdamW for main memory, for half a minute.
 BUILD = """
 from retune.launching.compiled_operators import build
@@ -58,9 +62,15 @@ def main() -> None:
         with closing(processes), operators_built_meanwhile(options.toy):
             first = next(processes)
             try:
-                todo = predict_all(options.toy, options.only, Path(folder))
-                for case, predicted in todo:
+                todo = []
+                pairs = predict_all(options.toy, options.only, Path(folder))
+                for case, predicted in pairs:
                     said = {"model": case.model, "training": case.name}
+                    if isinstance(predicted, str):
+                        error = f"no prediction: {predicted}"
+                        add_record(options.out, part=GRID, **said, error=error)
+                        continue
+                    todo.append((case, predicted))
                     said |= predicted.figures
                     add_record(options.out, part=GRID, predicted=said)
                 all_of_them = chain([first], processes)
@@ -86,12 +96,12 @@ def operators_built_meanwhile(toy: bool) -> Iterator[None]:
     """Have the operators built that trainings will wait for."""
     environment = {**os.environ, "DS_ACCELERATOR": "cpu" if toy else "cuda"}
     command = [sys.executable, "-c", "" if toy else BUILD]
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    # In the group of processes that `gpu.py` ends, together with its compilers.
+    process = subprocess.Popen(command, env=environment)
     try:
         yield
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
 
 
@@ -112,7 +122,10 @@ def measure_all(
         processes: Processes that are ready.
     """
     one_by_one = Lock()
-    records = []
+    records: list[dict[str, Any]] = []
+
+    def write_scores() -> None:
+        add_record(options.out, part=GRID, text=summary(records), is_score=True)
 
     def do(case: GridCase, predicted: Prediction) -> None:
         record = {
@@ -131,11 +144,13 @@ def measure_all(
         with one_by_one:
             add_record(options.out, part=GRID, **record)
             records.append(record)
+            if len(records) % SCORE_EVERY == 0:
+                write_scores()
 
     with ThreadPoolExecutor(1 if options.toy else AT_ONCE) as threads:
         # What has failed in a thread fails here.
-        list(threads.map(do, *zip(*todo, strict=True)))
-    add_record(options.out, part=GRID, text=summary(records))
+        list(threads.map(lambda pair: do(*pair), todo))
+    write_scores()
 
 
 def measured(
@@ -173,6 +188,7 @@ def measured(
         "s/step": seconds,
         "tokens/s": predicted.plan.tokens_per_step / seconds,
         "seconds": found["seconds"],
+        **{name: found[name] for name in WORKSPACES if name in found},
     }
 
 

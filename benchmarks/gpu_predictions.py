@@ -1,6 +1,7 @@
 """What the planner predicts of the trainings of its grid, without running them."""
 
-from concurrent.futures import ProcessPoolExecutor
+import logging
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -10,6 +11,8 @@ from gpu_grid import ALL, MODELS, GridCase, grid_cases, of, toy_setup
 
 from retune.artifacts.memory_prediction import MemoryPrediction
 from retune.artifacts.plan import Plan
+
+log = logging.getLogger(__name__)
 
 GB = 1e9
 # Part of a GPU in which the largest micro-batch is tried, GB, and what there may be.
@@ -28,12 +31,15 @@ class Prediction:
         memory: Its memory.
         seconds: Time of an optimizer step.
         fits: Whether it fits on the GPU, with the share that is to stay free.
+        is_beyond: Whether it takes more than there is. What neither fits nor is beyond
+            says nothing about the prediction, whether it runs out or not.
     """
 
     plan: Plan
     memory: MemoryPrediction
     seconds: float
     fits: bool
+    is_beyond: bool
 
     @property
     def bytes_by_phase(self) -> dict[str, int]:
@@ -55,10 +61,13 @@ class Prediction:
             "precision": self.plan.precision,
             "length": self.plan.sequence_length,
             "fits": self.fits,
+            "activations": self.memory.activations,
+            "unverified": self.memory.unverified,
         }
 
 
-Pair = tuple[GridCase, Prediction]
+# The second is an error in one line where nothing could be predicted.
+Pair = tuple[GridCase, Prediction | str]
 
 
 def predict_all(toy: bool, only: str, folder: Path) -> list[Pair]:
@@ -84,11 +93,38 @@ def predict_all(toy: bool, only: str, folder: Path) -> list[Pair]:
             )
             for model in models
         }
-        pairs = [pair for model in models for pair in by_model[model].result()]
+        pairs = [
+            pair
+            for model in models
+            for pair in pairs_or_errors(
+                by_model[model], [case for case in cases if case.model == model]
+            )
+        ]
     in_grid = [pair for pair in pairs if pair[0] in cases]
     in_grid.sort(key=lambda pair: cases.index(pair[0]))
     largest = [pair for pair in pairs if pair[0] not in cases]
     return [*in_grid[:BEFORE_LARGEST], *largest, *in_grid[BEFORE_LARGEST:]]
+
+
+def pairs_or_errors(
+    predicted: "Future[list[Pair]]", cases: list[GridCase]
+) -> list[Pair]:
+    """Return what is predicted of a model; if it failed as a whole, why for each case.
+
+    Args:
+        predicted: What its process returns.
+        cases: Its trainings in the grid.
+    """
+    try:
+        return predicted.result()
+    except Exception as error:
+        log.exception("no prediction of a model")
+        return [(case, in_a_line(error)) for case in cases]
+
+
+def in_a_line(error: Exception) -> str:
+    """Return an error in one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def predict_model(
@@ -107,7 +143,7 @@ def predict_model(
     base = folder / model
     write_model(base, toy_setup(MODELS[model]) if toy else MODELS[model])
     predict = Predictor(base, toy)
-    pairs = [(case, predict(case)) for case in cases]
+    pairs = [(case, predict.or_error(case)) for case in cases]
     return pairs if toy else [*pairs, *largest(model, predict)]
 
 
@@ -123,6 +159,14 @@ class Predictor:
         self._skeleton = build_training_skeleton(base, ModelFacts.read(base), None)
         self._traces = Traces(self._skeleton)
         self._toy = toy
+
+    def or_error(self, case: GridCase) -> Prediction | str:
+        """Return what is predicted of a training, or why nothing is, in one line."""
+        try:
+            return self(case)
+        except Exception as error:
+            log.exception("no prediction of %s: %s", case.model, case.name)
+            return in_a_line(error)
 
     def __call__(self, case: GridCase) -> Prediction:
         """Return what is predicted of a training."""
@@ -149,28 +193,33 @@ class Predictor:
         time = predict_step(plan, work, speeds_of(hardware, plan.precision))
         there = case.gpu_memory_gb or hardware.gpu_memory_gb
         fits = there is None or memory.peak_bytes <= usable_bytes(there)
-        return Prediction(plan, memory, time.seconds, fits)
+        is_beyond = there is not None and memory.peak_bytes > there * GB
+        return Prediction(plan, memory, time.seconds, fits, is_beyond)
 
 
 def largest(model: str, predict: Predictor) -> list[Pair]:
-    """Return the largest micro-batches that fit into a part of a GPU, and twice those.
+    """Return the largest micro-batches that fit into a part of a GPU.
+
+    After each comes the smallest that takes more than this part.
 
     Args:
         model: Name of the model.
         predict: What predicts.
     """
-    pairs = []
+    pairs: list[Pair] = []
     for kind in ({}, ALL):
         cases = [
             GridCase(model, of(1, size, kind, passes=1), PART_OF_GPU_GB)
             for size in SIZES
         ]
-        predicted = [predict(case) for case in cases]
-        fitting = sum(one.fits for one in predicted)
-        if 0 < fitting < len(cases):
-            pairs.append((cases[fitting - 1], predicted[fitting - 1]))
-            beyond = replace(cases[fitting], is_beyond=True)
-            pairs.append((beyond, predicted[fitting]))
+        predicted = [(case, predict.or_error(case)) for case in cases]
+        failed = [pair for pair in predicted if isinstance(pair[1], str)]
+        known = [(case, one) for case, one in predicted if isinstance(one, Prediction)]
+        fitting = [pair for pair in known if pair[1].fits]
+        beyond = [
+            (replace(case, is_beyond=True), one) for case, one in known if one.is_beyond
+        ]
+        pairs += [*failed[:1], *fitting[-1:], *beyond[:1]]
     return pairs
 
 

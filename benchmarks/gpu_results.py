@@ -70,7 +70,13 @@ def page(records: Iterable[dict[str, Any]]) -> str:
 
 def section(part: str, records: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the lines of one part."""
-    texts = [record["text"] for record in records if "text" in record]
+    # Of scores that are written again and again the last ones count.
+    scores = [record for record in records if record.get("is_score")]
+    texts = [
+        record["text"]
+        for record in records
+        if "text" in record and (record not in scores or record is scores[-1])
+    ]
     trainings = [record for record in records if "training" in record]
     yield f"## {part}"
     yield ""

@@ -38,7 +38,7 @@ def summary(records: Sequence[Record]) -> str:
         found = sum(one in failed for one in larger)
         tried = sum(one in failed or one in done for one in larger)
         lines.append(
-            f"Largest micro-batch: twice as large ran out in {found} of {tried} cases"
+            f"Micro-batches that are predicted not to fit: {found} of {tried} ran out"
         )
     return "\n".join(f"- {line}" for line in lines)
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,28 @@ def main() -> None:
         command = [sys.executable, __file__, *(["--toy"] * options.toy), "--stand-by"]
         processes = standbys(command, Path(folder))
         with closing(processes):
-            for case in cases_of(options.part, options.toy, options.only):
-                figures = figures_or_error(case, options, deadline, processes)
-                profile = figures.pop("profile", None)
-                record = {"model": case.shape, "training": case.name, **figures}
-                add_record(options.out, part=options.part, **record)
-                if profile:
-                    add_profile(options.out, f"{case.shape}: {case.name}", profile)
+            # It imports while the inputs are waited for.
+            first = next(processes)
+            try:
+                measure_all(options, deadline, chain([first], processes))
+            finally:
+                first.end()
+
+
+def measure_all(
+    options: argparse.Namespace, deadline: float, processes: Iterator[Standby]
+) -> None:
+    """Measure the trainings of the part, and write the figures of each.
+
+    The arguments are those of `figures_or_error`.
+    """
+    for case in cases_of(options.part, options.toy, options.only):
+        figures = figures_or_error(case, options, deadline, processes)
+        profile = figures.pop("profile", None)
+        record = {"model": case.shape, "training": case.name, **figures}
+        add_record(options.out, part=options.part, **record)
+        if profile:
+            add_profile(options.out, f"{case.shape}: {case.name}", profile)
 
 
 def get_ready(toy: bool) -> None:

@@ -23,8 +23,8 @@ from retune.planning.deepspeed_config import deepspeed_config
 from retune.settings import FinetuneSettings
 from retune.tokens.blocks import Batch
 
-# The first allocates, and chooses kernels.
-STEPS = 3
+# The first allocates, and chooses kernels; on a GPU a step takes no time.
+STEPS = {"cpu": 3, "cuda": 6}
 RATE = 1e-4
 # Pass of the stopwatch -> phase of the prediction.
 PHASE_OF: dict[Pass, str] = {
@@ -87,7 +87,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     Args:
         task: The values of a plan, the folder of its model, the bytes that tensors may
             take of the GPU at most, None for all of it, and a file: the process that
-            holds a lock of it takes its steps, until it ends; others load meanwhile.
+            holds a lock of it takes its steps; others load or end meanwhile.
     """
     plan, base = Plan(**task["plan"]), Path(task["base"])
     os.environ |= {
@@ -125,7 +125,7 @@ def train(
 
     Args:
         run: The training.
-        lock: File of which a lock is held from the first step on.
+        lock: File of which a lock is held while something is measured.
         peaks: What measures the memory.
         live: What counts tensors on CPUs.
     """
@@ -145,16 +145,38 @@ def train(
     batches = [batch] * run.plan.gradient_accumulation_steps
     num_labels = len(batches) * ids.size
     seconds = []
-    fcntl.flock(os.open(lock, os.O_WRONLY | os.O_CREAT), fcntl.LOCK_EX)
-    with live if live is not None else nullcontext():
-        for _ in range(STEPS):
+    with locked(lock), live if live is not None else nullcontext():
+        for _ in range(STEPS[run.plan.accelerator]):
             start = time.perf_counter()
             trainer.train_batch(batches, num_labels, RATE).item()
             seconds.append(time.perf_counter() - start)
         passes.peaks.take()
         trainer.mean_loss([batch])
         passes.note("validation")
-    return {"held": passes.held, "seconds": seconds}
+        workspaces = {} if live else allocated_without_workspaces()
+    return {"held": passes.held, "seconds": seconds, **workspaces}
+
+
+@contextmanager
+def locked(file: str) -> Iterator[None]:
+    """Hold the lock of a file; other processes wait for it."""
+    with Path(file).open("w") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+
+
+def allocated_without_workspaces() -> dict[str, int]:
+    """Return what tensors take of the GPU, with and without workspaces of cuBLAS.
+
+    What is cached is given back as well, for the process that takes its steps next.
+    """
+    allocated: int = torch.cuda.memory_allocated()
+    found = {"allocated bytes": allocated}
+    if clear := getattr(torch._C, "_cuda_clearCublasWorkspaces", None):
+        clear()
+        found["without workspaces"] = torch.cuda.memory_allocated()
+    torch.cuda.empty_cache()
+    return found
 
 
 def tensors_here() -> list[torch.Tensor]:

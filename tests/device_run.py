@@ -19,13 +19,17 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from device_ranks import FAILED, WAITS
-from retune.artifacts.plan import Plan
-from retune.artifacts.publishing import read_json, write_manifest
+from retune.artifacts.model_facts import ModelFacts
+from retune.artifacts.plan import DEEPSPEED, PLAN, Plan
+from retune.artifacts.publishing import read_json, write_json, write_manifest
+from retune.artifacts.tokens_index import TokenMetrics
 from retune.checkpoints.checkpoint_files import find_checkpoints
 from retune.launching.compiled_operators import build_ops
 from retune.launching.this_machine import LOOPBACK, free_port, rank_environment
 from retune.measuring.history import read_history, steps_in, validations_in
 from retune.models.find_model_facts import find_model_facts
+from retune.planning.deepspeed_config import deepspeed_config
+from retune.planning.hardware import resolve_hardware
 from retune.settings import ConfigureSettings, HardwareSettings
 from retune.steps import configure
 from token_files import make_token_metrics, write_packed
@@ -34,7 +38,8 @@ VOCABULARY, LENGTH = 320, 64
 # Of one process. On a GPU time is short: what is not trained by then fails alone.
 TIMEOUT_S = {"cpu": 600, "cuda": 80}
 END = "<|end|>"
-# Of `configure`, unless a cell is for them. On a GPU what is left open is searched for.
+# Of `configure`, unless a cell is for them: with the stage that all cells have, nothing
+# is left open that `configure` would search for on a GPU.
 PINNED = {
     "use_liger_kernel": False,
     "offload_optimizer": "none",
@@ -140,12 +145,35 @@ class DeviceRun:
             values: Further attributes of the job.
         """
         plan = self.folder / f"plan-{name}"
-        configure.run(
-            ConfigureSettings(**{**PINNED, **settings}),
-            HardwareSettings(accelerator=self.device, ranks_per_node=1),
-            *(self.folder / "base", self.metrics, plan),
-        )
+        self.write_plan(ConfigureSettings(**{**PINNED, **settings}), plan)
         return DeviceJob(plan, self.folder / f"state-{name}", finetune, **values)
+
+    def write_plan(self, settings: ConfigureSettings, folder: Path) -> None:
+        """Write the plan and the DeepSpeed config that `configure` would write.
+
+        Nothing is left open, so that no memory has to be predicted: on a lent GPU it
+        would take longer than the trainings.
+
+        Args:
+            settings: Of `configure`.
+            folder: Folder to write into.
+        """
+        base = self.folder / "base"
+        training, _ = configure.to_plan(
+            settings,
+            configure.NO_ADAPTERS,
+            resolve_hardware(self.hardware),
+            *(base, ModelFacts.read(base)),
+            (LENGTH, TokenMetrics.read(self.metrics).splits["train"].blocks),
+        )
+        plan, _ = training.plan(settings)
+        write_json(folder / DEEPSPEED, deepspeed_config(plan))
+        plan.write(folder / PLAN, folder / DEEPSPEED)
+
+    @property
+    def hardware(self) -> HardwareSettings:
+        """One rank on the device."""
+        return HardwareSettings(accelerator=self.device, ranks_per_node=1)
 
     def train(self, *jobs: DeviceJob) -> int | None:
         """Train jobs in one process.

@@ -24,6 +24,20 @@ DEVICES = [
 shown = set()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Put what a compiler is waited for last on a GPU: the time may end before.
+
+    pytest has put it beside the other tests of the same `run`.
+    """
+    items.sort(
+        key=lambda item: (
+            item.path.name == "test_with_compiler.py"
+            and item.get_closest_marker("gpu") is not None
+        )
+    )
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """Print why a test failed at once: a lent GPU may be gone before pytest ends."""

@@ -168,7 +168,7 @@ def test_predictions_are_scored(monkeypatch):
         "- m at 8 tokens: the choice (a) takes 100.0 % longer than the fastest of 4"
         " (b); rank correlation of tokens/s 0.800.",
         "- Said to fit, and ran out: 1: m: e",
-        "- Largest micro-batch: twice as large ran out in 1 of 1 cases",
+        "- Micro-batches that are predicted not to fit: 1 of 1 ran out",
     ]
 
 

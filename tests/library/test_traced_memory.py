@@ -8,11 +8,13 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from compat_contract import contract
+from retune.artifacts.model_facts import OutputHead
 from retune.compat.deepspeed_loss import traced_cross_entropy_sum
 from retune.compat.pytorch_fake_tensors import fake_tensors, make_fake
 from retune.compat.pytorch_live_storages import LiveStorages
 from retune.compat.transformers_layers import keep_layers, kinds_of_layers
 from retune.engines.activation_trace import layers_to_follow, places_of, whole_pass
+from retune.engines.chunked_loss import chunked_loss_sum
 from retune.engines.traced_kernels import kernels_of
 from retune.engines.traced_step import Part
 from retune.models.traced_liger import RMSNorm, Rotary, SwiGLU
@@ -137,6 +139,25 @@ def test_with_a_gpus_kernels_dropout_keeps_a_byte_for_each_value():
     with kernels_of("cuda"):
         assert kept() == 64 * 4 + 64
     assert kept() == on_cpu
+
+
+def test_with_a_gpus_kernels_the_output_head_has_more_words():
+    def peak(words):
+        weight = torch.ones(words, 8, requires_grad=True)
+        hidden = torch.ones(10, 8)
+        with LiveStorages() as live:
+            for tensor in (weight, hidden):
+                live.ignore(tensor)
+            labels = torch.zeros(10, dtype=torch.int64)
+            chunked_loss_sum(hidden, weight, None, labels, OutputHead()).backward()
+            return live.peak
+
+    on_cpu = peak(65)
+    with kernels_of("cuda"):
+        padded, whole = peak(65), peak(128)
+    # A padded copy of the weight, and logits and gradients of as many words.
+    assert padded > whole > on_cpu
+    assert peak(65) == on_cpu
 
 
 def test_ligers_kernels_keep_little():

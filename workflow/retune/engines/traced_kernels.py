@@ -25,6 +25,7 @@ def kernels_of(accelerator: str) -> Iterator[None]:
         (varlen_attention, "scaled_dot_product_attention", fused_attention),
         (chunked_loss, "cross_entropy_sum", traced_cross_entropy_sum),
         (chunked_loss, "CHUNK_TOKENS", {"cpu": chunked_loss.CHUNK_TOKENS["cuda"]}),
+        (chunked_loss, "WORDS_MULTIPLE", {"cpu": chunked_loss.WORDS_MULTIPLE["cuda"]}),
         (nn.Dropout, "forward", fused_dropout),
     ]
     kept = [(place, name, getattr(place, name)) for place, name, _ in replaced]
