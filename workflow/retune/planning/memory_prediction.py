@@ -187,15 +187,13 @@ class Rank:
 
         Stages 1 and 2 copy the weights of a group to a flat buffer
         (stage_1_and_2.py:493), and make zeros as gradients of all masters at once
-        (:937). Stage 3 copies all shards at once (`defragment`), and has zeros for one
-        sub-group (stage3.py:1306).
+        (:937). Stage 3 has zeros for one sub-group (stage3.py:1306).
         """
         plan, weights = self.plan, self.loaded
         if plan.zero_stage == 0:
             return [{"weights": weights}]
         zeros = min(self.own, SUB_GROUP_SIZE) if plan.zero_stage == 3 else self.own
-        copied = self.trained / (plan.data_parallel_size if plan.zero_stage == 3 else 1)
-        flat: Held = {"weights": weights, "temporary": copied * self.weight}
+        flat: Held = {"weights": weights, "temporary": self._flattened()}
         if self.offloads:
             return [flat]
         masters = self.own * self.master
@@ -207,6 +205,18 @@ class Rank:
                 "temporary": zeros * self.master,
             },
         ]
+
+    def _flattened(self) -> float:
+        """Return the bytes of weights that are held twice as they are made flat.
+
+        Stage 3 copies all shards of a GPU to main memory, and back once they have left
+        the GPU (`defragment`, runtime/zero/utils.py:215). Ranks on CPUs hold that copy
+        in the memory that they compute in.
+        """
+        plan = self.plan
+        if plan.zero_stage < 3:
+            return self.trained * self.weight
+        return self.own * self.weight if plan.accelerator == "cpu" else 0.0
 
     def forward(self, passes: PassMemory) -> list[Held]:
         """Return the moments of a forward pass, of a micro-batch after the first.
