@@ -3,7 +3,7 @@
 import pytest
 
 from plans import make_plan
-from retune.planning.memory_prediction import Rank
+from retune.planning.memory_prediction import NO_PASS, Rank
 from retune.planning.trained_sizes import TrainedSizes
 
 NUMBER = 10**6
@@ -27,3 +27,25 @@ def test_only_main_memory_holds_shards_of_stage_3_twice(accelerator, copies, ran
     shard = 2 * NUMBER / ranks
     flat, _ = rank.optimizer_init()
     assert flat == {"weights": shard, "temporary": copies * shard}
+
+
+@pytest.mark.parametrize("device", ["cpu", "nvme"])
+@pytest.mark.parametrize("ranks", [1, 4])
+def test_offloaded_weights_are_on_a_gpu_in_the_passes_alone(ranks, device):
+    plan = {"zero_stage": 3, "accelerator": "cuda", "ranks_per_node": ranks}
+    rank = rank_of(offload_optimizer=device, offload_param=device, **plan)
+    assert rank.loaded == 0
+    assert [sum(moment.values()) for moment in rank.optimizer_init()] == [0]
+    for moments in (rank.forward(NO_PASS), rank.backward(NO_PASS)):
+        assert {moment["weights"] for moment in moments} == {2 * NUMBER}
+
+
+def test_no_more_weights_are_copied_to_a_gpu_than_may_be_live():
+    large = {"num_parameters": 3 * 10**9, "accelerator": "cuda", "zero_stage": 3}
+    rank = rank_of((10**6, 10**8), offload_param="cpu", **large)
+    assert rank.resting()["weights"] == 2 * (10**9 + 10**8)
+
+
+def test_a_single_rank_that_offloads_nothing_computes_with_its_shard():
+    rank = rank_of(zero_stage=3, accelerator="cuda")
+    assert rank.resting()["weights"] == 2 * NUMBER

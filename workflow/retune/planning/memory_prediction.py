@@ -141,7 +141,9 @@ class Rank:
     """What a rank holds on its device.
 
     Attributes:
-        loaded: Bytes of the weights as they are loaded, before anything is sharded.
+        loaded: Bytes of the weights as they are loaded: all of them, or at ZeRO-3 a
+            shard, which is made in main memory where parameters are offloaded
+            (partition_parameters.py:1834).
     """
 
     def __init__(self, plan: Plan, sizes: TrainedSizes) -> None:
@@ -158,6 +160,8 @@ class Rank:
         self.master = FP32_BYTES if not plan.bf16_optimizer_states else BF16_BYTES
         self.gradient = FP32_BYTES if self.accumulates else each.gradient
         whole = weights_bytes(plan) / plan.pipeline_stages
+        if is_offloaded(plan.offload_param, plan):
+            whole = 0.0
         self.loaded = whole / (ranks if stage == 3 else 1)
         self.bucket = self._bucket()
 
@@ -210,8 +214,8 @@ class Rank:
         """Return the bytes of weights that are held twice as they are made flat.
 
         Stage 3 copies all shards of a GPU to main memory, and back once they have left
-        the GPU (`defragment`, runtime/zero/utils.py:215). Ranks on CPUs hold that copy
-        in the memory that they compute in.
+        the GPU (`defragment`, runtime/zero/utils.py:215); offloaded ones are there
+        anyway. Ranks on CPUs hold that copy in the memory that they compute in.
         """
         plan = self.plan
         if plan.zero_stage < 3:
@@ -332,10 +336,15 @@ class Rank:
     def _gathered(self) -> float:
         """Return the bytes of weights that ZeRO-3 has gathered on each rank, at most.
 
-        It frees none as long as there are fewer than `max_live_parameters`.
+        It frees none as long as there are fewer than `max_live_parameters`. A single
+        rank computes with its shard itself, unless that is in main memory, from where
+        it copies each weight (`NoGatherHandle`, partition_parameters.py:61).
         """
         plan = self.plan
-        if plan.zero_stage < 3 or plan.data_parallel_size == 1:
+        alone = plan.data_parallel_size == 1
+        if plan.zero_stage < 3:
+            return 0.0
+        if alone and not is_offloaded(plan.offload_param, plan):
             return 0.0
         number = plan.num_parameters + plan.num_adapter_parameters
         return min(number, MAX_LIVE_PARAMETERS + self.sizes.largest) * self.weight
