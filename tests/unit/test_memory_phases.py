@@ -49,3 +49,18 @@ def test_no_more_weights_are_copied_to_a_gpu_than_may_be_live():
 def test_a_single_rank_that_offloads_nothing_computes_with_its_shard():
     rank = rank_of(zero_stage=3, accelerator="cuda")
     assert rank.resting()["weights"] == 2 * NUMBER
+
+
+def test_a_stage_of_a_pipeline_steps_on_its_part_of_a_group():
+    sizes = (300_000, 200_000), (400_000, 100_000)
+    plan = {"zero_stage": 1, "ranks_per_node": 4, "gradient_accumulation_steps": 4}
+    whole, staged = (
+        rank_of(*sizes, **plan, pipeline_stages=stages, nodes=stages).step()[0]
+        for stages in (1, 2)
+    )
+    # Four ranks for each stage. The third has parts of all weights but the last.
+    assert whole["gradients"] == 2 * 900_000
+    # Of the larger group flat gradients, and those in fp32.
+    assert whole["temporary"] == (2 + 4) * 500_000 / 4
+    assert staged["gradients"] == whole["gradients"] / 2
+    assert staged["temporary"] == whole["temporary"] / 2

@@ -313,9 +313,12 @@ class Rank:
         return [plus(held, temporary=flat + copied), plus(held, temporary=norm)]
 
     def _largest_group(self) -> float:
-        """Return the most elements of a rank's shard that are stepped on at once."""
-        ranks = self.plan.data_parallel_size
-        groups = [sum(group) / ranks for group in self.sizes.groups]
+        """Return the most elements of a rank's shard that are stepped on at once.
+
+        Each stage of a pipeline is taken for an equal part of every group.
+        """
+        shards = self.plan.data_parallel_size * self.plan.pipeline_stages
+        groups = [sum(group) / shards for group in self.sizes.groups]
         own = max(groups, default=self.own)
         return min(own, SUB_GROUP_SIZE) if self.plan.zero_stage == 3 else own
 
@@ -362,9 +365,10 @@ class Rank:
         """Return the bytes of the reduced gradients of a rank's shard."""
         if self.accumulates:
             return self.own * self.gradient
-        ranks = self.plan.data_parallel_size
-        touched = self.sizes.most_touched(ranks) if self.sizes.groups else self.own
-        return touched * self.gradient
+        if not self.sizes.groups:
+            return self.own * self.gradient
+        touched = self.sizes.most_touched(self.plan.data_parallel_size)
+        return touched * self.gradient / self.plan.pipeline_stages
 
     def _reduced(self) -> float:
         """Return the bytes of what a backward pass reduces gradients into."""
