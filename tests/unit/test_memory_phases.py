@@ -64,3 +64,16 @@ def test_a_stage_of_a_pipeline_steps_on_its_part_of_a_group():
     assert whole["temporary"] == (2 + 4) * 500_000 / 4
     assert staged["gradients"] == whole["gradients"] / 2
     assert staged["temporary"] == whole["temporary"] / 2
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.parametrize(
+    ("accelerator", "ranks", "copied"),
+    [("cuda", 1, 1), ("cuda", 4, 1 / 4), ("cpu", 1, 1), ("cpu", 4, 1)],
+)
+def test_a_gpu_needs_room_for_a_copy_of_its_own_part_of_the_weights(
+    accelerator, ranks, copied, stage
+):
+    rank = rank_of(zero_stage=stage, ranks_per_node=ranks, accelerator=accelerator)
+    flat, _ = rank.optimizer_init()
+    assert flat == {"weights": 2 * NUMBER, "temporary": copied * 2 * NUMBER}

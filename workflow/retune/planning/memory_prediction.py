@@ -189,9 +189,8 @@ class Rank:
     def optimizer_init(self) -> list[Held]:
         """Return the moments in which DeepSpeed makes flat copies and states.
 
-        Stages 1 and 2 copy the weights of a group to a flat buffer
-        (stage_1_and_2.py:493), and make zeros as gradients of all masters at once
-        (:937). Stage 3 has zeros for one sub-group (stage3.py:1306).
+        Stages 1 and 2 make zeros as gradients of all masters at once
+        (stage_1_and_2.py:937), stage 3 for one sub-group (stage3.py:1306).
         """
         plan, weights = self.plan, self.loaded
         if plan.zero_stage == 0:
@@ -211,16 +210,22 @@ class Rank:
         ]
 
     def _flattened(self) -> float:
-        """Return the bytes of weights that are held twice as they are made flat.
+        """Return the bytes of weights that have to be held twice as they are made flat.
+
+        Stages 1 and 2 copy all of them to a flat buffer, on a GPU only if it has as
+        much free memory; otherwise through main memory, with no second copy on the GPU
+        (stage_1_and_2.py:452-463 and :503-523). What they cannot do without is the copy
+        of a rank's own part that becomes the masters (:560). On a GPU this is thus the
+        least, and a run may be seen to hold up to all weights twice.
 
         Stage 3 copies all shards of a GPU to main memory, and back once they have left
         the GPU (`defragment`, runtime/zero/utils.py:215); offloaded ones are there
         anyway. Ranks on CPUs hold that copy in the memory that they compute in.
         """
-        plan = self.plan
-        if plan.zero_stage < 3:
-            return self.trained * self.weight
-        return self.own * self.weight if plan.accelerator == "cpu" else 0.0
+        on_cpu, own = self.plan.accelerator == "cpu", self.own * self.weight
+        if self.plan.zero_stage == 3:
+            return own if on_cpu else 0.0
+        return self.trained * self.weight if on_cpu else own
 
     def forward(self, passes: PassMemory) -> list[Held]:
         """Return the moments of a forward pass, of a micro-batch after the first.
