@@ -77,3 +77,10 @@ def test_a_gpu_needs_room_for_a_copy_of_its_own_part_of_the_weights(
     rank = rank_of(zero_stage=stage, ranks_per_node=ranks, accelerator=accelerator)
     flat, _ = rank.optimizer_init()
     assert flat == {"weights": 2 * NUMBER, "temporary": copied * 2 * NUMBER}
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_without_zero_gradients_are_copied_after_the_backward_pass(ranks):
+    rank = rank_of(zero_stage=0, precision="fp32", ranks_per_node=ranks)
+    after = rank.backward(NO_PASS)[-1]
+    assert after["gradients"] == after["temporary"] == 4 * NUMBER

@@ -389,14 +389,16 @@ class Rank:
         return produced > REDUCE_BUCKET_SIZE * self.weight
 
     def _after_backward(self, before: float) -> Held:
-        """Return what is held as gradients are reduced after the backward pass."""
+        """Return what is held as gradients are reduced after the backward pass.
+
+        Stage 0 copies them to flat buffers, on a single rank too (`allreduce_bucket`,
+        runtime/engine.py:3795).
+        """
         plan = self.plan
         held = self.resting()
         if plan.zero_stage == 0:
             gradients = device_gradients_bytes(plan)
-            most_elements = min(self.trained, ALLREDUCE_ELEMENTS)
-            several = plan.data_parallel_size > 1
-            reduced = most_elements * self.weight if several else 0.0
+            reduced = min(self.trained, ALLREDUCE_ELEMENTS) * self.weight
             return plus(held, gradients=gradients, temporary=reduced)
         if plan.zero_stage == 1 and not self.offloads:
             gradients = device_gradients_bytes(plan) + self._own_gradients()
