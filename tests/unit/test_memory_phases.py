@@ -3,7 +3,12 @@
 import pytest
 
 from plans import make_plan
-from retune.planning.memory_prediction import NO_PASS, Rank
+from retune.planning.memory_prediction import (
+    NO_PASS,
+    PROCESS_BYTES,
+    Rank,
+    predict_memory,
+)
 from retune.planning.trained_sizes import TrainedSizes
 
 NUMBER = 10**6
@@ -84,3 +89,12 @@ def test_without_zero_gradients_are_copied_after_the_backward_pass(ranks):
     rank = rank_of(zero_stage=0, precision="fp32", ranks_per_node=ranks)
     after = rank.backward(NO_PASS)[-1]
     assert after["gradients"] == after["temporary"] == 4 * NUMBER
+
+
+@pytest.mark.parametrize(("ranks", "larger"), [(1, 14), (7, 2), (14, 2)])
+def test_a_rank_never_loads_while_it_saves(ranks, larger):
+    # In bf16 it loads 2 bytes a parameter at ZeRO-2, and all together save 14.
+    on_gpus = {"zero_stage": 2, "ranks_per_node": ranks, "accelerator": "cuda"}
+    plan = make_plan(num_parameters=NUMBER, precision="bf16", **on_gpus)
+    each = predict_memory(plan).main_memory_bytes / ranks - PROCESS_BYTES
+    assert each == pytest.approx(larger * NUMBER)

@@ -103,14 +103,16 @@ def most(name: PhaseName, moments: Iterable[Held]) -> PhaseMemory:
 def main_memory_bytes(plan: Plan, peak: float) -> int:
     """Return the main memory that a node's ranks take, bytes.
 
-    While a checkpoint is saved, a rank's shard of it passes through main memory.
+    What a rank loads passes through main memory, and later its shard of a checkpoint
+    each time that one is saved, but never both at once. ZeRO-3's shards, which pass
+    through it as they are made flat, are smaller than what is saved of them.
 
     Args:
         plan: The plan.
         peak: The most that a rank holds on its device, bytes.
     """
-    rank = checkpoint_bytes(plan, plan.num_trained) / plan.world_size
-    rank += loading_bytes(plan)
+    saved = checkpoint_bytes(plan, plan.num_trained) / plan.world_size
+    rank = max(loading_bytes(plan), saved)
     if plan.accelerator == "cpu":
         rank += peak
     offloaded = offloaded_bytes(plan, "cpu") / plan.nodes
