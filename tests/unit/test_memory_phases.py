@@ -3,6 +3,8 @@
 import pytest
 
 from plans import make_plan
+from retune.planning.activations import Moment, PassMemory
+from retune.planning.deepspeed_config import REDUCE_BUCKET_SIZE
 from retune.planning.memory_prediction import (
     NO_PASS,
     PROCESS_BYTES,
@@ -98,3 +100,41 @@ def test_a_rank_never_loads_while_it_saves(ranks, larger):
     plan = make_plan(num_parameters=NUMBER, precision="bf16", **on_gpus)
     each = predict_memory(plan).main_memory_bytes / ranks - PROCESS_BYTES
     assert each == pytest.approx(larger * NUMBER)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "ranks", "passes", "each"),
+    [
+        # A copy in bf16 as it is reduced, and what gloo holds or the part in fp32.
+        ("cuda", 1, 1, 2),
+        ("cuda", 4, 4, 2 + 4 / 4),
+        ("cpu", 4, 1, 2 + 2),
+        ("cpu", 4, 4, 2 + 2),
+        ("cpu", 1, 4, 2 + 4),
+    ],
+)
+def test_stage_3_copies_the_gradients_of_a_bucket_as_it_reduces_them(
+    accelerator, ranks, passes, each
+):
+    rank = rank_of(
+        zero_stage=3,
+        accelerator=accelerator,
+        ranks_per_node=ranks,
+        gradient_accumulation_steps=passes,
+    )
+    assert rank.backward(NO_PASS)[-1]["temporary"] == each * NUMBER
+
+
+def test_a_full_bucket_is_reduced_while_activations_are_held():
+    elements = 60_000_000
+    first = Moment(800, 0, 0, 0, 0)
+    second = Moment(600, 0, 10, 2 * elements, 10)
+    passes = PassMemory(1, (first,), (first, second), 0)
+    on_gpus = {"zero_stage": 3, "accelerator": "cuda"}
+    rank = rank_of((elements,), num_parameters=elements, **on_gpus)
+    moments = [
+        (moment["activations"], moment["temporary"]) for moment in rank.backward(passes)
+    ]
+    bucket = 2 * REDUCE_BUCKET_SIZE
+    # The weight is larger than the bucket: at the end its gradient may be there, whole.
+    assert moments == [(800, 0), (600, 10 + bucket), (0, 2 * elements)]

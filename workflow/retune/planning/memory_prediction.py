@@ -258,7 +258,8 @@ class Rank:
         gradients of a rank's own shard: `grads_in_partition` (stage_1_and_2.py:2192),
         whole weights of which the shard has a part, or `averaged_gradients` in fp32
         (:1270). A single rank does not overlap communication with the pass, and so
-        keeps all gradients at stage 1 until the pass has ended.
+        keeps all gradients at stage 1 until the pass has ended. Stage 3 holds copies as
+        it reduces a bucket: when that is full, and at the end.
         """
         plan, held = self.plan, self.resting()
         stage = plan.zero_stage
@@ -281,6 +282,8 @@ class Rank:
             buffers = self.bucket if stage in (1, 2) and (number or has_bucket) else 0.0
             if not keeps and (last or self._has_reduced(moment)):
                 gradients += self._reduced()
+            if stage == 3 and self._has_reduced(moment):
+                temporary += self._scattered(REDUCE_BUCKET_SIZE)
             moments.append(
                 plus(
                     held,
@@ -370,9 +373,7 @@ class Rank:
 
     def _own_gradients(self) -> float:
         """Return the bytes of the reduced gradients of a rank's shard."""
-        if self.accumulates:
-            return self.own * self.gradient
-        if not self.sizes.groups:
+        if self.accumulates or not self.sizes.groups:
             return self.own * self.gradient
         touched = self.sizes.most_touched(self.plan.data_parallel_size)
         return touched * self.gradient / self.plan.pipeline_stages
@@ -405,7 +406,26 @@ class Rank:
         if plan.zero_stage == 1 and not self.offloads:
             gradients = device_gradients_bytes(plan) + self._own_gradients()
             return plus(held, gradients=gradients, buffers=self.bucket)
+        if plan.zero_stage == 3:
+            # The last may be larger than the bucket, and is then reduced as it is.
+            last = max(min(self.trained, REDUCE_BUCKET_SIZE), self.sizes.largest)
+            return plus(held, temporary=self._scattered(last))
         return plus(held, gradients=before + self._reduced())
+
+    def _scattered(self, elements: float) -> float:
+        """Return the bytes of what stage 3 holds as it reduces so many gradients.
+
+        It copies those of a bucket into one tensor, in the order of the ranks
+        (`reduce_scatter_coalesced`, runtime/comm/coalesced_collectives.py:122). Once it
+        is reduced, the rank's own part of it is copied to fp32, if gradients are
+        accumulated so (stage3.py:1944). While it is, gloo, by which ranks on CPUs talk,
+        holds it a second time.
+        """
+        plan = self.plan
+        own = elements / plan.data_parallel_size
+        in_fp32 = own * FP32_BYTES if self.accumulates else 0.0
+        by_gloo = elements * self.weight if plan.accelerator == "cpu" else 0.0
+        return elements * self.weight + max(in_fp32, by_gloo)
 
 
 def plus(held: Held, **more: float) -> Held:
