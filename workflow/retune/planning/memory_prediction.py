@@ -103,14 +103,16 @@ def most(name: PhaseName, moments: Iterable[Held]) -> PhaseMemory:
 def main_memory_bytes(plan: Plan, peak: float) -> int:
     """Return the main memory that a node's ranks take, bytes.
 
-    While a checkpoint is saved, a rank's shard of it passes through main memory.
+    What a rank loads passes through main memory, and later its shard of a checkpoint
+    each time that one is saved, but never both at once. ZeRO-3's shards, which pass
+    through it as they are made flat, are smaller than what is saved of them.
 
     Args:
         plan: The plan.
         peak: The most that a rank holds on its device, bytes.
     """
-    rank = checkpoint_bytes(plan, plan.num_trained) / plan.world_size
-    rank += loading_bytes(plan)
+    saved = checkpoint_bytes(plan, plan.num_trained) / plan.world_size
+    rank = max(loading_bytes(plan), saved)
     if plan.accelerator == "cpu":
         rank += peak
     offloaded = offloaded_bytes(plan, "cpu") / plan.nodes
@@ -141,7 +143,9 @@ class Rank:
     """What a rank holds on its device.
 
     Attributes:
-        loaded: Bytes of the weights as they are loaded, before anything is sharded.
+        loaded: Bytes of the weights as they are loaded: all of them, or at ZeRO-3 a
+            shard, which is made in main memory where parameters are offloaded
+            (partition_parameters.py:1834).
     """
 
     def __init__(self, plan: Plan, sizes: TrainedSizes) -> None:
@@ -158,6 +162,8 @@ class Rank:
         self.master = FP32_BYTES if not plan.bf16_optimizer_states else BF16_BYTES
         self.gradient = FP32_BYTES if self.accumulates else each.gradient
         whole = weights_bytes(plan) / plan.pipeline_stages
+        if is_offloaded(plan.offload_param, plan):
+            whole = 0.0
         self.loaded = whole / (ranks if stage == 3 else 1)
         self.bucket = self._bucket()
 
@@ -185,17 +191,14 @@ class Rank:
     def optimizer_init(self) -> list[Held]:
         """Return the moments in which DeepSpeed makes flat copies and states.
 
-        Stages 1 and 2 copy the weights of a group to a flat buffer
-        (stage_1_and_2.py:493), and make zeros as gradients of all masters at once
-        (:937). Stage 3 copies all shards at once (`defragment`), and has zeros for one
-        sub-group (stage3.py:1306).
+        Stages 1 and 2 make zeros as gradients of all masters at once
+        (stage_1_and_2.py:937), stage 3 for one sub-group (stage3.py:1306).
         """
         plan, weights = self.plan, self.loaded
         if plan.zero_stage == 0:
             return [{"weights": weights}]
         zeros = min(self.own, SUB_GROUP_SIZE) if plan.zero_stage == 3 else self.own
-        copied = self.trained / (plan.data_parallel_size if plan.zero_stage == 3 else 1)
-        flat: Held = {"weights": weights, "temporary": copied * self.weight}
+        flat: Held = {"weights": weights, "temporary": self._flattened()}
         if self.offloads:
             return [flat]
         masters = self.own * self.master
@@ -207,6 +210,24 @@ class Rank:
                 "temporary": zeros * self.master,
             },
         ]
+
+    def _flattened(self) -> float:
+        """Return the bytes of weights that have to be held twice as they are made flat.
+
+        Stages 1 and 2 copy all of them to a flat buffer, on a GPU only if it has as
+        much free memory; otherwise through main memory, with no second copy on the GPU
+        (stage_1_and_2.py:452-463 and :503-523). What they cannot do without is the copy
+        of a rank's own part that becomes the masters (:560). On a GPU this is thus the
+        least, and a run may be seen to hold up to all weights twice.
+
+        Stage 3 copies all shards of a GPU to main memory, and back once they have left
+        the GPU (`defragment`, runtime/zero/utils.py:215); offloaded ones are there
+        anyway. Ranks on CPUs hold that copy in the memory that they compute in.
+        """
+        on_cpu, own = self.plan.accelerator == "cpu", self.own * self.weight
+        if self.plan.zero_stage == 3:
+            return own if on_cpu else 0.0
+        return self.trained * self.weight if on_cpu else own
 
     def forward(self, passes: PassMemory) -> list[Held]:
         """Return the moments of a forward pass, of a micro-batch after the first.
@@ -237,7 +258,8 @@ class Rank:
         gradients of a rank's own shard: `grads_in_partition` (stage_1_and_2.py:2192),
         whole weights of which the shard has a part, or `averaged_gradients` in fp32
         (:1270). A single rank does not overlap communication with the pass, and so
-        keeps all gradients at stage 1 until the pass has ended.
+        keeps all gradients at stage 1 until the pass has ended. Stage 3 holds copies as
+        it reduces a bucket: when that is full, and at the end.
         """
         plan, held = self.plan, self.resting()
         stage = plan.zero_stage
@@ -260,6 +282,8 @@ class Rank:
             buffers = self.bucket if stage in (1, 2) and (number or has_bucket) else 0.0
             if not keeps and (last or self._has_reduced(moment)):
                 gradients += self._reduced()
+            if stage == 3 and self._has_reduced(moment):
+                temporary += self._scattered(REDUCE_BUCKET_SIZE)
             moments.append(
                 plus(
                     held,
@@ -299,9 +323,12 @@ class Rank:
         return [plus(held, temporary=flat + copied), plus(held, temporary=norm)]
 
     def _largest_group(self) -> float:
-        """Return the most elements of a rank's shard that are stepped on at once."""
-        ranks = self.plan.data_parallel_size
-        groups = [sum(group) / ranks for group in self.sizes.groups]
+        """Return the most elements of a rank's shard that are stepped on at once.
+
+        Each stage of a pipeline is taken for an equal part of every group.
+        """
+        shards = self.plan.data_parallel_size * self.plan.pipeline_stages
+        groups = [sum(group) / shards for group in self.sizes.groups]
         own = max(groups, default=self.own)
         return min(own, SUB_GROUP_SIZE) if self.plan.zero_stage == 3 else own
 
@@ -322,10 +349,15 @@ class Rank:
     def _gathered(self) -> float:
         """Return the bytes of weights that ZeRO-3 has gathered on each rank, at most.
 
-        It frees none as long as there are fewer than `max_live_parameters`.
+        It frees none as long as there are fewer than `max_live_parameters`. A single
+        rank computes with its shard itself, unless that is in main memory, from where
+        it copies each weight (`NoGatherHandle`, partition_parameters.py:61).
         """
         plan = self.plan
-        if plan.zero_stage < 3 or plan.data_parallel_size == 1:
+        alone = plan.data_parallel_size == 1
+        if plan.zero_stage < 3:
+            return 0.0
+        if alone and not is_offloaded(plan.offload_param, plan):
             return 0.0
         number = plan.num_parameters + plan.num_adapter_parameters
         return min(number, MAX_LIVE_PARAMETERS + self.sizes.largest) * self.weight
@@ -341,11 +373,10 @@ class Rank:
 
     def _own_gradients(self) -> float:
         """Return the bytes of the reduced gradients of a rank's shard."""
-        if self.accumulates:
+        if self.accumulates or not self.sizes.groups:
             return self.own * self.gradient
-        ranks = self.plan.data_parallel_size
-        touched = self.sizes.most_touched(ranks) if self.sizes.groups else self.own
-        return touched * self.gradient
+        touched = self.sizes.most_touched(self.plan.data_parallel_size)
+        return touched * self.gradient / self.plan.pipeline_stages
 
     def _reduced(self) -> float:
         """Return the bytes of what a backward pass reduces gradients into."""
@@ -361,19 +392,40 @@ class Rank:
         return produced > REDUCE_BUCKET_SIZE * self.weight
 
     def _after_backward(self, before: float) -> Held:
-        """Return what is held as gradients are reduced after the backward pass."""
+        """Return what is held as gradients are reduced after the backward pass.
+
+        Stage 0 copies them to flat buffers, on a single rank too (`allreduce_bucket`,
+        runtime/engine.py:3795).
+        """
         plan = self.plan
         held = self.resting()
         if plan.zero_stage == 0:
             gradients = device_gradients_bytes(plan)
-            most_elements = min(self.trained, ALLREDUCE_ELEMENTS)
-            several = plan.data_parallel_size > 1
-            reduced = most_elements * self.weight if several else 0.0
+            reduced = min(self.trained, ALLREDUCE_ELEMENTS) * self.weight
             return plus(held, gradients=gradients, temporary=reduced)
         if plan.zero_stage == 1 and not self.offloads:
             gradients = device_gradients_bytes(plan) + self._own_gradients()
             return plus(held, gradients=gradients, buffers=self.bucket)
+        if plan.zero_stage == 3:
+            # The last may be larger than the bucket, and is then reduced as it is.
+            last = max(min(self.trained, REDUCE_BUCKET_SIZE), self.sizes.largest)
+            return plus(held, temporary=self._scattered(last))
         return plus(held, gradients=before + self._reduced())
+
+    def _scattered(self, elements: float) -> float:
+        """Return the bytes of what stage 3 holds as it reduces so many gradients.
+
+        It copies those of a bucket into one tensor, in the order of the ranks
+        (`reduce_scatter_coalesced`, runtime/comm/coalesced_collectives.py:122). Once it
+        is reduced, the rank's own part of it is copied to fp32, if gradients are
+        accumulated so (stage3.py:1944). While it is, gloo, by which ranks on CPUs talk,
+        holds it a second time.
+        """
+        plan = self.plan
+        own = elements / plan.data_parallel_size
+        in_fp32 = own * FP32_BYTES if self.accumulates else 0.0
+        by_gloo = elements * self.weight if plan.accelerator == "cpu" else 0.0
+        return elements * self.weight + max(in_fp32, by_gloo)
 
 
 def plus(held: Held, **more: float) -> Held:
