@@ -54,13 +54,13 @@ class HardwareSettings(Settings):
         description="What the disk under `nvme_path` reads, GB/s. `auto`: taken to be"
         " 3.",
     )
+    nvme_path: str | None = Field(
+        None, description="Folder on a fast local disk, for offloading to `nvme`."
+    )
     price_per_gpu_hour: Annotated[float, Field(ge=0)] | None = Field(
         None,
         description="Price of a GPU for an hour, in any currency: `python -m retune"
         " plan` tells the cost of the run.",
-    )
-    nvme_path: str | None = Field(
-        None, description="Folder on a fast local disk, for offloading to `nvme`."
     )
 
     @model_validator(mode="after")
