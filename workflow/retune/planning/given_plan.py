@@ -1,8 +1,9 @@
 """A user's DeepSpeed config, checked and taken into the settings and the plan."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from retune.artifacts.plan import Decision, Plan, PlanValue
 from retune.errors import RetuneError
@@ -19,7 +20,7 @@ from retune.planning.given_settings import (
 )
 from retune.planning.hardware import Hardware, resolve_hardware
 from retune.planning.memory import accumulates_in_fp32
-from retune.planning.strategy import SET, choose_precision
+from retune.planning.strategy import SET, choose_precision, refuse
 from retune.settings import (
     ConfigureSettings,
     HardwareSettings,
@@ -29,6 +30,7 @@ from retune.settings import (
     problems_across,
     schedule_problems,
 )
+from retune.settings.rules import WrongKeyError
 
 
 @dataclass(frozen=True)
@@ -116,22 +118,39 @@ def check_given(params: Params) -> None:
         RetuneError: Naming each key that is wrong, unknown or without effect, or that
             says another thing than params.yaml.
     """
-    settings = params.configure
+    refuse(given_problems(params.configure, params.hardware, dict(params)))
+
+
+def given_problems(
+    settings: ConfigureSettings,
+    hardware: HardwareSettings,
+    sections: Mapping[str, Any],
+) -> list[str]:
+    """Return what `check_given` refuses, a line each.
+
+    Args:
+        settings: The `configure` section, as params.yaml has it.
+        hardware: The `hardware` section.
+        sections: All sections of params.yaml that are right, or what is right of them.
+
+    Raises:
+        RetuneError: If the file is missing, cannot be read or holds no config.
+    """
     if (given := read_given(settings)) is None:
-        return
-    machines = described_machines(params.hardware)
+        return []
+    machines = described_machines(hardware)
     precisions = possible_precisions(machines)
     is_set = settings.model_fields_set.__contains__
     found = take(given, settings, machines, precisions, is_set)
     lines = list(found.problems)
-    if given.schedule in SCHEDULES:
+    if given.schedule in SCHEDULES and "finetune" in sections:
         name = given.where(SCHEDULE)
-        lines += schedule_problems(given.schedule, params.finetune, name)
+        with suppress(WrongKeyError):
+            lines += schedule_problems(given.schedule, sections["finetune"], name)
     if not lines:
-        problems = problems_across({**dict(params), "configure": found.settings})
+        problems = problems_across({**sections, "configure": found.settings})
         lines = [found.with_keys(line) for line in problems]
-    if lines:
-        raise RetuneError("\n".join(lines))
+    return lines
 
 
 def described_machines(hardware: HardwareSettings) -> Hardware | None:
