@@ -82,19 +82,18 @@ def check_plan(
     return planned, Outcome(found, tuple(map(str, errors)), planned.warnings)
 
 
-def check_deepspeed_config(planned: PlannedTraining, nvme_path: str | None) -> Outcome:
+def check_deepspeed_config(planned: PlannedTraining) -> Outcome:
     """Return what DeepSpeed would not do as the config of a plan says.
 
     Args:
         planned: The plan, with the config.
-        nvme_path: Folder on a fast local disk, if there is one.
     """
     plan, config = planned.plan, deepcopy(dict(planned.config.values))
     zero = config["zero_optimization"]
     for section in ("offload_optimizer", "offload_param"):
-        # As `finetune` adds it.
+        # `finetune` adds the folder, and the check of NVMe tells where it is missing.
         if zero.get(section, {}).get("device") == "nvme":
-            zero[section]["nvme_path"] = nvme_path
+            zero[section]["nvme_path"] = "hardware.nvme_path"
     training = Training(
         plan.world_size, plan.accelerator, model_parallel=plan.pipeline_stages
     )
