@@ -512,3 +512,29 @@ def test_what_a_whole_config_does_not_offload_is_not_offloaded(run_by, tmp_path,
     # Single keys leave the rest to the planner.
     by_key = ConfigureSettings(overrides={"zero_optimization": {"stage": 3}})
     assert getattr(take_given(by_key, HardwareSettings()).settings, key) == "auto"
+
+
+PINNED = {ZERO: {"stage": 2, "offload_optimizer": {"pin_memory": True}}}
+
+
+def test_a_section_that_offloads_nothing_is_told(run_by, written, tmp_path):
+    told = (
+        f'ds.json: {ZERO}.offload_optimizer: without "device" nothing is offloaded;'
+        ' write "device": "cpu" in it, or delete it'
+    )
+    assert told in run_by(PINNED)
+    key = f"{ZERO}.offload_optimizer.pin_memory"
+    page = read_page(tmp_path / "plan")
+    assert f"| {key} | `true` | set in ds.json: without effect here |" in page
+    _, config = written(PINNED)
+    assert "offload_optimizer" not in config[ZERO]
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+def test_a_section_is_completed_by_where_the_settings_offload(run_by, stage):
+    overrides = {ZERO: {"offload_optimizer": {"pin_memory": True}}}
+    settings = {"zero_stage": stage, "offload_optimizer": "cpu"}
+    assert "without" not in run_by(None, overrides=overrides, **settings)
+    assert "without" not in str(
+        take_given(ConfigureSettings(overrides=overrides), HardwareSettings()).warnings
+    )

@@ -90,9 +90,12 @@ def complete_config(
     values = merged(base, sized)
     decisions: list[Decision[PlanValue]] = []
     for key, value in kept_values(given):
+        why = f"set in {given.origin(key)}"
         if has_effect(key, plan):
             put(values, key, value)
-            decisions.append(Decision(key, value, f"set in {given.origin(key)}"))
+        else:
+            why += ": without effect here"
+        decisions.append(Decision(key, value, why))
     if plan.grad_accum_dtype:
         put(values, ACCUMULATION, plan.grad_accum_dtype)
         why = f"set in {given.origin(ACCUMULATION)}"

@@ -13,6 +13,7 @@ from retune.linting.read_config import ReadConfig
 from retune.linting.transformers_auto import FILLED
 from retune.planning.given_config import ZERO, GivenConfig, look_up, merged
 from retune.planning.given_keys import not_shown, refused_keys
+from retune.planning.given_settings import OFFLOADS
 from retune.planning.hardware import Hardware
 from retune.settings import ConfigureSettings, Precision
 
@@ -74,8 +75,8 @@ def early_findings(
 ) -> list[Finding]:
     """Return the linter's findings before there is a plan.
 
-    The stage of ZeRO and the precision may not be known yet; then it is what is found
-    with any of them.
+    The stage of ZeRO, the precision, and what is offloaded may not be known yet; then
+    it is what is found with any of them.
 
     Args:
         given: The config.
@@ -95,12 +96,14 @@ def early_findings(
     if sizes[0] is None and None in sizes[1:]:
         base[TOTAL] = settings.global_batch_size
     found = []
-    for stage, precision in itertools.product(possible_stages(settings), precisions):
+    for stage, precision, offloads in itertools.product(
+        possible_stages(settings), precisions, possible_offloads(given, settings)
+    ):
         config = {
             **base,
             "fp16": {"enabled": precision == "fp16"},
             bf16: {"enabled": precision == "bf16"},
-            ZERO: {"stage": stage},
+            ZERO: {"stage": stage, **offloads},
         }
         found.append(lint(to_lint(given.written, config), training))
     return [each for each in found[0] if all(each in other for other in found)]
@@ -114,6 +117,29 @@ def possible_stages(settings: ConfigureSettings) -> list[int]:
         return [1]
     is_of_stage_3 = settings.offload_optimizer == "nvme"
     return [3] if is_of_stage_3 or settings.offload_param != "none" else [2, 3]
+
+
+def possible_offloads(
+    given: GivenConfig, settings: ConfigureSettings
+) -> list[dict[str, Any]]:
+    """Return the sections by which a plan may complete those of the user's.
+
+    Args:
+        given: The config.
+        settings: The `configure` section with what the config decides.
+    """
+    found: list[dict[str, Any]] = [{}]
+    for name in OFFLOADS:
+        device = getattr(settings, name)
+        if device == "none" or not look_up(given.written, f"{ZERO}.{name}"):
+            continue
+        devices = ["none", "cpu"] if device == "auto" else [device]
+        found = [
+            {**others, **({} if where == "none" else {name: {"device": where}})}
+            for others in found
+            for where in devices
+        ]
+    return found
 
 
 def client_optimizer(strategy: ConfigureSettings | Plan) -> str:
@@ -137,7 +163,7 @@ def to_lint(given: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]
         if name not in ("optimizer", "scheduler")
     }
     config = merged(base, written)
-    for section in ("offload_optimizer", "offload_param"):
+    for section in OFFLOADS:
         offload = look_up(config, f"{ZERO}.{section}")
         if isinstance(offload, Mapping) and offload.get("device") == "nvme":
             config[ZERO][section] = {**offload, "nvme_path": "hardware.nvme_path"}
