@@ -543,3 +543,27 @@ def test_a_section_is_completed_by_where_the_settings_offload(run_by, stage):
     assert "without" not in str(
         take_given(ConfigureSettings(overrides=overrides), HardwareSettings()).warnings
     )
+
+
+IN_FP32 = {"data_types": {"grad_accum_dtype": "fp32"}, "bf16": {"enabled": True}}
+STAGE_1 = {ZERO: {"stage": 1}}
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "told"),
+    [
+        (IN_FP32 | STAGE_1, {}, "with zero_stage 1 and offload_optimizer none"),
+        (IN_FP32, {"zero_stage": 1}, "with zero_stage 1 and offload_optimizer none"),
+        (IN_FP32, {"offload_optimizer": "cpu"}, "and offload_optimizer cpu"),
+        (IN_FP32, {}, ""),
+        ({"data_types": IN_FP32["data_types"]} | STAGE_1, {}, ""),
+    ],
+)
+def test_a_type_that_gradients_cannot_be_added_up_in_is_told_before_any_step(
+    tmp_path, config, settings, told
+):
+    sections = {"configure": settings, "hardware": GPUS}
+    lines = at_the_start(config, tmp_path / "ds.json", **sections)
+    assert len(lines) == bool(told)
+    assert all("data_types.grad_accum_dtype: fp32, but" in line for line in lines)
+    assert told in " ".join(lines)
