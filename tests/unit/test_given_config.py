@@ -354,7 +354,10 @@ def test_a_default_that_is_written_is_a_contradiction_before_any_step(tmp_path):
             "ds.json: fp16.enabled: DeepSpeed has no fp16 on CPUs and refuses it",
         ),
         (
-            {"bf16": {"enabled": True, "bf16_master_weights_and_grads": True}},
+            {
+                "bf16": {"enabled": True, "bf16_master_weights_and_grads": True},
+                ZERO: {"offload_optimizer": {"device": "cpu"}},
+            },
             {},
             "ds.json: bf16.bf16_master_weights_and_grads: the plan knows it with",
         ),
@@ -567,3 +570,12 @@ def test_a_type_that_gradients_cannot_be_added_up_in_is_told_before_any_step(
     assert len(lines) == bool(told)
     assert all("data_types.grad_accum_dtype: fp32, but" in line for line in lines)
     assert told in " ".join(lines)
+
+
+def test_all_findings_in_a_key_are_told(tmp_path):
+    offload = {"nvme_path": "/x", "ratio": 0.5}
+    config = {ZERO: {"stage": 2, "offload_optimizer": {"device": "cpu", **offload}}}
+    lines = at_the_start(config, tmp_path / "ds.json", hardware=GPUS)
+    of_retune, of_deepspeed = [line for line in lines if "optimizer.ratio" in line]
+    assert "the plan counts on all of the optimizer being offloaded" in of_retune
+    assert "DeepSpeed refuses a part below 1 at stage 2" in of_deepspeed

@@ -102,8 +102,10 @@ def complete_config(
         decisions.append(Decision(ACCUMULATION, plan.grad_accum_dtype, why))
     autos = [key for key, value in leaves(given.values) if value == "auto"]
     decisions += filled_in(given, autos, values, by_size)
-    known = {each.key: each for each in (*taken.warnings, *findings)}
-    warnings = [given.in_words(each) for each in known.values()]
+    # The plan may say more of a key than could be said without it.
+    keys = {each.key for each in findings}
+    early = (each for each in taken.warnings if each.key not in keys)
+    warnings = [given.in_words(each) for each in (*early, *findings)]
     return CompleteConfig(values, decisions, warnings, len(autos))
 
 

@@ -56,8 +56,8 @@ def all_findings(
 
 
 def in_order(findings: Sequence[Finding], given: GivenConfig) -> list[Finding]:
-    """Return the first finding of each key, in the order of the config."""
-    first = {each.key: each for each in reversed(findings)}
+    """Return the findings in the order of the config, each that says a thing once."""
+    first = {(each.key, each.happens): each for each in reversed(findings)}
     order = list(given.written)
 
     def place(finding: Finding) -> int:
