@@ -579,3 +579,13 @@ def test_all_findings_in_a_key_are_told(tmp_path):
     of_retune, of_deepspeed = [line for line in lines if "optimizer.ratio" in line]
     assert "the plan counts on all of the optimizer being offloaded" in of_retune
     assert "DeepSpeed refuses a part below 1 at stage 2" in of_deepspeed
+
+
+@pytest.mark.parametrize("value", [None, [1], "2"])
+def test_what_stands_in_the_place_of_a_section_is_a_single_fault(tmp_path, value):
+    stage_2 = {ZERO: {"stage": 2}, "bf16": {"enabled": True}}
+    settings = {"overrides": {ZERO: value}, "zero_stage": 2}
+    sections = {"configure": settings, "hardware": GPUS}
+    (line,) = at_the_start(stage_2, tmp_path / "ds.json", **sections)
+    assert ZERO in line
+    assert "no object" in line

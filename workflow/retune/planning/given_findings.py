@@ -8,9 +8,11 @@ from retune.artifacts.plan import Plan
 from retune.linting.batch import MICRO, STEPS, TOTAL
 from retune.linting.finding import Finding, Training
 from retune.linting.keys_and_values import single_keys
+from retune.linting.known_keys import at
 from retune.linting.lint import lint
 from retune.linting.read_config import ReadConfig
 from retune.linting.transformers_auto import FILLED
+from retune.linting.value import Section
 from retune.planning.given_config import ZERO, GivenConfig, look_up, merged
 from retune.planning.given_keys import not_shown, refused_keys
 from retune.planning.given_settings import OFFLOADS
@@ -158,7 +160,7 @@ def to_lint(given: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]
     """
     written = {
         name: value
-        for name, value in without_filled(given).items()
+        for name, value in to_merge(given).items()
         # They are none of DeepSpeed's here, see `given_keys.py`.
         if name not in ("optimizer", "scheduler")
     }
@@ -170,12 +172,26 @@ def to_lint(given: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]
     return config
 
 
-def without_filled(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a config without the "auto" that the plan fills in."""
+def to_merge(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return what of a config is over the plan.
+
+    The "auto" that the plan fills in is not, nor is `null`, nor what stands in the
+    place of a whole section.
+    """
     found: dict[str, Any] = {}
     for name, value in config.items():
+        key = f"{prefix}{name}"
         if isinstance(value, Mapping):
-            found[name] = without_filled(value, f"{prefix}{name}.")
-        elif value != "auto" or f"{prefix}{name}" not in FILLED:
+            found[name] = to_merge(value, f"{key}.")
+        elif not is_left_to_plan(key, value):
             found[name] = value
     return found
+
+
+def is_left_to_plan(key: str, value: Any) -> bool:
+    """Return whether a value that is no object says nothing to plan by."""
+    if value is None or (value == "auto" and key in FILLED):
+        return True
+    # `"zero_optimization": true` is an old form of stage 1.
+    is_old_form = key == ZERO and isinstance(value, bool)
+    return isinstance(at(key), Section) and not is_old_form
