@@ -152,6 +152,25 @@ def test_without_offloading_no_folder_is_needed():
     assert check_nvme(sections_of(), None).state == "ok"
 
 
+def test_what_the_plan_offloads_decides_where_it_is_known(tmp_path):
+    given = sections_of(
+        hardware={"nvme_path": str(tmp_path)},
+        configure={"overrides": {"zero_optimization": {"stage": 3}}},
+    )
+    assert check_nvme(given, PLAN).found.startswith("16.0 GB in")
+    assert check_nvme(given, make_plan()).found == "nothing is offloaded to disk"
+    assert check_nvme(given, None).state == "not checked"
+
+
+@pytest.mark.parametrize("plan", [None, PLAN])
+def test_offloading_to_no_folder_is_told_as_the_settings_tell_it(plan):
+    (error,) = check_nvme(nvme_sections(None), plan).errors
+    assert error == (
+        "configure.offload_optimizer: nvme needs hardware.nvme_path, a folder on a fast"
+        " local disk"
+    )
+
+
 def test_checkpoints_and_models_must_fit_on_the_disk(tmp_path):
     assert check_room(make_plan(), 2, tmp_path, 0).state == "ok"
     assert list(tmp_path.iterdir()) == []
@@ -169,14 +188,14 @@ def test_a_folder_that_is_not_the_users_is_told(tmp_path):
 
 
 def test_the_config_of_a_plan_has_no_findings():
-    assert check_deepspeed_config(planned(make_plan()), None).state == "ok"
-    assert check_deepspeed_config(planned(PLAN), "/scratch").state == "ok"
+    assert check_deepspeed_config(planned(make_plan())).state == "ok"
+    assert check_deepspeed_config(planned(PLAN)).state == "ok"
 
 
 def test_findings_in_the_config_are_told_with_their_keys():
     # No rule lets such a plan through.
     plan = make_plan(zero_stage=1, offload_param="cpu")
-    outcome = check_deepspeed_config(planned(plan), None)
+    outcome = check_deepspeed_config(planned(plan))
     assert outcome.state == "error"
     assert outcome.errors[0].startswith("deepspeed.json: zero_optimization.offload_pa")
 

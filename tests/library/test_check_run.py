@@ -127,6 +127,21 @@ def test_settings_that_do_not_suit_the_model_are_told(run_folder):
     assert "  evaluate.context_length: 65 is longer" in done.stdout
 
 
+def test_what_snakemake_refuses_of_a_given_deepspeed_config_is_told(run_folder):
+    (run_folder / "params.yaml").write_text(
+        "dataset: texts.jsonl\nmodel: ./mine\n"
+        "configure:\n  gradient_clipping: 1.0\n"
+        "  overrides: {gradient_clipping: 0.5, scheduler: {type: WarmupLR}}\n"
+    )
+    done = run_check(run_folder)
+    assert done.returncode == 1
+    told = done.stdout.partition("2 errors:\n")[2].splitlines()
+    starts = ["gradient_clipping: it makes", "scheduler.type: WarmupLR, but finetune."]
+    for line, start in zip(told, starts, strict=True):
+        assert line.startswith(f"  configure.overrides.{start}")
+    assert states_in(done.stdout)["plan"] == "error"
+
+
 def test_a_batch_that_is_larger_than_the_data_is_a_warning(run_folder):
     text = "dataset: texts.jsonl\nmodel: ./mine\nconfigure: {global_batch_size: 1024}\n"
     (run_folder / "params.yaml").write_text(text)

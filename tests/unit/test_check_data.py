@@ -135,6 +135,46 @@ def test_a_start_may_come_after_the_rows_that_are_read(folder, monkeypatch):
     assert outcome.errors == ()
 
 
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [({}, "a.jsonl: 3 rows"), ({"document_start": "^A"}, "a.jsonl: 2 documents")],
+)
+def test_of_long_rows_the_first_bytes_are_read(folder, monkeypatch, settings, found):
+    monkeypatch.setattr(data, "MOST_BYTES", 2 * len(TEXT["text"]) + 1)
+    write(folder / "a.jsonl", *[TEXT] * 4, "{no JSON")
+    documents, outcome = check(folder, {"files": "a.jsonl", **settings})
+    assert outcome.found == f"{found}, the first of all"
+    assert not documents.are_all
+
+
+def test_each_file_has_its_share_of_the_bytes(folder, monkeypatch):
+    monkeypatch.setattr(data, "MOST_BYTES", 3)
+    write(folder / "a.jsonl", *[TEXT] * 3)
+    write(folder / "b.jsonl", *[TEXT] * 2, "{no JSON")
+    write(folder / "c.jsonl", "{no JSON")
+    _, outcome = check(folder, ["a.jsonl", "b.jsonl", "c.jsonl"])
+    (error,) = outcome.errors
+    assert error.startswith("dataset.files: c.jsonl, line 1 is not JSON")
+
+
+def test_of_several_texts_the_first_bytes_are_read(folder, monkeypatch):
+    monkeypatch.setattr(data, "MOST_BYTES", 5)
+    for name in ("a", "b"):
+        (folder / f"{name}.txt").write_text("A long text.")
+    documents, outcome = check(folder, ["a.txt", "b.txt"])
+    assert outcome.found == "2 files: 1 row, the first of all"
+    assert not documents.are_all
+
+
+def test_of_long_rows_that_download_has_made_the_first_are_read(folder, monkeypatch):
+    write(folder / "a.jsonl", *[{"text": f"text {number}"} for number in range(50)])
+    download.run(DatasetSettings.model_validate("a.jsonl"), folder / "raw")
+    monkeypatch.setattr(data, "MOST_BYTES", 10)
+    documents, _ = read_made(folder / "raw", folder / "documents")
+    assert not documents.are_all
+    assert len(read_documents(documents.raw)) == data.ROWS_AT_ONCE
+
+
 def test_a_large_text_is_not_read(folder, monkeypatch):
     monkeypatch.setattr(data, "LARGEST_DOCUMENT", 5)
     (folder / "a.txt").write_text("A long text.")

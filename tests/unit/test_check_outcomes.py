@@ -121,3 +121,15 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
 
 def test_sections_that_are_missing_are_not_there():
     assert Sections({}).whole(ModelSettings) is None
+
+
+def test_a_later_file_is_merged_over_the_one_before(tmp_path):
+    own, other = tmp_path / "params.yaml", tmp_path / "other.yaml"
+    own.write_text("dataset: builtin\nmodel: builtin\nfinetune: {seed: 1, epochs: 2}\n")
+    other.write_text("finetune: {seed: 3}\n")
+    sections, outcome = read_sections(own, other)
+    finetune = sections.whole(FinetuneSettings)
+    assert (finetune.seed, finetune.epochs) == (3, 2)
+    assert outcome.found == f"{own} with {other}, 3 sections"
+    alone = read_sections(other)[1]
+    assert [line.partition(":")[0] for line in alone.errors] == ["dataset", "model"]

@@ -1,6 +1,8 @@
 """What a dry run tells is read from the lines that it prints."""
 
-from retune_workflow.check import DryRun, check_slurm, read_dry_run
+from pathlib import Path
+
+from retune_workflow.check import DryRun, check_slurm, read_dry_run, run
 
 # As a dry run prints it, with a profile for SLURM.
 SHOWN = """\
@@ -55,3 +57,15 @@ def test_a_cluster_that_does_not_answer_is_an_error(tmp_path, monkeypatch):
 def test_without_jobs_the_cluster_is_not_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert check_slurm(read_dry_run("")).state == "ok"
+
+
+def test_other_settings_are_merged_over_params_yaml(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("dataset: builtin\nmodel: builtin\n")
+    # An error in the settings saves the dry run.
+    Path("other.yaml").write_text("finetune: {learning_rat: 1}\n")
+    monkeypatch.setattr("retune.checking.run_checks.run_checks", lambda *_: iter(()))
+    assert run(Path("other.yaml"), tmp_path) == 1
+    shown = capsys.readouterr().out
+    assert "params.yaml with other.yaml, 3 sections" in shown
+    assert "1 error:\n  finetune.learning_rat: unknown key" in shown

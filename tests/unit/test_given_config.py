@@ -304,6 +304,11 @@ def test_a_default_that_is_written_is_a_contradiction_before_any_step(tmp_path):
             "ds.json: optimizer.params.lr: it is decided by finetune.learning_rate;"
             ' write "auto" here, and 3e-05 there',
         ),
+        (
+            {"optimizer": {"type": "AdamW", "legacy_fusion": True}},
+            {},
+            "ds.json: optimizer.legacy_fusion: finetune was not made to train with it",
+        ),
         ({"optimizer": {"type": "Lamb"}}, {}, "ds.json: optimizer.type: Lamb, but ret"),
         (
             {"scheduler": {"type": "WarmupCosineLR"}},
@@ -349,7 +354,10 @@ def test_a_default_that_is_written_is_a_contradiction_before_any_step(tmp_path):
             "ds.json: fp16.enabled: DeepSpeed has no fp16 on CPUs and refuses it",
         ),
         (
-            {"bf16": {"enabled": True, "bf16_master_weights_and_grads": True}},
+            {
+                "bf16": {"enabled": True, "bf16_master_weights_and_grads": True},
+                ZERO: {"offload_optimizer": {"device": "cpu"}},
+            },
             {},
             "ds.json: bf16.bf16_master_weights_and_grads: the plan knows it with",
         ),
@@ -381,7 +389,7 @@ def another(known: Value) -> Any:
     ("key", "known"), leaves_of(TOP), ids=[key for key, _ in leaves_of(TOP)]
 )
 def test_no_key_that_deepspeed_knows_is_ignored(key, known):
-    if key in PLANNED or key in KEPT or key.startswith(("bfloat16.", "optimizer.")):
+    if key in PLANNED or key in KEPT or key.startswith("bfloat16."):
         return
     value, (*parents, name) = another(known), key.split(".")
     # Renamed keys count by their new names.
@@ -512,3 +520,72 @@ def test_what_a_whole_config_does_not_offload_is_not_offloaded(run_by, tmp_path,
     # Single keys leave the rest to the planner.
     by_key = ConfigureSettings(overrides={"zero_optimization": {"stage": 3}})
     assert getattr(take_given(by_key, HardwareSettings()).settings, key) == "auto"
+
+
+PINNED = {ZERO: {"stage": 2, "offload_optimizer": {"pin_memory": True}}}
+
+
+def test_a_section_that_offloads_nothing_is_told(run_by, written, tmp_path):
+    told = (
+        f'ds.json: {ZERO}.offload_optimizer: without "device" nothing is offloaded;'
+        ' write "device": "cpu" in it, or delete it'
+    )
+    assert told in run_by(PINNED)
+    key = f"{ZERO}.offload_optimizer.pin_memory"
+    page = read_page(tmp_path / "plan")
+    assert f"| {key} | `true` | set in ds.json: without effect here |" in page
+    _, config = written(PINNED)
+    assert "offload_optimizer" not in config[ZERO]
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+def test_a_section_is_completed_by_where_the_settings_offload(run_by, stage):
+    overrides = {ZERO: {"offload_optimizer": {"pin_memory": True}}}
+    settings = {"zero_stage": stage, "offload_optimizer": "cpu"}
+    assert "without" not in run_by(None, overrides=overrides, **settings)
+    assert "without" not in str(
+        take_given(ConfigureSettings(overrides=overrides), HardwareSettings()).warnings
+    )
+
+
+IN_FP32 = {"data_types": {"grad_accum_dtype": "fp32"}, "bf16": {"enabled": True}}
+STAGE_1 = {ZERO: {"stage": 1}}
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "told"),
+    [
+        (IN_FP32 | STAGE_1, {}, "with zero_stage 1 and offload_optimizer none"),
+        (IN_FP32, {"zero_stage": 1}, "with zero_stage 1 and offload_optimizer none"),
+        (IN_FP32, {"offload_optimizer": "cpu"}, "and offload_optimizer cpu"),
+        (IN_FP32, {}, ""),
+        ({"data_types": IN_FP32["data_types"]} | STAGE_1, {}, ""),
+    ],
+)
+def test_a_type_that_gradients_cannot_be_added_up_in_is_told_before_any_step(
+    tmp_path, config, settings, told
+):
+    sections = {"configure": settings, "hardware": GPUS}
+    lines = at_the_start(config, tmp_path / "ds.json", **sections)
+    assert len(lines) == bool(told)
+    assert all("data_types.grad_accum_dtype: fp32, but" in line for line in lines)
+    assert told in " ".join(lines)
+
+
+def test_all_findings_in_a_key_are_told(tmp_path):
+    offload = {"nvme_path": "/x", "ratio": 0.5}
+    config = {ZERO: {"stage": 2, "offload_optimizer": {"device": "cpu", **offload}}}
+    lines = at_the_start(config, tmp_path / "ds.json", hardware=GPUS)
+    of_retune, of_deepspeed = [line for line in lines if "optimizer.ratio" in line]
+    assert "the plan counts on all of the optimizer being offloaded" in of_retune
+    assert "DeepSpeed refuses a part below 1 at stage 2" in of_deepspeed
+
+
+@pytest.mark.parametrize("value", [None, [1], "2"])
+def test_what_stands_in_the_place_of_a_section_is_a_single_fault(tmp_path, value):
+    stage_2 = {ZERO: {"stage": 2}, "bf16": {"enabled": True}}
+    settings = {"overrides": {ZERO: value}, "zero_stage": 2}
+    sections = {"configure": settings, "hardware": GPUS}
+    (line,) = at_the_start(stage_2, tmp_path / "ds.json", **sections)
+    assert ZERO in line
+    assert "no object" in line

@@ -83,6 +83,8 @@ def test_another_setting_is_another_run(inputs, change):
     [
         {"steps_per_print": 10, "log_level": "info", "wall_clock_breakdown": True},
         {"zero_optimization": {"reduce_bucket_size": 1000, "overlap_comm": False}},
+        # It is so without it.
+        {"data_types": {"grad_accum_dtype": "fp32"}},
     ],
 )
 def test_a_run_goes_on_by_what_decides_no_weight(inputs, overrides):

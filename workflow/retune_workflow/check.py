@@ -12,6 +12,7 @@ from retune.checking.outcome import Outcome, failed, not_checked
 from retune.checking.sections import read_sections
 from retune.cli.check import end, show_checks
 from retune.errors import RetuneError
+from retune.settings.params_file import settings_files
 from retune.step_code import STEPS
 from retune.terminal.closed_pipe import while_someone_reads
 from retune_slurm.partitions import read_partitions
@@ -51,7 +52,7 @@ def run(params: Path, profile: Path) -> int:
     """Print each check as it is done, and then all errors.
 
     Args:
-        params: Settings file.
+        params: Settings file; another one than params.yaml is merged over that.
         profile: Folder of Snakemake's profile for the cluster.
 
     Returns:
@@ -64,7 +65,7 @@ def run(params: Path, profile: Path) -> int:
     if not profile.exists():
         raise RetuneError(f"--workflow-profile: there is no folder {profile}")
     with while_someone_reads():
-        sections, settings = read_sections(params)
+        sections, settings = read_sections(*settings_files(PARAMS, [params]))
         outcomes = show_checks([("settings", settings)])
         process = None if settings.errors else start_dry_run(params, profile)
         # It loads torch meanwhile, which takes as long.

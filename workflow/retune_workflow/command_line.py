@@ -56,7 +56,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     checked = commands.add_parser("check", help=summary, description=summary)
     for option, default, text in (
-        ("--params", check.PARAMS, "the settings"),
+        (
+            "--params",
+            check.PARAMS,
+            "the settings; of another file, those that are merged over params.yaml, as"
+            " snakemake --configfile does",
+        ),
         ("--workflow-profile", check.PROFILE, "Snakemake's profile for the cluster"),
     ):
         checked.add_argument(

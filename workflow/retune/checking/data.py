@@ -32,6 +32,10 @@ from retune.steps.download import builtin_conversations, no_rows, write_builtin
 # How much is read: files of each split, rows of each file, and rows of a split whose
 # rows are joined to documents.
 MOST_FILES, MOST_ROWS, MOST_JOINED_ROWS = 20, 1000, 100_000
+# Bytes of a split's rows that are read, though at least a row of each file.
+MOST_BYTES = 8_000_000
+# Rows of what `download` has made that are read at once.
+ROWS_AT_ONCE = 20
 # Largest file that is read as a single document, bytes.
 LARGEST_DOCUMENT = 20_000_000
 
@@ -137,15 +141,26 @@ def read_made(made: Path, folder: Path) -> tuple[FirstDocuments, Outcome]:
     number, are_all = 0, True
     for file in sorted(made.glob("*.parquet")):
         with pq.ParquetFile(file) as stream:
-            first = next(stream.iter_batches(MOST_ROWS))
+            first = first_rows(stream)
             are_all = are_all and len(first) == stream.metadata.num_rows
-        pq.write_table(pa.Table.from_batches([first]), folder / file.name)
+        pq.write_table(first, folder / file.name)
         number += len(first)
     write_manifest(folder)
     found = f"{made}: {counted(number, 'document')}"
     return FirstDocuments(folder, are_all), Outcome(
         found if are_all else f"{found}, the first of all"
     )
+
+
+def first_rows(stream: pq.ParquetFile) -> pa.Table:
+    """Return the first rows of a file that `download` has made."""
+    batches: list[pa.RecordBatch] = []
+    for batch in stream.iter_batches(ROWS_AT_ONCE):
+        batches.append(batch)
+        is_long = sum(each.nbytes for each in batches) >= MOST_BYTES
+        if is_long or sum(map(len, batches)) >= MOST_ROWS:
+            break
+    return pa.Table.from_batches(batches)[:MOST_ROWS]
 
 
 def is_on_hub(settings: DatasetSettings) -> bool:
@@ -237,28 +252,30 @@ def read_each(
     found: list[Document] = []
     errors = []
     are_all = len(files) <= MOST_FILES
+    share, num_bytes = MOST_BYTES // min(len(files), MOST_FILES), 0
     for file in files[:MOST_FILES]:
-        if is_large_document(reader.settings, file):
+        room = LARGEST_DOCUMENT if num_bytes < MOST_BYTES else 0
+        if is_large_document(reader.settings, file, room):
             are_all = False
             continue
         rows: list[Row] = []
         try:
-            rows.extend(islice(read_file(reader, file), MOST_ROWS + 1))
+            rows.extend(at_most(read_file(reader, file), MOST_ROWS, share))
+        except EnoughRowsError:
+            are_all = False
         except RetuneError as error:
             errors.append(str(error))
-        if len(rows) > MOST_ROWS:
-            are_all = False
-            rows.pop()
+        num_bytes += sum(map(bytes_of, rows))
         # The number of a document counts the rows of the whole split, as in `download`.
         before: Iterable[Row] = [Row(None, None)] * len(found)
         found += list(documents_of([*before, *rows], split, None))[len(found) :]
     return found, are_all, errors
 
 
-def is_large_document(settings: SourceSettings, file: Path) -> bool:
-    """Return whether a file is one document that is too large to be read here."""
+def is_large_document(settings: SourceSettings, file: Path, room: int) -> bool:
+    """Return whether a file is one document of more than so many bytes."""
     is_whole = format_of(file) == ".txt" and settings.txt_documents == "file"
-    return is_whole and file.stat().st_size > LARGEST_DOCUMENT
+    return is_whole and file.stat().st_size > room
 
 
 def read_joined(
@@ -271,7 +288,7 @@ def read_joined(
     """
     rows = chain.from_iterable(read_file(reader, file) for file in files)
     start = reader.settings.document_start
-    documents = documents_of(at_most(rows, MOST_JOINED_ROWS), split, start)
+    documents = documents_of(at_most(rows, MOST_JOINED_ROWS, MOST_BYTES), split, start)
     found: list[Document] = []
     try:
         for document in documents:
@@ -285,16 +302,23 @@ def read_joined(
     return found, True, []
 
 
-def at_most(rows: Iterable[Row], number: int) -> Iterator[Row]:
-    """Yield so many rows.
+def at_most(rows: Iterable[Row], number: int, num_bytes: int) -> Iterator[Row]:
+    """Yield so many rows, or as many as hold so many bytes.
 
     Raises:
         EnoughRowsError: If there are more.
     """
+    taken = 0
     for place, row in enumerate(rows):
-        if place == number:
+        if place == number or taken >= num_bytes:
             raise EnoughRowsError
+        taken += bytes_of(row)
         yield row
+
+
+def bytes_of(row: Row) -> int:
+    """Return the bytes of a row's text or example."""
+    return len((row.content or "").encode())
 
 
 def check_prepare(

@@ -11,7 +11,7 @@ from retune.errors import RetuneError
 from retune.linting.finding import Training
 from retune.linting.lint import lint
 from retune.planning.explanation import plan_line
-from retune.planning.given_plan import take_given
+from retune.planning.given_plan import given_problems, take_given
 from retune.planning.hardware import resolve_hardware
 from retune.planning.strategy import refuse
 from retune.settings import (
@@ -51,14 +51,23 @@ def check_plan(
         return None, not_checked("a section that decides it has an error")
     if problems_across(sections.of(*SECTIONS)):
         return None, not_checked("its settings do not go together")
+    errors: list[RetuneError] = []
+    try:
+        refuse(given_problems(configure, hardware, sections.of(*SECTIONS)))
+    except RetuneError as error:
+        errors.append(error)
+    if errors and (base is None or sequences is None):
+        return None, failed(*errors)
     if base is None or sequences is None:
         what = "the model" if base is None else "the sequence length"
         return None, not_checked(f"it needs {what}")
-    errors: list[RetuneError] = []
+    is_given_well = not errors
     try:
         check_adapters(trained, base.facts)
     except RetuneError as error:
         errors.append(error)
+    if not is_given_well:
+        return None, failed(*errors)
     try:
         if given := take_given(configure, hardware):
             refuse(list(given.problems))
@@ -73,19 +82,18 @@ def check_plan(
     return planned, Outcome(found, tuple(map(str, errors)), planned.warnings)
 
 
-def check_deepspeed_config(planned: PlannedTraining, nvme_path: str | None) -> Outcome:
+def check_deepspeed_config(planned: PlannedTraining) -> Outcome:
     """Return what DeepSpeed would not do as the config of a plan says.
 
     Args:
         planned: The plan, with the config.
-        nvme_path: Folder on a fast local disk, if there is one.
     """
     plan, config = planned.plan, deepcopy(dict(planned.config.values))
     zero = config["zero_optimization"]
     for section in ("offload_optimizer", "offload_param"):
-        # As `finetune` adds it.
+        # `finetune` adds the folder, and the check of NVMe tells where it is missing.
         if zero.get(section, {}).get("device") == "nvme":
-            zero[section]["nvme_path"] = nvme_path
+            zero[section]["nvme_path"] = "hardware.nvme_path"
     training = Training(
         plan.world_size, plan.accelerator, model_parallel=plan.pipeline_stages
     )

@@ -31,7 +31,6 @@ from retune.settings import (
     DatasetSettings,
     EvaluateSettings,
     FinetuneSettings,
-    HardwareSettings,
     ModelSettings,
     PrepareSettings,
     TokenizeSettings,
@@ -148,8 +147,7 @@ def checks_of_plan(
             yield name, not_checked("it needs the plan")
         return
     plan = planned.plan
-    hardware = sections.part(HardwareSettings)
-    yield "deepspeed.json", check_deepspeed_config(planned, hardware.nvme_path)
+    yield "deepspeed.json", check_deepspeed_config(planned)
     yield "compilers", check_compilers(plan)
     yield "GPUs", check_gpus(plan)
     yield "memory", check_main_memory(planned)

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from retune.checking.outcome import Outcome
 from retune.errors import RetuneError
+from retune.planning.given_config import merged
 from retune.quantities import counted
 from retune.settings import Params, PartOfSection, Settings
 from retune.settings.params import check_params
@@ -55,19 +56,25 @@ def name_of(model: type[Settings]) -> str:
     )
 
 
-def read_sections(file: Path) -> tuple[Sections, Outcome]:
-    """Return the sections of a settings file, and what is wrong with them.
+def read_sections(*files: Path) -> tuple[Sections, Outcome]:
+    """Return the sections of settings files, and what is wrong with them.
+
+    Args:
+        files: The files; each is merged over those before, as Snakemake does it.
 
     Raises:
-        RetuneError: If the file cannot be read as one of settings at all.
+        RetuneError: If a file cannot be read as one of settings at all.
     """
-    try:
-        values = read_params_file(file)
-    except FileNotFoundError:
-        raise RetuneError(f"--params: there is no file {file}") from None
+    values: dict[str, Any] = {}
+    for file in files:
+        try:
+            values = merged(values, read_params_file(file))
+        except FileNotFoundError:
+            raise RetuneError(f"--params: there is no file {file}") from None
     checked = check_params(values)
+    names = " with ".join(map(str, files))
     outcome = Outcome(
-        f"{file}, {counted(len(values), 'section')}",
+        f"{names}, {counted(len(values), 'section')}",
         tuple(checked.problems),
         tuple(renaming_hints(values)),
     )

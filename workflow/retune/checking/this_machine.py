@@ -18,7 +18,7 @@ from retune.planning.hardware import main_memory_gb
 from retune.planning.memory import checkpoint_bytes, offloaded_bytes
 from retune.planning.memory_prediction import PROCESS_BYTES
 from retune.quantities import counted, size
-from retune.settings import ConfigureSettings, HardwareSettings
+from retune.settings import ConfigureSettings, HardwareSettings, swap_problems
 from retune.settings.user_paths import user_path
 from retune.steps.configure import PlannedTraining
 from retune.units import GB
@@ -100,15 +100,17 @@ def check_nvme(sections: Sections, plan: Plan | None) -> Outcome:
     """
     configure = sections.part(ConfigureSettings)
     hardware = sections.part(HardwareSettings)
-    keys = "offload_optimizer", "offload_param"
-    on_disk = [key for key in keys if getattr(configure, key) == "nvme"]
-    if not on_disk:
+    # A DeepSpeed config of the user's, or the planner, may say where to offload.
+    strategy = plan or configure
+    if "nvme" not in (strategy.offload_optimizer, strategy.offload_param):
+        if plan is None and (configure.deepspeed_config or configure.overrides):
+            return not_checked("it needs the plan")
         return Outcome("nothing is offloaded to disk")
-    if not hardware.nvme_path:
-        return not_checked("hardware.nvme_path is not given")
+    if problems := swap_problems(hardware.nvme_path, strategy):
+        return failed(*problems)
     place = nearest(user_path(hardware.nvme_path))
     key = f"hardware.nvme_path: {hardware.nvme_path}"
-    found, problems = hardware.nvme_path, []
+    found = hardware.nvme_path
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         problems.append(f"{key}: {place} cannot be written")
     elif plan:

@@ -35,7 +35,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("params.yaml"),
         metavar="FILE",
-        help="The settings (params.yaml).",
+        help="All settings; no other file is read beside this one (params.yaml).",
     )
 
 

@@ -15,6 +15,7 @@ def offloads(config: ReadConfig) -> Iterator[Finding]:
         key = f"zero_optimization.offload_{part}"
         device = config.offloads(part)
         if device == "none":
+            yield from without_device(config, key)
             continue
         if part == "param" and config.stage < 3:
             happens = f"ignored at stage {config.stage}: the parameters stay on the GPU"
@@ -25,6 +26,13 @@ def offloads(config: ReadConfig) -> Iterator[Finding]:
         else:
             yield from of_disk(config, key, part, device)
     yield from of_optimizer(config)
+
+
+def without_device(config: ReadConfig, key: str) -> Iterator[Finding]:
+    """Yield that a section which does not say where to offload has no effect."""
+    if config.section(key) and not config.given(f"{key}.device"):
+        happens = 'without "device" nothing is offloaded'
+        yield warning(key, happens, 'write "device": "cpu" in it, or delete it')
 
 
 def of_disk(config: ReadConfig, key: str, part: str, device: str) -> Iterator[Finding]:

@@ -90,17 +90,22 @@ def complete_config(
     values = merged(base, sized)
     decisions: list[Decision[PlanValue]] = []
     for key, value in kept_values(given):
+        why = f"set in {given.origin(key)}"
         if has_effect(key, plan):
             put(values, key, value)
-            decisions.append(Decision(key, value, f"set in {given.origin(key)}"))
+        else:
+            why += ": without effect here"
+        decisions.append(Decision(key, value, why))
     if plan.grad_accum_dtype:
         put(values, ACCUMULATION, plan.grad_accum_dtype)
         why = f"set in {given.origin(ACCUMULATION)}"
         decisions.append(Decision(ACCUMULATION, plan.grad_accum_dtype, why))
     autos = [key for key, value in leaves(given.values) if value == "auto"]
     decisions += filled_in(given, autos, values, by_size)
-    known = {each.key: each for each in (*taken.warnings, *findings)}
-    warnings = [given.in_words(each) for each in known.values()]
+    # The plan may say more of a key than could be said without it.
+    keys = {each.key for each in findings}
+    early = (each for each in taken.warnings if each.key not in keys)
+    warnings = [given.in_words(each) for each in (*early, *findings)]
     return CompleteConfig(values, decisions, warnings, len(autos))
 
 

@@ -8,11 +8,14 @@ from retune.artifacts.plan import Plan
 from retune.linting.batch import MICRO, STEPS, TOTAL
 from retune.linting.finding import Finding, Training
 from retune.linting.keys_and_values import single_keys
+from retune.linting.known_keys import at
 from retune.linting.lint import lint
 from retune.linting.read_config import ReadConfig
 from retune.linting.transformers_auto import FILLED
+from retune.linting.value import Section
 from retune.planning.given_config import ZERO, GivenConfig, look_up, merged
 from retune.planning.given_keys import not_shown, refused_keys
+from retune.planning.given_settings import OFFLOADS
 from retune.planning.hardware import Hardware
 from retune.settings import ConfigureSettings, Precision
 
@@ -55,8 +58,8 @@ def all_findings(
 
 
 def in_order(findings: Sequence[Finding], given: GivenConfig) -> list[Finding]:
-    """Return the first finding of each key, in the order of the config."""
-    first = {each.key: each for each in reversed(findings)}
+    """Return the findings in the order of the config, each that says a thing once."""
+    first = {(each.key, each.happens): each for each in reversed(findings)}
     order = list(given.written)
 
     def place(finding: Finding) -> int:
@@ -74,8 +77,8 @@ def early_findings(
 ) -> list[Finding]:
     """Return the linter's findings before there is a plan.
 
-    The stage of ZeRO and the precision may not be known yet; then it is what is found
-    with any of them.
+    The stage of ZeRO, the precision, and what is offloaded may not be known yet; then
+    it is what is found with any of them.
 
     Args:
         given: The config.
@@ -95,12 +98,14 @@ def early_findings(
     if sizes[0] is None and None in sizes[1:]:
         base[TOTAL] = settings.global_batch_size
     found = []
-    for stage, precision in itertools.product(possible_stages(settings), precisions):
+    for stage, precision, offloads in itertools.product(
+        possible_stages(settings), precisions, possible_offloads(given, settings)
+    ):
         config = {
             **base,
             "fp16": {"enabled": precision == "fp16"},
             bf16: {"enabled": precision == "bf16"},
-            ZERO: {"stage": stage},
+            ZERO: {"stage": stage, **offloads},
         }
         found.append(lint(to_lint(given.written, config), training))
     return [each for each in found[0] if all(each in other for other in found)]
@@ -114,6 +119,29 @@ def possible_stages(settings: ConfigureSettings) -> list[int]:
         return [1]
     is_of_stage_3 = settings.offload_optimizer == "nvme"
     return [3] if is_of_stage_3 or settings.offload_param != "none" else [2, 3]
+
+
+def possible_offloads(
+    given: GivenConfig, settings: ConfigureSettings
+) -> list[dict[str, Any]]:
+    """Return the sections by which a plan may complete those of the user's.
+
+    Args:
+        given: The config.
+        settings: The `configure` section with what the config decides.
+    """
+    found: list[dict[str, Any]] = [{}]
+    for name in OFFLOADS:
+        device = getattr(settings, name)
+        if device == "none" or not look_up(given.written, f"{ZERO}.{name}"):
+            continue
+        devices = ["none", "cpu"] if device == "auto" else [device]
+        found = [
+            {**others, **({} if where == "none" else {name: {"device": where}})}
+            for others in found
+            for where in devices
+        ]
+    return found
 
 
 def client_optimizer(strategy: ConfigureSettings | Plan) -> str:
@@ -132,24 +160,38 @@ def to_lint(given: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]
     """
     written = {
         name: value
-        for name, value in without_filled(given).items()
+        for name, value in to_merge(given).items()
         # They are none of DeepSpeed's here, see `given_keys.py`.
         if name not in ("optimizer", "scheduler")
     }
     config = merged(base, written)
-    for section in ("offload_optimizer", "offload_param"):
+    for section in OFFLOADS:
         offload = look_up(config, f"{ZERO}.{section}")
         if isinstance(offload, Mapping) and offload.get("device") == "nvme":
             config[ZERO][section] = {**offload, "nvme_path": "hardware.nvme_path"}
     return config
 
 
-def without_filled(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a config without the "auto" that the plan fills in."""
+def to_merge(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return what of a config is over the plan.
+
+    The "auto" that the plan fills in is not, nor is `null`, nor what stands in the
+    place of a whole section.
+    """
     found: dict[str, Any] = {}
     for name, value in config.items():
+        key = f"{prefix}{name}"
         if isinstance(value, Mapping):
-            found[name] = without_filled(value, f"{prefix}{name}.")
-        elif value != "auto" or f"{prefix}{name}" not in FILLED:
+            found[name] = to_merge(value, f"{key}.")
+        elif not is_left_to_plan(key, value):
             found[name] = value
     return found
+
+
+def is_left_to_plan(key: str, value: Any) -> bool:
+    """Return whether a value that is no object says nothing to plan by."""
+    if value is None or (value == "auto" and key in FILLED):
+        return True
+    # `"zero_optimization": true` is an old form of stage 1.
+    is_old_form = key == ZERO and isinstance(value, bool)
+    return isinstance(at(key), Section) and not is_old_form

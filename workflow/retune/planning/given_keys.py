@@ -127,8 +127,8 @@ REFUSED = {
         "write true, or delete it",
     ),
 }
-# Sections that are looked at by themselves.
-OF_RETUNE = ("optimizer.", "scheduler.")
+# Keys that are looked at by themselves.
+OF_RETUNE = ("optimizer.type", "optimizer.params", "scheduler.type", "scheduler.params")
 OTHERWISE = ("finetune was not made to train with it", "delete it")
 # Settings that decide what these do in DeepSpeed.
 OF_OPTIMIZER = {
@@ -154,7 +154,7 @@ def refused_keys(given: GivenConfig) -> Iterator[Finding]:
     """Yield the keys that retune would not train by, though DeepSpeed knows them."""
     seen: set[str] = set()
     for key in asked_for(given.values, TOP):
-        if key in PLANNED or key in KEPT or key.startswith(OF_RETUNE):
+        if key in PLANNED or key in KEPT or key in OF_RETUNE:
             continue
         name = next((name for name in prefixes(key) if name in REFUSED), key)
         if name not in seen:

@@ -1,14 +1,15 @@
 """A user's DeepSpeed config, checked and taken into the settings and the plan."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 from retune.artifacts.plan import Decision, Plan, PlanValue
 from retune.errors import RetuneError
 from retune.linting.finding import Finding
 from retune.planning.given_config import SCHEDULE, GivenConfig, read_given
-from retune.planning.given_findings import all_findings
+from retune.planning.given_findings import all_findings, possible_stages
 from retune.planning.given_keys import ROUND_ROBIN, SCHEDULES, has_effect
 from retune.planning.given_settings import (
     ACCUMULATION,
@@ -18,8 +19,8 @@ from retune.planning.given_settings import (
     taken_settings,
 )
 from retune.planning.hardware import Hardware, resolve_hardware
-from retune.planning.memory import accumulates_in_fp32
-from retune.planning.strategy import SET, choose_precision
+from retune.planning.memory import can_accumulate_in_fp32
+from retune.planning.strategy import SET, choose_precision, refuse
 from retune.settings import (
     ConfigureSettings,
     HardwareSettings,
@@ -29,6 +30,7 @@ from retune.settings import (
     problems_across,
     schedule_problems,
 )
+from retune.settings.rules import Strategy, WrongKeyError
 
 
 @dataclass(frozen=True)
@@ -116,22 +118,39 @@ def check_given(params: Params) -> None:
         RetuneError: Naming each key that is wrong, unknown or without effect, or that
             says another thing than params.yaml.
     """
-    settings = params.configure
+    refuse(given_problems(params.configure, params.hardware, dict(params)))
+
+
+def given_problems(
+    settings: ConfigureSettings,
+    hardware: HardwareSettings,
+    sections: Mapping[str, Any],
+) -> list[str]:
+    """Return what `check_given` refuses, a line each.
+
+    Args:
+        settings: The `configure` section, as params.yaml has it.
+        hardware: The `hardware` section.
+        sections: All sections of params.yaml that are right, or what is right of them.
+
+    Raises:
+        RetuneError: If the file is missing, cannot be read or holds no config.
+    """
     if (given := read_given(settings)) is None:
-        return
-    machines = described_machines(params.hardware)
+        return []
+    machines = described_machines(hardware)
     precisions = possible_precisions(machines)
     is_set = settings.model_fields_set.__contains__
     found = take(given, settings, machines, precisions, is_set)
     lines = list(found.problems)
-    if given.schedule in SCHEDULES:
+    if given.schedule in SCHEDULES and "finetune" in sections:
         name = given.where(SCHEDULE)
-        lines += schedule_problems(given.schedule, params.finetune, name)
+        with suppress(WrongKeyError):
+            lines += schedule_problems(given.schedule, sections["finetune"], name)
     if not lines:
-        problems = problems_across({**dict(params), "configure": found.settings})
+        problems = problems_across({**sections, "configure": found.settings})
         lines = [found.with_keys(line) for line in problems]
-    if lines:
-        raise RetuneError("\n".join(lines))
+    return lines
 
 
 def described_machines(hardware: HardwareSettings) -> Hardware | None:
@@ -200,24 +219,54 @@ def take(
     errors = [each for each in findings if each.severity == "error"]
     warnings = [each for each in findings if each.severity == "warning"]
     lines = [given.in_words(each) for each in errors]
+    dtype = accumulation_dtype(given)
+    if dtype and ACCUMULATION not in {each.key for each in errors}:
+        problem = early_accumulation_problem(dtype, made, precisions)
+        lines += [f"{given.where(ACCUMULATION)}: {problem}"] if problem else []
     lines += contradictions(given, settings, taken, is_set)
     if lines:
         lines += [f"{given.in_words(each)} (a warning)" for each in warnings]
     return GivenPlan(given, made, taken, tuple(lines), tuple(warnings))
 
 
-def accumulation_problem(dtype: Literal["fp32", "bf16", "fp16"], plan: Plan) -> str:
+def accumulation_problem(dtype: Precision, strategy: Strategy) -> str:
     """Return why gradients cannot be added up in a type; nothing if they can."""
-    if dtype == plan.precision:
+    if dtype == strategy.precision:
         return ""
-    asked = plan.model_copy(
-        update={"grad_accum_dtype": None, "gradient_accumulation_steps": 2}
-    )
-    if dtype == "fp32" and accumulates_in_fp32(asked):
+    if dtype == "fp32" and can_accumulate_in_fp32(strategy):
         return ""
     return (
-        f"{dtype}, but gradients in {plan.precision} are added up in"
-        f" {plan.precision} with zero_stage {plan.zero_stage} and offload_optimizer"
-        f" {plan.offload_optimizer} (fp32 goes with bf16, stages 2 and 3, and none);"
-        " delete it"
+        f"{dtype}, but gradients in {strategy.precision} are added up in"
+        f" {strategy.precision} with zero_stage {strategy.zero_stage} and"
+        f" offload_optimizer {strategy.offload_optimizer} (fp32 goes with bf16, stages"
+        " 2 and 3, and none); delete it"
     )
+
+
+def early_accumulation_problem(
+    dtype: Precision, settings: ConfigureSettings, precisions: Sequence[Precision]
+) -> str:
+    """Return why gradients cannot be added up in a type, whatever the plan will be.
+
+    Args:
+        dtype: The type.
+        settings: The `configure` section with what the DeepSpeed config decides.
+        precisions: Those that the plan may have.
+    """
+    offloads = settings.offload_optimizer
+    devices = ["none", "cpu"] if offloads == "auto" else [offloads]
+    found = [
+        accumulation_problem(
+            dtype,
+            settings.model_copy(
+                update={
+                    **{"precision": precision, "zero_stage": stage},
+                    "offload_optimizer": device,
+                }
+            ),
+        )
+        for precision in precisions
+        for stage in possible_stages(settings)
+        for device in devices
+    ]
+    return found[0] if all(found) else ""

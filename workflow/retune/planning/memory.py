@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from retune.artifacts.plan import Plan
 from retune.settings import Precision
+from retune.settings.rules import Strategy
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,15 @@ def accumulates_in_fp32(plan: Plan) -> bool:
     """
     if plan.grad_accum_dtype is not None:
         return plan.grad_accum_dtype == "fp32" and plan.precision != "fp32"
+    return plan.gradient_accumulation_steps > 1 and can_accumulate_in_fp32(plan)
+
+
+def can_accumulate_in_fp32(strategy: Strategy) -> bool:
+    """Return whether DeepSpeed accumulates gradients of 16 bits in fp32 if asked to."""
     return (
-        plan.precision == "bf16"
-        and plan.zero_stage > 1
-        and plan.gradient_accumulation_steps > 1
-        and plan.offload_optimizer == "none"
+        strategy.precision == "bf16"
+        and strategy.zero_stage in (2, 3)
+        and strategy.offload_optimizer == "none"
     )
 
 

@@ -16,9 +16,12 @@ from typing import Any, Self
 
 from pydantic import JsonValue
 
+from retune.artifacts.plan import Plan
 from retune.artifacts.publishing import MANIFEST, read_json, sha256, write_json
 from retune.artifacts.run_spec import RunSpec
 from retune.checkpoints.checkpoint_files import find_checkpoints, step_of
+from retune.planning.memory import accumulates_in_fp32
+from retune.settings import Precision
 from retune.step_code import code_files, hash_file
 
 log = logging.getLogger(__name__)
@@ -40,7 +43,6 @@ OF_PLAN = frozenset(
         "torch_compile",
         "use_liger_kernel",
         "optim",
-        "grad_accum_dtype",
     }
 )
 # What of the DeepSpeed config is no part of the identity: how a batch is divided.
@@ -129,6 +131,7 @@ class RunIdentity:
             {
                 **{f"finetune.{key}": value for key, value in settings.items()},
                 **run.plan.model_dump(include=set(OF_PLAN)),
+                "grad_accum_dtype": accumulation_dtype(run.plan),
                 "hardware.accelerator": run.plan.accelerator,
                 **of_config,
                 "the base model": sha256(run.base / MANIFEST),
@@ -164,6 +167,12 @@ class RunIdentity:
             for name in {**now, **before}
             if now.get(name, ...) != before.get(name, ...)
         ]
+
+
+def accumulation_dtype(plan: Plan) -> Precision:
+    """Return the type in which gradients are added up, if there are several to add."""
+    several = plan.model_copy(update={"gradient_accumulation_steps": 2})
+    return "fp32" if accumulates_in_fp32(several) else plan.precision
 
 
 def code_of_weights() -> list[str]:
