@@ -96,11 +96,11 @@ def test_gpt2_of_one_and_a_half_billion_on_two_small_gpus(capsys):
 
 def test_which_card_and_how_many(capsys):
     write(LLAMA_8B, gpus=8)
-    assert plan("--gpu-memory", "24,80", "--gpus", "1,8,16") == 0
+    assert plan("--gpu-memory", "4,80", "--gpus", "1,8,16") == 0
     _, _, *rows = capsys.readouterr().out.splitlines()
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert [row[:2] for row in cells] == [
-        [gpus, memory] for gpus in ("1", "8", "16") for memory in ("24", "80")
+        [gpus, memory] for gpus in ("1", "8", "16") for memory in ("4", "80")
     ]
     assert "fits with hardware.gpu_memory_gb" in cells[0][-1]
     seconds = [float(row[3]) for row in cells if row[1] == "80"]
@@ -156,7 +156,7 @@ def test_a_config_of_no_model_is_refused(capsys):
 
 
 def test_no_plan_fits_one_small_gpu(capsys):
-    write(LLAMA_8B, memory=16)
+    write(LLAMA_8B, memory=4)
     assert plan() == 1
     error = capsys.readouterr().err
     assert "nothing fits" in error

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from plans import reasons_of
 from retune.artifacts.publishing import write_json
 from retune.launching.hostfile import HOSTFILE
 from retune.launching.slurm import JOB
@@ -163,6 +164,7 @@ def leave_a_plan(cluster: Cluster) -> None:
     facts, length = tiny_facts(num_parameters=7 * 10**9), 2048
     plan, _ = make_plan(settings, hardware, facts, length, 1000)
     plan.write(cluster.folder / "plan/plan.json")
+    reasons_of(plan).write(cluster.folder / "plan/reasons.json")
     write_json(cluster.folder / "plan/deepspeed.json", {})
     tokens = cluster.folder / "data/tokens"
     write_index(tokens, 6400 * length, sequence_length=length)

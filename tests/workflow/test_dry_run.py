@@ -109,13 +109,13 @@ def test_another_mixture_of_sources_only_trains_again(workspace):
 
 
 def test_changed_code_is_named_and_no_other(job):
-    for module in ("tokens/blocks", "evaluation/bootstrap"):
+    for module in ("training/saver", "evaluation/bootstrap"):
         with (job.folder / f"workflow/retune/{module}.py").open("a") as file:
             file.write("CHANGED = True\n")
     for path in (job.folder / "workflow").rglob("*.py"):
         path.touch()
     found = reasons(job)
-    assert found["finetune"] == "retune/tokens/blocks.py changed"
+    assert found["finetune"] == "retune/training/saver.py changed"
     assert found["evaluate"] == (
         "retune/evaluation/bootstrap.py changed; follows consolidate"
     )
