@@ -96,3 +96,9 @@ def test_slower_in_this_order():
 def test_a_pipeline_waits_for_its_first_and_last_micro_batch():
     time = seconds(pipeline_stages=4, ranks_per_node=4, gradient_accumulation_steps=8)
     assert time.waiting == pytest.approx(time.computing * 3 / 8)
+
+
+def test_what_is_fused_is_counted_once():
+    # The work is traced with Liger's kernels, and without compiled layers.
+    assert seconds(use_liger_kernel=True) == seconds()
+    assert seconds(torch_compile=True).computing < seconds().computing
