@@ -3,7 +3,8 @@
 The kernels are Triton's and cannot be followed on tensors without values. What they
 keep for the gradient is known: an RMSNorm its input and one number per row, SwiGLU its
 two inputs, which its backward pass overwrites, and the rotary embedding, which works in
-place, nothing of its own.
+place, nothing of its own. Simple operations that read and write as many bytes take the
+place of the kernels, so that these are counted, too.
 """
 
 import sys
@@ -77,13 +78,13 @@ class RMSNorm(torch.autograd.Function):
         """Return a tensor like the input."""
         rows = torch.empty(hidden.shape[:-1], dtype=torch.float32)
         ctx.save_for_backward(hidden, weight, rows)
-        return torch.empty_like(hidden)
+        return hidden.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         """Return the gradient of the output, overwritten, and one of the weight."""
-        _, weight, _ = ctx.saved_tensors
-        return gradients[0], torch.empty_like(weight)
+        hidden, weight, _ = ctx.saved_tensors
+        return gradients[0].mul_(hidden), torch.empty_like(weight)
 
 
 class SwiGLU(torch.autograd.Function):
@@ -93,12 +94,12 @@ class SwiGLU(torch.autograd.Function):
     def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
         """Return a tensor like the inputs."""
         ctx.save_for_backward(gate, up)
-        return torch.empty_like(gate)
+        return gate * up
 
     @staticmethod
-    def backward(ctx: Any, *_: torch.Tensor) -> Any:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         """Return the inputs, overwritten."""
-        return ctx.saved_tensors
+        return tuple(saved.mul_(gradients[0]) for saved in ctx.saved_tensors)
 
 
 class Rotary(torch.autograd.Function):
@@ -114,14 +115,14 @@ class Rotary(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return queries and keys, in the memory in which they are."""
         ctx.save_for_backward(cos, sin)
-        return in_rows(query), in_rows(key)
+        return overwritten(query), overwritten(key)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         """Return the gradients, overwritten."""
-        return *map(in_rows, gradients), None, None
+        return *map(overwritten, gradients), None, None
 
 
-def in_rows(heads: torch.Tensor) -> torch.Tensor:
-    """Return a tensor whose tokens stand one after the other in memory."""
-    return heads.transpose(1, 2).contiguous().transpose(1, 2)
+def overwritten(heads: torch.Tensor) -> torch.Tensor:
+    """Return a tensor whose tokens stand one after the other in memory, overwritten."""
+    return heads.detach().transpose(1, 2).contiguous().neg_().transpose(1, 2)
