@@ -118,11 +118,11 @@ def main() -> None:
             has_grid = bool(grid_cases(toy, options.only))
             grid = has_grid * (TOY_GRID_SECONDS if toy else GRID_SECONDS)
             if cases_of("speed", toy, options.only):
-                run_speed("speed", out, environment, left() - long - grid, chosen)
+                run_trainings("speed", out, environment, left() - long - grid, chosen)
             if grid:
-                run_grid(out, environment, left() - long, chosen)
+                run_trainings(GRID, out, environment, left() - long, chosen)
             if long:
-                run_speed(LONG_PART, out, environment, left(), chosen)
+                run_trainings(LONG_PART, out, environment, left(), chosen)
     print((out / PAGE).read_text())
 
 
@@ -242,12 +242,10 @@ def run_kernels(
     command = [sys.executable, str(ROOT / "benchmarks/gpu_kernels.py")]
     command += ["--out", str(out), *(["--toy"] * toy)]
     code = run_part(command, environment, limit, out / "kernels.log")
-    if code != 0:
-        how = "Cut off." if code is None else f"Failed with exit code {code}."
-        add_record(out, part="kernels", text=how)
+    say_if_failed(out, "kernels", code)
 
 
-def run_speed(
+def run_trainings(
     part: str,
     out: Path,
     environment: dict[str, str],
@@ -263,27 +261,19 @@ def run_speed(
         limit: Seconds that it may take.
         chosen: Options that say which trainings, and where their inputs are.
     """
-    command = [sys.executable, str(ROOT / "benchmarks/gpu_speed.py"), part]
+    script = ["gpu_planner.py"] if part == GRID else ["gpu_speed.py", part]
+    command = [sys.executable, str(ROOT / "benchmarks" / script[0]), *script[1:]]
     command += ["--out", str(out), "--seconds", f"{limit:.0f}", *chosen]
     # It keeps its time itself, unless something hangs.
     code = run_part(command, environment, limit + MARGIN_SECONDS / 2, out / SPEED_LOG)
-    if code is None:
-        add_record(out, part=part, text="Cut off.")
-    elif code:
-        add_record(out, part=part, text=f"Failed with exit code {code}.")
+    say_if_failed(out, part, code)
 
 
-def run_grid(
-    out: Path, environment: dict[str, str], limit: float, chosen: list[str]
-) -> None:
-    """Measure the planner's grid; the arguments are those of `run_speed`."""
-    command = [sys.executable, str(ROOT / "benchmarks/gpu_planner.py")]
-    command += ["--out", str(out), "--seconds", f"{limit:.0f}", *chosen]
-    code = run_part(command, environment, limit + MARGIN_SECONDS / 2, out / SPEED_LOG)
-    if code is None:
-        add_record(out, part=GRID, text="Cut off.")
-    elif code:
-        add_record(out, part=GRID, text=f"Failed with exit code {code}.")
+def say_if_failed(out: Path, part: str, code: int | None) -> None:
+    """Write that a part has failed, unless its exit code is 0; None: it was killed."""
+    if code != 0:
+        how = "Cut off." if code is None else f"Failed with exit code {code}."
+        add_record(out, part=part, text=how)
 
 
 def run_part(

@@ -20,6 +20,7 @@ from threading import Lock
 from typing import Any
 
 from gpu_grid import GridCase
+from gpu_part import part_parser
 from gpu_predictions import GB, Prediction, in_gb, predict_all
 from gpu_results import GRID, add_record
 from gpu_scores import summary
@@ -44,13 +45,7 @@ build("cpu_adam", "offload_optimizer")
 
 def main() -> None:
     """Predict all trainings, and measure as many as there is time for."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--inputs", type=Path)
-    parser.add_argument("--seconds", type=float)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--toy", action="store_true")
-    parser.add_argument("--stand-by", type=Path, help=argparse.SUPPRESS)
+    parser = part_parser(__doc__.partition("\n")[0])
     options = parser.parse_args()
     if options.stand_by:
         wait_for_task(get_ready(options.toy), options.stand_by)

@@ -16,6 +16,7 @@ from typing import Any
 
 from gpu_cases import DROPPED, Case, cases_of, settings_of, shape_of
 from gpu_inputs import InputsError, name_of_inputs, wait_for
+from gpu_part import part_parser
 from gpu_profile import kernel_table
 from gpu_results import add_profile, add_record
 from standby import Standby, TaskError, standbys, wait_for_task
@@ -28,14 +29,8 @@ INPUTS_SECONDS = 120
 
 def main() -> None:
     """Measure the trainings of a part until its time is up."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = part_parser(__doc__.partition("\n")[0])
     parser.add_argument("part", nargs="?")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--inputs", type=Path)
-    parser.add_argument("--seconds", type=float)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--toy", action="store_true")
-    parser.add_argument("--stand-by", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.stand_by:
         get_ready(options.toy)
