@@ -59,7 +59,10 @@ def test_a_run_is_the_same_on_other_ranks_and_in_other_portions(
     batch = {"global_batch_size": 8, "precision": precision, "zero_stage": zero_stage}
     keys = {
         identity(FinetuneSettings(), inputs(ranks, **batch, **portions)).key
-        for ranks, portions in ((1, {}), (2, {}), (2, {"micro_batch_size": 1}))
+        for ranks, portions in (
+            *((1, {}), (2, {}), (2, {"micro_batch_size": 1})),
+            (2, {"activation_checkpointing": True}),
+        )
     }
     assert len(keys) == 1
 
@@ -142,45 +145,6 @@ def earlier(tmp_path, inputs):
     run = open_run(tmp_path / "state", made_of)
     (run / "step-00000150").mkdir()
     return run, paths
-
-
-def test_a_new_run_says_what_it_does_not_resume_and_why(earlier, tmp_path, caplog):
-    run, paths = earlier
-    settings = FinetuneSettings(learning_rate=1e-4, seed=3)
-    assert open_run(run.parent, identity(settings, paths)) != run
-    assert caplog.messages == [
-        f"a new training: that of {run}, at step 150, is not resumed:"
-        ' finetune.learning_rate was "auto", is 0.0001; finetune.seed was 0, is 3'
-    ]
-
-
-def test_a_change_of_the_data_is_told_without_its_hash(earlier, tmp_path, caplog):
-    run, paths = earlier
-    write_manifest(tmp_path / "tokens", source="other")
-    open_run(run.parent, identity(FinetuneSettings(), paths))
-    assert caplog.messages[0].endswith("is not resumed: the tokens changed")
-
-
-def test_many_changes_are_counted(earlier, caplog):
-    run, paths = earlier
-    settings = FinetuneSettings(
-        learning_rate=1, seed=3, epochs=2, weight_decay=0, warmup_ratio=0
-    )
-    open_run(run.parent, identity(settings, paths))
-    assert caplog.messages[0].endswith("; and 2 more")
-
-
-def test_a_run_that_resumes_says_nothing_of_others(earlier, caplog):
-    run, paths = earlier
-    assert open_run(run.parent, identity(FinetuneSettings(), paths)) == run
-    assert not caplog.messages
-
-
-def test_an_earlier_run_that_cannot_be_read_is_named_all_the_same(earlier, caplog):
-    run, paths = earlier
-    (run / "identity.json").write_text("{")
-    open_run(run.parent, identity(FinetuneSettings(seed=3), paths))
-    assert caplog.messages[0].endswith("is not resumed: it does not say what it was")
 
 
 def test_code_that_only_measures_or_publishes_is_named_as_it_is():

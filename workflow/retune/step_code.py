@@ -50,6 +50,7 @@ WITHOUT_EFFECT = (
     "artifacts/verifying",
     "training/rank",
     "training/run_lock",
+    "training/unfinished",
     "training/verified_inputs",
 )
 # The module that words numbers, and the steps whose results are texts for people. No

@@ -1,6 +1,7 @@
 """All checks of a run, one after another."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +27,7 @@ from retune.checking.this_machine import (
 )
 from retune.checking.tokens import check_evaluation, check_tokens, read_tokens
 from retune.checking.training import check_training
+from retune.checking.unfinished import unfinished_problems
 from retune.errors import RetuneError
 from retune.settings import (
     DatasetSettings,
@@ -40,6 +42,8 @@ from retune.steps.configure import PlannedTraining
 
 # What the steps make.
 RAW, BASE, TOKENS = Path("data/raw"), Path("models/base"), Path("data/tokens")
+# The trainings, which are nobody's output.
+STATE = Path("state")
 # A check's name, and what it came to.
 Check = tuple[str, Outcome]
 
@@ -105,13 +109,21 @@ def checks_of(
     yield "plan", outcome
     plan = planned.plan if planned else None
     finetune = sections.whole(FinetuneSettings)
-    if not (plan and sequences and sequences.index):
+    if not (plan and planned and sequences and sequences.index):
         yield "training", not_checked("it needs the plan and the training sequences")
     elif finetune is None or model is None:
         yield "training", not_checked(WRONG.format("finetune"))
     else:
         index = sequences.index
-        yield "training", check_training(finetune, model.source, plan, index)
+        outcome = check_training(finetune, model.source, plan, index)
+        # Only then the tokens are those that would be trained on.
+        if {"fetch", "tokenize"}.issubset(fresh) and not outcome.errors:
+            folders = BASE, TOKENS, STATE
+            errors = unfinished_problems(
+                sections, model.source, planned, index, folders
+            )
+            outcome = replace(outcome, errors=errors)
+        yield "training", outcome
     try:
         nvme = check_nvme(sections, plan)
     except WrongKeyError:

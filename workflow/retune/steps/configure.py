@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -40,6 +41,7 @@ from retune.settings import (
     ConfigureSettings,
     HardwareSettings,
     PartOfSection,
+    Settings,
     TrainedWeightsSettings,
     problems_across,
 )
@@ -106,6 +108,7 @@ def run(
         step_seconds=found.step_seconds,
         gpu_name=machines.gpu_name,
         gpu_memory_gb=machines.gpu_memory_gb,
+        left_open=left_open({"configure": settings, "hardware": hardware}),
     )
     is_drawn = find_spec("matplotlib") is not None
     page = plan_page(made, reasons, FIGURE if is_drawn else None)
@@ -123,6 +126,22 @@ def run(
     by = [given.in_words(planned.config.num_auto)] if given else []
     told = [plan_line(made), prediction_line(made, reasons), *by, *planned.warnings]
     return "; ".join(filter(None, told))
+
+
+def left_open(sections: Mapping[str, Settings]) -> tuple[str, ...]:
+    """Return the settings that are `auto`, with their sections, sorted.
+
+    Args:
+        sections: Sections of params.yaml by name.
+    """
+    return tuple(
+        sorted(
+            f"{name}.{key}"
+            for name, section in sections.items()
+            for key, value in section
+            if value == "auto"
+        )
+    )
 
 
 def write_figure(

@@ -76,6 +76,12 @@ from retune.training.schedules import (
     num_steps,
     resolve_learning_rate,
 )
+from retune.training.unfinished import (
+    find_unfinished,
+    read_left_open,
+    refuse_other_strategy,
+    tell_unfinished,
+)
 from retune.training.verified_inputs import LARGE, NOT_READ
 
 log = logging.getLogger(__name__)
@@ -129,7 +135,8 @@ def run(
 
     Raises:
         Stopped: If a signal asked for it, after a checkpoint.
-        RetuneError: If an input is damaged, or a rank fails.
+        RetuneError: If an input is damaged, a rank fails, or an unfinished training
+            differs in nothing but what configure chose.
     """
     verify_inputs(base, tokens, plan)
     check_adapters(settings, ModelFacts.read(base))
@@ -154,6 +161,9 @@ def run(
     warnings += bf16_warnings(settings, spec.plan.bf16_optimizer_states, total)
     for warning in warnings:
         log.warning("%s", warning)
+    unfinished = find_unfinished(state, identity)
+    refuse_other_strategy(unfinished, identity, read_left_open(plan), total)
+    tell_unfinished(unfinished, identity)
     build_ops(spec.plan)
     begin = time.monotonic()
     with (

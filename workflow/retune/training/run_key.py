@@ -7,7 +7,6 @@ micro-batches.
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,12 +18,9 @@ from pydantic import JsonValue
 from retune.artifacts.plan import Plan
 from retune.artifacts.publishing import MANIFEST, read_json, sha256, write_json
 from retune.artifacts.run_spec import RunSpec
-from retune.checkpoints.checkpoint_files import find_checkpoints, step_of
 from retune.planning.memory import accumulates_in_fp32
 from retune.settings import Precision
 from retune.step_code import code_files, hash_file
-
-log = logging.getLogger(__name__)
 
 FILE = "identity.json"
 
@@ -104,8 +100,6 @@ NOT_OF_WEIGHTS = frozenset(
         "training/non_finite_steps.py",
     }
 )
-# Differences that are listed.
-MOST_DIFFERENCES = 3
 
 
 @dataclass(frozen=True)
@@ -210,38 +204,8 @@ def change_in_words(name: str, before: JsonValue, now: JsonValue) -> str:
 
 
 def open_run(state: Path, identity: RunIdentity) -> Path:
-    """Return the folder of a run, made if it is missing.
-
-    A run without checkpoints is a new one: the log then says how it differs from the
-    newest run that has some.
-    """
+    """Return the folder of a run, made if it is missing."""
     run = state / identity.key
     run.mkdir(parents=True, exist_ok=True)
     identity.write(run)
-    if not find_checkpoints(run):
-        log_difference(state, run, identity)
     return run
-
-
-def log_difference(state: Path, run: Path, identity: RunIdentity) -> None:
-    """Log how the newest run with checkpoints beside a new run differs from it."""
-    others = [
-        (folders[-1].stat().st_mtime, folders[-1])
-        for other in state.iterdir()
-        if other != run and (folders := find_checkpoints(other))
-    ]
-    if not others:
-        return
-    _, newest = max(others)
-    earlier = RunIdentity.read(newest.parent)
-    if earlier is None:
-        difference = "it does not say what it was"
-    else:
-        changes = identity.changes_since(earlier)
-        listed = changes[:MOST_DIFFERENCES]
-        more = len(changes) - len(listed)
-        difference = "; ".join([*listed, *([f"and {more} more"] if more else [])])
-    log.warning(
-        "a new training: that of %s, at step %d, is not resumed: %s",
-        *(newest.parent, step_of(newest), difference),
-    )
