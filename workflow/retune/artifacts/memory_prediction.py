@@ -11,6 +11,7 @@ Kind = Literal[
     "activations",
     "logits",
     "temporary",
+    "workspaces",
     "context",
 ]
 Source = Literal["traced", "formula", "unknown"]
@@ -35,6 +36,11 @@ class PhaseMemory:
     def total(self) -> int:
         """Bytes of all kinds."""
         return sum(self.bytes_by_kind.values())
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of all that PyTorch allocates: tensors, and workspaces of cuBLAS."""
+        return self.total - self.bytes_by_kind.get("context", 0)
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,8 @@ class MemoryPrediction:
 
     @property
     def peak_tensor_bytes(self) -> int:
-        """The most that a rank holds in tensors, which PyTorch can measure.
+        """The most that a rank has PyTorch allocate, which PyTorch can measure.
 
-        What a GPU's context takes beside them is the same in every phase.
+        What a GPU's context takes beside that is the same in every phase.
         """
-        return self.peak_bytes - self.peak.bytes_by_kind.get("context", 0)
+        return self.peak.tensor_bytes

@@ -27,6 +27,7 @@ KINDS: dict[Kind, str] = {
     "activations": "activations",
     "logits": "logits and loss",
     "temporary": "temporary",
+    "workspaces": "workspaces of cuBLAS",
     "context": "context",
 }
 
