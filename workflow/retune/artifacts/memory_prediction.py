@@ -18,6 +18,19 @@ Source = Literal["traced", "formula", "unknown"]
 PhaseName = Literal[
     "load", "optimizer_init", "forward", "backward", "step", "validation", "save"
 ]
+# What is measured on GPUs.
+MeasuredPhase = Literal[
+    "load", "optimizer_init", "resume", "training", "validation", "save"
+]
+# The phases of the prediction that one is measured for.
+MEASURED_AS: dict[MeasuredPhase, tuple[PhaseName, ...]] = {
+    "load": ("load",),
+    "optimizer_init": ("optimizer_init",),
+    "resume": (),
+    "training": ("forward", "backward", "step"),
+    "validation": ("validation",),
+    "save": ("save",),
+}
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,15 @@ class MemoryPrediction:
     def peak_bytes(self) -> int:
         """The most that a rank holds."""
         return self.peak.total
+
+    def tensor_bytes_of(self, measured: MeasuredPhase) -> int | None:
+        """Return the most that a rank has PyTorch allocate in a phase that is measured.
+
+        None of what is not predicted, the loading of a checkpoint to resume from.
+        """
+        names = MEASURED_AS[measured]
+        sizes = [phase.tensor_bytes for phase in self.phases if phase.name in names]
+        return max(sizes, default=None)
 
     @property
     def peak_tensor_bytes(self) -> int:
