@@ -93,6 +93,14 @@ def predicted(base, case):
     return {phase.name: phase.total for phase in memory.phases}
 
 
+def test_the_largest_frozen_weight_is_known_beside_adapters(base):
+    facts, lora = ModelFacts.read(base), LoraSettings(r=8, lora_alpha=16)
+    sizes = build_training_skeleton(base, facts, lora).sizes
+    # The embedding of 1,000 tokens.
+    assert sizes.largest_of_all == sizes.largest_frozen == 1000 * 128 > sizes.largest
+    assert build_training_skeleton(base, facts, None).sizes.largest_frozen == 0
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_ranks_hold_the_bytes_that_are_predicted(base, ranks):
     cases = [with_batch(case, ranks) for case in CASES]
