@@ -34,7 +34,7 @@ CASE_SECONDS, LEAST_SECONDS = 60, 8
 # After so many trainings the scores are written: a run may be cut off.
 SCORE_EVERY = 10
 # On a GPU a training also says what it holds in the end, with and without the
-# workspaces of cuBLAS, which no kind of the prediction has.
+# workspaces of cuBLAS, whose sizes the prediction has from PyTorch's source.
 WORKSPACES = ("allocated bytes", "without workspaces")
 # DeepSpeed compiles its AdamW for main memory, for half a minute.
 BUILD = """

@@ -43,11 +43,8 @@ class Prediction:
 
     @property
     def bytes_by_phase(self) -> dict[str, int]:
-        """Bytes of tensors in each phase: not the context, which no tensor is in."""
-        return {
-            phase.name: phase.total - phase.bytes_by_kind["context"]
-            for phase in self.memory.phases
-        }
+        """Bytes that PyTorch allocates in each phase: not the context."""
+        return {phase.name: phase.tensor_bytes for phase in self.memory.phases}
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -188,7 +185,7 @@ class Predictor:
             train_blocks=settings.global_batch_size,
         )
         passes = self._traces(plan)
-        memory = predict_memory(plan, passes, self._skeleton.sizes)
+        memory = predict_memory(plan, passes, self._skeleton.sizes, hardware)
         work = passes.of(plan.micro_batch_size).work
         time = predict_step(plan, work, speeds_of(hardware, plan.precision))
         there = case.gpu_memory_gb or hardware.gpu_memory_gb

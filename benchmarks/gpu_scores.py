@@ -11,7 +11,7 @@ Record = dict[str, Any]
 
 
 def summary(records: Sequence[Record]) -> str:
-    """Return the scores in a few lines of Markdown.
+    """Return the scores in a few lines of Markdown, and a table of the phases.
 
     Args:
         records: Of trainings, as `gpu_planner` writes them.
@@ -40,7 +40,35 @@ def summary(records: Sequence[Record]) -> str:
         lines.append(
             f"Micro-batches that are predicted not to fit: {found} of {tried} ran out"
         )
-    return "\n".join(f"- {line}" for line in lines)
+    bullets = "\n".join(f"- {line}" for line in lines)
+    return "\n\n".join(filter(None, [bullets, phase_table(done)]))
+
+
+def phase_table(done: Sequence[Record]) -> str:
+    """Return how well the memory of each phase was predicted; empty if none was known.
+
+    Args:
+        done: Of trainings that were measured.
+    """
+    errors: dict[str, list[float]] = {}
+    for one in done:
+        for phase, measured in one.get("phases", {}).items():
+            predicted = one["predicted phases"].get(phase)
+            if predicted is not None and measured:
+                errors.setdefault(phase, []).append(100 * (predicted / measured - 1))
+    if not errors:
+        return ""
+    lines = [
+        "| phase | trainings | median error % | least | most |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for phase, shares in errors.items():
+        middle = median(map(abs, shares))
+        lines.append(
+            f"| {phase} | {len(shares)} | {middle:.2f} | {min(shares):+.1f}"
+            f" | {max(shares):+.1f} |"
+        )
+    return "\n".join(lines)
 
 
 def named(records: Iterable[Record]) -> str:

@@ -18,6 +18,7 @@ from retune.compat.pytorch_live_storages import LiveStorages
 from retune.engines.trainers import build_trainer, start_process_group
 from retune.launching.compiled_operators import build_ops
 from retune.launching.this_machine import LOOPBACK, free_port, rank_environment
+from retune.measuring.device_memory import PEAKS
 from retune.measuring.stopwatch import Pass, Stopwatch
 from retune.planning.deepspeed_config import deepspeed_config
 from retune.settings import FinetuneSettings
@@ -138,7 +139,9 @@ def train(
         # What was there for a moment meanwhile was not counted.
         live.restart()
     else:
-        passes.note("load")
+        passes.held |= PEAKS.bytes
+        # What was checked since belongs to no phase.
+        passes.peaks.take()
     shape = (run.plan.micro_batch_size, run.plan.sequence_length)
     ids = np.random.default_rng(0).integers(1, 500, shape)
     batch = Batch(ids, np.tile(np.arange(shape[1]), (shape[0], 1)), ids)

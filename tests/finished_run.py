@@ -360,6 +360,7 @@ def finetune_metrics(steps: int) -> FinetuneMetrics:
         device="NVIDIA H100 80GB HBM3",
         peak_memory_gb=(40.5, 41.25),
         memory_before_gb=(0.0, 0.0),
+        peak_memory_gb_by_phase={"load": 16.1, "training": 41.25, "save": 30.0},
         seconds=4000.0,
     )
 

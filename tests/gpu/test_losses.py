@@ -5,6 +5,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from device_cells import CELLS, TOLERANCE, check_losses
+from retune.artifacts.memory_prediction import MEASURED_AS
+from retune.measuring.history import read_measurements
 from retune.settings import ConsolidateSettings
 from retune.steps import consolidate
 from retune.tokens.blocks import PackedBlocks
@@ -41,6 +43,17 @@ def test_the_published_model_has_the_loss(run, trained, tmp_path, name):
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
     tolerance = TOLERANCE[CELLS[name].precision]
     assert loss.item() == pytest.approx(job.validation_loss, abs=tolerance)
+
+
+def test_the_memory_of_each_phase_is_measured_on_a_gpu(trained, run):
+    measured = read_measurements(trained["whole"].state)
+    by_phase = measured.peak_memory_gb_by_phase
+    if run.device == "cpu":
+        assert by_phase == {}
+        return
+    assert {*by_phase} == {*MEASURED_AS} - {"resume"}
+    assert max(by_phase.values()) == max(measured.peak_memory_gb)
+    assert by_phase["training"] > by_phase["load"] > 0
 
 
 @pytest.mark.parametrize(

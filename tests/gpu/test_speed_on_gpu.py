@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from retune.measuring.device_memory import peak_memory_gb
+from retune.measuring.device_memory import cuda_in_use, peak_memory_gb
+from retune.measuring.phase_peaks import PhasePeaks
 from retune.measuring.stopwatch import PassSeconds, Stopwatch
 
 pytestmark = [
@@ -23,6 +24,23 @@ def test_passes_are_the_time_of_the_device():
     seconds = stopwatch.read()
     assert 4 < seconds.backward / seconds.forward < 16
     assert stopwatch.read() == PassSeconds()
+
+
+def test_phases_have_the_peaks_of_the_device():
+    peaks = PhasePeaks(cuda_in_use)
+    torch.ones(1, device="cuda")
+    # A cached block that is a little larger would count whole.
+    torch.cuda.empty_cache()
+    peaks.restart()
+    before = torch.cuda.memory_allocated()
+    for phase, millions in (("load", 8), ("training", 64), ("save", 16)):
+        block = torch.ones(millions * 2**18, device="cuda")
+        assert peaks.most == torch.cuda.max_memory_allocated() or phase == "save"
+        del block
+        peaks.end(phase)
+    sizes = {phase: size - before for phase, size in peaks.bytes.items()}
+    assert sizes == {"load": 8 * 2**20, "training": 64 * 2**20, "save": 16 * 2**20}
+    assert peaks.most == peaks.bytes["training"]
 
 
 def test_peak_memory_is_that_of_the_device():

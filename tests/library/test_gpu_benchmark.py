@@ -160,6 +160,9 @@ def test_predictions_are_scored(monkeypatch):
     ran_out = {**common, "error": "OutOfMemoryError: CUDA out of memory. Tried"}
     records.append({**ran_out, "training": "e"})
     records.append({**ran_out, "training": "f", "fits": False, "is_beyond": True})
+    for record, measured in zip(records, [2.0, 4.0], strict=False):
+        record["phases"] = {"load": measured, "step": 8.0}
+        record["predicted phases"] = {"load": 3.0, "step": 8.0, "save": 1.0}
     assert summary(records).splitlines() == [
         "- 4 of 6 trainings were measured.",
         "- Peak of tensors: median error 0.75 %, worst -3.0 % (m: b).",
@@ -169,6 +172,11 @@ def test_predictions_are_scored(monkeypatch):
         " (b); rank correlation of tokens/s 0.800.",
         "- Said to fit, and ran out: 1: m: e",
         "- Micro-batches that are predicted not to fit: 1 of 1 ran out",
+        "",
+        "| phase | trainings | median error % | least | most |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| load | 2 | 37.50 | -25.0 | +50.0 |",
+        "| step | 2 | 0.00 | +0.0 | +0.0 |",
     ]
 
 

@@ -5,11 +5,13 @@ import inspect
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from compat_contract import contract
 from retune.artifacts.model_facts import OutputHead
 from retune.compat.deepspeed_loss import traced_cross_entropy_sum
+from retune.compat.pytorch_attention_scratch import attention_scratch
 from retune.compat.pytorch_fake_tensors import fake_tensors, make_fake
 from retune.compat.pytorch_live_storages import LiveStorages
 from retune.compat.transformers_layers import keep_layers, kinds_of_layers
@@ -172,3 +174,72 @@ def test_ligers_kernels_keep_little():
         assert live.bytes == 8 * 4 + 6 * 4 + 2 * 48 * 4
     (query.sum() + key.sum()).backward()
     assert hidden.grad.shape == hidden.shape
+
+
+ROWS, HEADS, SIZE = 2 * 100, 4, 40
+
+
+def differentiate(kernel, dtype, key_heads, live):
+    """Compute attention of two documents of 100 tokens, and its gradients.
+
+    Args:
+        kernel: `varlen`, or `sdpa`.
+        dtype: Of queries, keys and values.
+        key_heads: Heads that keys and values have.
+        live: What counts the tensors.
+    """
+    from torch.nn.attention.varlen import varlen_attn
+
+    shared = {"enable_gqa": True} if key_heads < HEADS else {}
+    with fake_tensors(), live:
+        query, key, value = (
+            torch.ones(
+                (ROWS, heads, SIZE) if kernel == "varlen" else (2, heads, 100, SIZE),
+                dtype=dtype,
+                requires_grad=True,
+            )
+            for heads in (HEADS, key_heads, key_heads)
+        )
+        if kernel == "varlen":
+            bounds = torch.zeros(3, dtype=torch.int32)
+            made = varlen_attn(query, key, value, bounds, bounds, 100, 100, **shared)
+        else:
+            made = scaled_dot_product_attention(
+                query, key, value, is_causal=True, **shared
+            )
+        made.backward(torch.ones_like(made))
+
+
+# Of each document up to 128 rows more in one array; else lengths are rounded up to 128.
+# The size, 40, is rounded up to 64, and there is a number more in each row.
+@pytest.mark.parametrize(
+    ("kernel", "dtype", "key_heads", "in_fp32"),
+    [
+        ("varlen", torch.bfloat16, 4, (ROWS + 2 * 128) * HEADS * 65),
+        ("varlen", torch.bfloat16, 2, (ROWS + 2 * 128) * HEADS * 65),
+        ("sdpa", torch.float16, 4, 2 * 128 * HEADS * 65),
+        ("sdpa", torch.float32, 4, 2 * 128 * HEADS),
+    ],
+)
+def test_the_backward_pass_of_attention_takes_scratch_on_a_gpu(
+    kernel, dtype, key_heads, in_fp32
+):
+    taken = []
+
+    def scratch(*call):
+        taken.append(attention_scratch(*call))
+        return taken[-1]
+
+    with contract("pytorch_attention_scratch"):
+        differentiate(kernel, dtype, key_heads, LiveStorages(scratch))
+        expanded = 2 * ROWS * HEADS * SIZE * 2 if key_heads < HEADS else 0
+        assert [size for size in taken if size] == [4 * in_fp32 + expanded]
+
+
+def test_scratch_is_there_for_a_moment():
+    live, other = LiveStorages(), LiveStorages(attention_scratch)
+    for each in (live, other):
+        differentiate("varlen", torch.bfloat16, 4, each)
+    assert other.bytes == live.bytes
+    assert other.peak > live.peak
+    assert other.peak_with_held == other.peak

@@ -14,6 +14,7 @@ MEASURED = RunMeasurements(
     flops_per_token=None,
     device="cpu",
     memory_before_gb=[0.4, 0.21234],
+    peak_memory_gb_by_phase={"load": 0.12345, "training": 0.51234},
 )
 NEW = RunStart(0, None)
 ROWS = [
@@ -41,6 +42,7 @@ def test_the_numbers_are_those_of_the_history():
     assert numbers.tokens_per_second == 3000.0
     assert numbers.peak_memory_gb == (0.512, 0.25)
     assert numbers.memory_before_gb == (0.4, 0.212)
+    assert numbers.peak_memory_gb_by_phase == {"load": 0.123, "training": 0.512}
     assert numbers.seconds == 10.0
 
 
@@ -57,6 +59,13 @@ def test_the_file_is_read_as_it_was_written(tmp_path):
     path = tmp_path / "metrics.json"
     assert FinetuneMetrics.read_verified(path, beside) == numbers
     assert FinetuneMetrics.read(path) == numbers
+
+
+def test_where_no_phase_is_measured_none_is_written(tmp_path):
+    numbers = metrics().model_copy(update={"peak_memory_gb_by_phase": {}})
+    numbers.write(tmp_path / "metrics.json")
+    assert "by_phase" not in (tmp_path / "metrics.json").read_text()
+    assert FinetuneMetrics.read(tmp_path / "metrics.json") == numbers
 
 
 def test_a_run_without_any_finite_loss_has_no_numbers():

@@ -45,7 +45,8 @@ def test_what_is_written_is_read_again(tmp_path):
     history = History(tmp_path, 0, NEW)
     for row in rows:
         history.write(row)
-    measured = RunMeasurements([0.5, 0.25], None, "cpu", [0.4, 0.2])
+    peaks = {"load": 0.1, "training": 0.5}
+    measured = RunMeasurements([0.5, 0.25], None, "cpu", [0.4, 0.2], peaks)
     history.finish(measured)
     assert read_history(tmp_path) == rows
     assert read_start(tmp_path) == NEW

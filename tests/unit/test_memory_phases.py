@@ -5,6 +5,8 @@ import pytest
 from plans import make_plan
 from retune.planning.activations import Moment, PassMemory
 from retune.planning.deepspeed_config import REDUCE_BUCKET_SIZE
+from retune.planning.hardware import Hardware
+from retune.planning.memory import checkpoint_bytes, offloaded_bytes
 from retune.planning.memory_prediction import (
     NO_PASS,
     PROCESS_BYTES,
@@ -34,6 +36,118 @@ def test_only_main_memory_holds_shards_of_stage_3_twice(accelerator, copies, ran
     shard = 2 * NUMBER / ranks
     flat, _ = rank.optimizer_init()
     assert flat == {"weights": shard, "temporary": copies * shard}
+
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("name", "each"),
+    [
+        ("NVIDIA H100 80GB HBM3", 32 * MIB),
+        ("NVIDIA H200 MIG 1g.18gb", 32 * MIB),
+        ("NVIDIA GeForce RTX 4090", 8 * MIB + 128 * 2**10),
+        ("NVIDIA A100-SXM4-80GB", 8 * MIB + 128 * 2**10),
+        (None, 32 * MIB),
+    ],
+)
+def test_two_threads_of_a_gpus_rank_have_a_workspace_each(name, each):
+    plan = make_plan(accelerator="cuda", num_parameters=NUMBER)
+    memory = predict_memory(plan, hardware=gpu(name))
+    held = {phase.name: phase.bytes_by_kind for phase in memory.phases}
+    for phase, kinds in held.items():
+        # Before the first product of matrices there is none.
+        has_products = phase not in ("load", "optimizer_init")
+        assert kinds.get("workspaces", 0) == has_products * 2 * each, phase
+    # PyTorch allocates them; the context it does not know.
+    step = held["step"]
+    assert memory.phases[4].tensor_bytes == sum(step.values()) - step["context"]
+    on_cpu = predict_memory(make_plan(num_parameters=NUMBER))
+    assert all("workspaces" not in phase.bytes_by_kind for phase in on_cpu.phases)
+
+
+def gpu(name=None, memory_gb=None):
+    """Return a machine with one GPU."""
+    return Hardware("cuda", 1, 1, memory_gb, None, gpu_name=name)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_weights_without_room_for_a_flat_copy_pass_through_main_memory_twice(stage):
+    number = 10**9
+    plan = make_plan(
+        **{"precision": "bf16", "zero_stage": stage, "accelerator": "cuda"},
+        **{"num_parameters": number, "offload_optimizer": "cpu"},
+    )
+    sizes = TrainedSizes(((number // 2, number // 4), (number // 4,)))
+
+    def main_memory(sizes, **machine):
+        return predict_memory(plan, sizes=sizes, hardware=gpu(**machine))
+
+    # 2 GB of weights, a context of 0.7 GB, and 1.5 GB for a copy of the larger group.
+    roomy = main_memory(sizes, memory_gb=4.3).main_memory_bytes
+    assert main_memory(sizes, memory_gb=None).main_memory_bytes == roomy
+    short = main_memory(sizes, memory_gb=4.1).main_memory_bytes
+    # What passes at another time is not added: a checkpoint, 14 GB for this plan.
+    assert short == roomy
+    of_many = plan.model_copy(update={"ranks_per_node": 8})
+    roomy, short = (
+        predict_memory(of_many, sizes=sizes, hardware=gpu(memory_gb=there))
+        for there in (4.3, 4.1)
+    )
+    # A rank loads 2 GB and saves less; its weights and the flat copy are 3 GB.
+    more = short.main_memory_bytes - roomy.main_memory_bytes
+    assert more == pytest.approx(8 * (3 - 2) * 10**9)
+
+
+def main_memory_of(**changes):
+    """Return the main memory of a rank on a GPU at stage 3, without what is offloaded.
+
+    What passes through is left out: the checkpoint that is saved.
+    """
+    plan = make_plan(
+        **{"precision": "bf16", "zero_stage": 3, "accelerator": "cuda", **changes}
+    )
+    memory = predict_memory(plan).main_memory_bytes - offloaded_bytes(plan, "cpu")
+    return memory - PROCESS_BYTES - checkpoint_bytes(plan, plan.num_trained)
+
+
+@pytest.mark.parametrize(
+    ("number", "optimizer", "weights", "wanted"),
+    [
+        (10**8, "cpu", "cpu", 0),
+        # Weights, two moments and gradients of a sub-group, in fp32.
+        (10**8, "nvme", "none", 4 * 4 * 10**8),
+        (3 * 10**9, "nvme", "none", 4 * 4 * 10**9),
+        # Five buffers of 1e8 weights, and 1e9 weights that stay in main memory.
+        (10**8, "cpu", "nvme", 2 * (5 * 10**8 + 10**8)),
+        (10**9, "cpu", "nvme", 2 * (5 * 10**8 + 10**9)),
+        # One more buffer for a sub-group of those that do not.
+        (3 * 10**9, "cpu", "nvme", 2 * (5 * 10**8 + 10**9 + 10**9)),
+    ],
+)
+def test_what_is_on_a_disk_has_buffers_in_main_memory(
+    number, optimizer, weights, wanted
+):
+    found = main_memory_of(
+        num_parameters=number, offload_optimizer=optimizer, offload_param=weights
+    )
+    assert found == pytest.approx(wanted)
+
+
+def test_the_largest_frozen_weight_is_gathered_as_well():
+    adapted = {
+        **{"num_parameters": 3 * 10**9, "num_adapter_parameters": 10**6},
+        **{"precision": "bf16", "zero_stage": 3, "accelerator": "cuda"},
+    }
+    plan = make_plan(**adapted, ranks_per_node=4)
+    sizes = TrainedSizes(((10**4, 10**5),), largest_frozen=5 * 10**8)
+    held = Rank(plan, sizes).resting()
+    shard = 2 * (plan.num_parameters + plan.num_adapter_parameters) / 4
+    assert held["weights"] == shard + 2 * (10**9 + 5 * 10**8)
+    # Offloaded shards are copied to the GPU before they are gathered.
+    offloaded = plan.model_copy(update={"offload_param": "cpu"})
+    more = Rank(offloaded, sizes).resting()["buffers"] - held["buffers"]
+    assert more == 2 * 5 * 10**8 / 4
 
 
 @pytest.mark.parametrize("device", ["cpu", "nvme"])

@@ -23,7 +23,7 @@ from retune.artifacts.evaluation_metrics import ExactMatch, ExactMatches, NoComp
 from retune.artifacts.tokens_card import Piece
 from retune.artifacts.training_operations import Operation, TrainingOperations
 from retune.errors import RetuneError
-from retune.planning.score import Score
+from retune.planning.score import PhaseScore, Score
 from retune.reporting.evaluation_figures import change_title, evenly
 from retune.reporting.evaluation_rows import evaluation_rows
 from retune.reporting.lengths_figure import lengths_title
@@ -411,10 +411,29 @@ def test_the_summary_says_what_was_predicted_of_the_training():
     assert " ".join(lines).endswith(f"The training: {score.line}.")
 
 
+def test_the_summary_has_the_memory_of_each_phase_that_was_measured():
+    phases = (
+        PhaseScore("while making the optimizer", 1_200.0, 1_211.4),
+        PhaseScore("in training steps", 63.0, 60.0),
+    )
+    score = Score(True, 63.0, 60.0, 2.0, 2.5, phases)
+    lines = summary_lines(evaluation(-0.5), has_answers=False, score=score)
+    assert all(len(line) <= 80 for line in lines)
+    header, *rows = ("|".join(line.split()) for line in lines[-3:])
+    assert header == "GPU|memory|predicted|measured|the|prediction|is"
+    assert rows == [
+        "while|making|the|optimizer|1,200.0|GB|1,211.4|GB|0.9|%|too|little",
+        "in|training|steps|63.0|GB|60.0|GB|5.0|%|too|much",
+    ]
+    ends = [line.index(" GB") for line in lines[-2:]]
+    assert ends[0] == ends[1]
+
+
 def test_the_page_has_predicted_beside_measured(run):
     page = (run.report() / "report.html").read_text()
     plan = page[page.index('<section id="plan">') :]
     assert '<th scope="row">most tensors of a rank</th>' in plan
+    assert '<th scope="row">in training steps</th>' in plan
     assert 'id="figure-memory"' in plan
 
 

@@ -19,11 +19,11 @@ def predicted(plan, weights_gb=63.0, **values):
     held = {"weights": round(weights_gb * GB), "context": context}
     phases = (PhaseMemory("load", {"weights": 1}), PhaseMemory("step", held))
     memory = MemoryPrediction(phases, 0, 0, 0, "traced")
-    return reasons_of(plan, memory=memory, **values)
+    return reasons_of(plan, **{"memory": memory, **values})
 
 
 def measured(**values):
-    return changed(finetune_metrics(8), values)
+    return changed(finetune_metrics(8), {"peak_memory_gb_by_phase": {}, **values})
 
 
 def test_a_plan_says_what_is_predicted_in_a_few_words():
@@ -48,6 +48,29 @@ def test_on_a_gpu_tensors_are_compared_and_the_time_of_a_step():
         ("most tensors of a rank", "63.0 GB", "60.0 GB", "5.0 % too much"),
         ("time of a step", "2 s", "2.5 s", "20.0 % too little"),
     ]
+
+
+def test_on_a_gpu_each_phase_is_compared_that_is_measured():
+    gb = {"load": 1.0, "optimizer_init": 2.0, "forward": 3.0, "backward": 4.0}
+    gb |= {"step": 3.5, "validation": 2.5, "save": 2.0}
+    phases = tuple(
+        PhaseMemory(name, {"weights": round(size * GB), "context": round(0.7 * GB)})
+        for name, size in gb.items()
+    )
+    memory = MemoryPrediction(phases, 0, 0, 0, "traced")
+    by_phase = {"load": 1.0, "optimizer_init": 2.5, "training": 4.1, "save": 2.0}
+    # What is loaded to be resumed is not predicted.
+    numbers = measured(peak_memory_gb_by_phase={**by_phase, "resume": 3.0})
+    score = Score.of(ON_GPU, predicted(ON_GPU, memory=memory), numbers)
+    assert [phase.row for phase in score.phases] == [
+        ("while loading", "1.00 GB", "1.00 GB", "right"),
+        ("while making the optimizer", "2.00 GB", "2.50 GB", "20.0 % too little"),
+        ("in training steps", "4.00 GB", "4.10 GB", "2.4 % too little"),
+        ("while saving", "2.00 GB", "2.00 GB", "right"),
+    ]
+    first, *rest = score.rows
+    assert first[0] == "most tensors of a rank"
+    assert rest[:4] == [phase.row for phase in score.phases]
 
 
 def test_on_a_cpu_it_is_said_what_grew_and_no_percentage():

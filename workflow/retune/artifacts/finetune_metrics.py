@@ -5,11 +5,17 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from retune.artifacts.artifact import SealedArtifact
+from retune.artifacts.memory_prediction import MeasuredPhase
 
 
 def is_none(value: int | None) -> bool:
     """Return whether a value is None."""
     return value is None
+
+
+def is_empty(values: dict[MeasuredPhase, float]) -> bool:
+    """Return whether nothing was measured."""
+    return not values
 
 
 class FinetuneMetrics(SealedArtifact):
@@ -46,6 +52,8 @@ class FinetuneMetrics(SealedArtifact):
         peak_memory_gb: Most memory that each rank has held, GB.
         memory_before_gb: What each rank held before it loaded the model, GB; 0 on a
             GPU, where tensors alone are measured.
+        peak_memory_gb_by_phase: Most that a rank's GPU has held in each phase since the
+            step was last started, GB; empty on CPUs.
         seconds: Duration of the step since it was last started, seconds.
         resumed_from_step: Step that the run was resumed from; None if it was not.
     """
@@ -74,6 +82,8 @@ class FinetuneMetrics(SealedArtifact):
     device: str
     peak_memory_gb: tuple[float, ...]
     memory_before_gb: tuple[float, ...]
+    # Written only where there are some.
+    peak_memory_gb_by_phase: dict[MeasuredPhase, float] = Field({}, exclude_if=is_empty)
     seconds: float
     # Written only where there is one: DVC would show every run as a resumed one.
     resumed_from_step: int | None = Field(None, exclude_if=is_none)

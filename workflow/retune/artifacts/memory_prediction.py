@@ -11,12 +11,26 @@ Kind = Literal[
     "activations",
     "logits",
     "temporary",
+    "workspaces",
     "context",
 ]
 Source = Literal["traced", "formula", "unknown"]
 PhaseName = Literal[
     "load", "optimizer_init", "forward", "backward", "step", "validation", "save"
 ]
+# What is measured on GPUs.
+MeasuredPhase = Literal[
+    "load", "optimizer_init", "resume", "training", "validation", "save"
+]
+# The phases of the prediction that one is measured for.
+MEASURED_AS: dict[MeasuredPhase, tuple[PhaseName, ...]] = {
+    "load": ("load",),
+    "optimizer_init": ("optimizer_init",),
+    "resume": (),
+    "training": ("forward", "backward", "step"),
+    "validation": ("validation",),
+    "save": ("save",),
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,11 @@ class PhaseMemory:
     def total(self) -> int:
         """Bytes of all kinds."""
         return sum(self.bytes_by_kind.values())
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of all that PyTorch allocates: tensors, and workspaces of cuBLAS."""
+        return self.total - self.bytes_by_kind.get("context", 0)
 
 
 @dataclass(frozen=True)
@@ -68,10 +87,19 @@ class MemoryPrediction:
         """The most that a rank holds."""
         return self.peak.total
 
+    def tensor_bytes_of(self, measured: MeasuredPhase) -> int | None:
+        """Return the most that a rank has PyTorch allocate in a phase that is measured.
+
+        None of what is not predicted, the loading of a checkpoint to resume from.
+        """
+        names = MEASURED_AS[measured]
+        sizes = [phase.tensor_bytes for phase in self.phases if phase.name in names]
+        return max(sizes, default=None)
+
     @property
     def peak_tensor_bytes(self) -> int:
-        """The most that a rank holds in tensors, which PyTorch can measure.
+        """The most that a rank has PyTorch allocate, which PyTorch can measure.
 
-        What a GPU's context takes beside them is the same in every phase.
+        What a GPU's context takes beside that is the same in every phase.
         """
-        return self.peak_bytes - self.peak.bytes_by_kind.get("context", 0)
+        return self.peak.tensor_bytes

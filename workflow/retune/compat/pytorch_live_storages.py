@@ -6,6 +6,7 @@ predicted: fake tensors have shapes and storages, but no memory that could be me
 """
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from retune.compat.pytorch_operations import OperationCounter
+
+# Returns the bytes that an operator takes while it runs, by its arguments.
+Scratch = Callable[[Any, tuple[Any, ...]], int]
 
 
 class LiveStorages(TorchDispatchMode):
@@ -26,9 +30,14 @@ class LiveStorages(TorchDispatchMode):
         operations: What all operators have computed and moved.
     """
 
-    def __init__(self) -> None:
-        """Start from nothing."""
+    def __init__(self, scratch: Scratch | None = None) -> None:
+        """Start from nothing.
+
+        Args:
+            scratch: What operators take beside what they return; None: nothing.
+        """
         super().__init__()
+        self._scratch = scratch
         self.bytes = self.held = self.peak = self.peak_with_held = 0
         self.operations = OperationCounter()
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
@@ -42,6 +51,8 @@ class LiveStorages(TorchDispatchMode):
         for value in tree_leaves(result):
             if isinstance(value, torch.Tensor):
                 self.count(value)
+        if self._scratch and (size := self._scratch(func, args)):
+            self._reach(self.bytes + size)
         return result
 
     def count(self, tensor: torch.Tensor) -> None:
@@ -53,8 +64,7 @@ class LiveStorages(TorchDispatchMode):
         size = storage.nbytes()
         self.bytes += size
         weakref.finalize(storage, self._forget, size)
-        self.peak = max(self.peak, self.bytes)
-        self.peak_with_held = max(self.peak_with_held, self.bytes + self.held)
+        self._reach(self.bytes)
 
     def ignore(self, tensor: torch.Tensor) -> None:
         """Count the storage of a tensor neither now nor later."""
@@ -69,6 +79,11 @@ class LiveStorages(TorchDispatchMode):
         """Begin both peaks anew."""
         self.peak = self.bytes
         self.peak_with_held = self.bytes + self.held
+
+    def _reach(self, size: int) -> None:
+        """Let both peaks know that so many bytes were in use."""
+        self.peak = max(self.peak, size)
+        self.peak_with_held = max(self.peak_with_held, size + self.held)
 
     def _forget(self, size: int) -> None:
         self.bytes -= size

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from retune.artifacts.plan import Plan
+from retune.compat.pytorch_attention_scratch import attention_scratch
 from retune.compat.pytorch_fake_tensors import (
     fake_tensors,
     make_fake,
@@ -120,7 +121,8 @@ def follow(
     copied = width * largest_linear(base) if skeleton.num_4bit_parameters else 0
     unpacked = Moment(0, 0, copied, 0, copied)
     passes = []
-    live = LiveStorages()
+    on_gpu = plan.accelerator == "cuda"
+    live = LiveStorages(attention_scratch if on_gpu else None)
     liger = memory_of_liger(base) if plan.use_liger_kernel else nullcontext()
     with kernels_of(plan.accelerator), liger, fake_tensors(), live:
         make_fake(model.train())

@@ -22,6 +22,7 @@ from retune.engines.data_parallel import DataParallel
 from retune.engines.loss_in_forward import compute_loss_in_forward
 from retune.engines.optimizers import build_optimizer
 from retune.engines.pipeline import Pipeline, load_pipeline
+from retune.measuring.device_memory import PEAKS
 from retune.measuring.model_flops import model_flops_per_token, multiplying_weights
 from retune.measuring.stopwatch import Stopwatch
 from retune.models.adapters import add_adapters
@@ -86,9 +87,11 @@ def build_trainer(
 def build_engine(
     model: nn.Module, run: RunSpec, config: dict[str, Any]
 ) -> deepspeed.DeepSpeedEngine:
-    """Return a DeepSpeed engine around a model, with its optimizer."""
+    """Return a DeepSpeed engine around a model that was loaded, with its optimizer."""
+    PEAKS.end("load")
     optimizer = build_optimizer(model, run.settings, run.plan)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
+    PEAKS.end("optimizer_init")
     return engine
 
 

@@ -4,18 +4,17 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from retune.measuring.phase_peaks import PhasePeaks
 from retune.units import GB
 
 
 def peak_memory_gb() -> float:
     """Return the most memory that this process has held, GB (10^9 bytes).
 
-    With a GPU it is what torch has allocated on the GPU; without one it is the resident
-    set of the process.
+    With a GPU it is what torch has allocated on the GPU, in a training since it began;
+    without one it is the resident set of the process.
     """
-    if cuda := cuda_in_use():
-        return cuda.max_memory_allocated() / GB
-    return resident_gb("VmHWM")
+    return PEAKS.most / GB if cuda_in_use() else resident_gb("VmHWM")
 
 
 def memory_before_gb(accelerator: str) -> float:
@@ -42,3 +41,7 @@ def cuda_in_use() -> ModuleType | None:
     # A process that has not even imported torch has no GPU.
     torch = sys.modules.get("torch")
     return torch.cuda if torch and torch.cuda.is_initialized() else None
+
+
+# Of this process, as torch's own statistics are.
+PEAKS = PhasePeaks(cuda_in_use)

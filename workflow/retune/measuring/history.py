@@ -3,10 +3,11 @@
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from retune.artifacts.memory_prediction import MeasuredPhase
 from retune.artifacts.publishing import read_json, write_json, write_text
 
 FILE = "history.jsonl"
@@ -98,12 +99,15 @@ class RunMeasurements:
         flops_per_token: FLOPs of a training step per token; None if not known.
         device: What rank 0 computed on: `cpu`, or the name of its GPU.
         memory_before_gb: What each rank held before it loaded the model, GB; 0 on GPUs.
+        peak_memory_gb_by_phase: Most that a rank's GPU has held in each phase, GB; not
+            measured on CPUs.
     """
 
     peak_memory_gb: list[float]
     flops_per_token: float | None
     device: str
     memory_before_gb: list[float]
+    peak_memory_gb_by_phase: dict[MeasuredPhase, float] = field(default_factory=dict)
 
 
 class History:

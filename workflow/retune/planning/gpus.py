@@ -59,6 +59,15 @@ WITHOUT_BF16 = {
 }
 # Ampere and later ones with the same numbers.
 WITH_BF16 = {"ADA", "BLACKWELL", "A6000", "A5000"}
+# Bytes of the workspace that PyTorch has its allocator reserve for each of cuBLAS's
+# handles (aten/src/ATen/cuda/CublasHandlePool.cpp): 8,192 KiB and 8 times 16 KiB, on
+# Hopper, in newer versions on Blackwell, and by ROCm 32 MiB, on an MI300 128 MiB.
+WORKSPACE, LARGE_WORKSPACE = 2 * 4096 * 2**10 + 8 * 16 * 2**10, 32 * 2**20
+WORKSPACES = {
+    **dict.fromkeys(("GH200", "H200", "H100", "GB200", "B200"), LARGE_WORKSPACE),
+    "MI250X": LARGE_WORKSPACE,
+    "MI300X": 128 * 2**20,
+}
 # Words in the names of devices that are slower than their other words say: a fraction
 # of a device, or another device.
 OTHER_DEVICE = {"MIG", "LAPTOP", "MAX", "D", "TI"}
@@ -81,6 +90,20 @@ def lacks_bf16(name: str) -> bool:
     """Return whether a GPU is known to emulate bf16 only."""
     words = words_of(name)
     return bool(WITHOUT_BF16 & words) and not WITH_BF16 & words
+
+
+def workspace_bytes(name: str | None) -> int:
+    """Return the bytes of a workspace of cuBLAS on a GPU.
+
+    Args:
+        name: Name of the GPU, or of a part of one; if it is not given, the GPU may be
+            one that has large ones.
+    """
+    if name is None:
+        return LARGE_WORKSPACE
+    words = words_of(name)
+    known = [size for word, size in WORKSPACES.items() if word in words]
+    return max(known, default=WORKSPACE)
 
 
 def words_of(name: str) -> set[str]:

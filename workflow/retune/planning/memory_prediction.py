@@ -20,6 +20,8 @@ from retune.planning.deepspeed_config import (
     REDUCE_BUCKET_SIZE,
     overlaps_communication,
 )
+from retune.planning.gpus import workspace_bytes
+from retune.planning.hardware import Hardware
 from retune.planning.memory import (
     BF16_BYTES,
     FP32_BYTES,
@@ -35,13 +37,21 @@ from retune.planning.memory import (
     offloaded_bytes,
     weights_bytes,
 )
+from retune.planning.offload_buffers import shards_to_gather, swap_buffer_bytes
 from retune.planning.trained_sizes import TrainedSizes
+from retune.units import GB
 
 # Main memory of a process that has imported torch and DeepSpeed and has a CUDA context.
 PROCESS_BYTES = 4_000_000_000
-# On a GPU beside tensors: the CUDA context and its libraries, and the workspaces of
-# cuBLAS. Not measured.
+# On a GPU beside what PyTorch allocates: the CUDA context and its libraries. Not
+# measured.
 CONTEXT_BYTES = {"cuda": 700_000_000, "cpu": 0}
+# Handles of cuBLAS, each with a workspace: that of the main thread, which computes the
+# forward pass, and that of autograd's thread. cuBLASLt, which adds biases, shares them
+# or has 1 MiB of its own, by the version of PyTorch; that is not counted.
+CUBLAS_HANDLES = 2
+# Phases before the first product of matrices.
+WITHOUT_PRODUCTS = ("load", "optimizer_init")
 # DeepSpeed computes norms in fp64 (runtime/zero/utils.py:59).
 FP64_BYTES = 8
 # DeepSpeed's defaults: parameters that stay gathered at ZeRO-3, elements that ZeRO-3
@@ -60,6 +70,7 @@ def predict_memory(
     plan: Plan,
     activations: Activations = UNKNOWN_ACTIVATIONS,
     sizes: TrainedSizes | None = None,
+    hardware: Hardware | None = None,
 ) -> MemoryPrediction:
     """Return what a training will take.
 
@@ -67,6 +78,7 @@ def predict_memory(
         plan: The plan.
         activations: What micro-batches take; if it is left out, none of it is counted.
         sizes: Sizes of the trained weights; None: as if each could be cut anywhere.
+        hardware: The machines; None: any GPU, that has as much memory as it takes.
     """
     rank = Rank(plan, sizes or TrainedSizes(()))
     at_size = activations.of(plan.micro_batch_size)
@@ -79,14 +91,18 @@ def predict_memory(
         most("validation", [rank.resting(temporary=at_size.validation)]),
         most("save", [rank.resting()]),
     ]
-    context: dict[Kind, int] = {"context": CONTEXT_BYTES[plan.accelerator]}
+    gpu_name = hardware.gpu_name if hardware else None
     with_context = tuple(
-        PhaseMemory(phase.name, {**phase.bytes_by_kind, **context}) for phase in phases
+        PhaseMemory(
+            phase.name,
+            {**phase.bytes_by_kind, **around_tensors(plan, phase.name, gpu_name)},
+        )
+        for phase in phases
     )
     peak = max(phase.total for phase in with_context)
     return MemoryPrediction(
         phases=with_context,
-        main_memory_bytes=main_memory_bytes(plan, peak),
+        main_memory_bytes=main_memory_bytes(rank, peak, gpu_bytes(hardware)),
         nvme_bytes=round(offloaded_bytes(plan, "nvme") / plan.nodes),
         checkpoint_bytes=checkpoint_bytes(plan, plan.num_trained),
         activations=activations.source,
@@ -100,23 +116,47 @@ def most(name: PhaseName, moments: Iterable[Held]) -> PhaseMemory:
     return PhaseMemory(name, {kind: round(size) for kind, size in held.items()})
 
 
-def main_memory_bytes(plan: Plan, peak: float) -> int:
-    """Return the main memory that a node's ranks take, bytes.
-
-    What a rank loads passes through main memory, and later its shard of a checkpoint
-    each time that one is saved, but never both at once. ZeRO-3's shards, which pass
-    through it as they are made flat, are smaller than what is saved of them.
+def around_tensors(plan: Plan, phase: PhaseName, name: str | None) -> dict[Kind, int]:
+    """Return what a rank's device holds beside the tensors of a training, by kind.
 
     Args:
         plan: The plan.
-        peak: The most that a rank holds on its device, bytes.
+        phase: Name of the phase.
+        name: Name of the GPU; None if it is not known.
     """
+    context: dict[Kind, int] = {"context": CONTEXT_BYTES[plan.accelerator]}
+    if plan.accelerator == "cpu" or phase in WITHOUT_PRODUCTS:
+        return context
+    return {"workspaces": CUBLAS_HANDLES * workspace_bytes(name), **context}
+
+
+def gpu_bytes(hardware: Hardware | None) -> float | None:
+    """Return the memory of a GPU, bytes; None if it is not known."""
+    memory = hardware.gpu_memory_gb if hardware else None
+    return None if memory is None else memory * GB
+
+
+def main_memory_bytes(rank: "Rank", peak: float, there: float | None = None) -> int:
+    """Return the main memory that a node's ranks take, bytes.
+
+    What a rank loads passes through main memory, then what is made flat there, and
+    later its shard of a checkpoint each time that one is saved, but never two of these
+    at once. ZeRO-3's shards, which pass through it as they are made flat, are smaller
+    than what is saved of them.
+
+    Args:
+        rank: What a rank holds.
+        peak: The most that it holds on its device, bytes.
+        there: Memory of its GPU, bytes; None: not known, or enough.
+    """
+    plan = rank.plan
     saved = checkpoint_bytes(plan, plan.num_trained) / plan.world_size
-    rank = max(loading_bytes(plan), saved)
+    passing = max(loading_bytes(plan), saved, rank.flattened_in_main_memory(there))
+    each = PROCESS_BYTES + passing + rank.swap_buffers
     if plan.accelerator == "cpu":
-        rank += peak
+        each += peak
     offloaded = offloaded_bytes(plan, "cpu") / plan.nodes
-    return round(plan.ranks_per_node * (PROCESS_BYTES + rank) + offloaded)
+    return round(plan.ranks_per_node * each + offloaded)
 
 
 def unverified(plan: Plan) -> tuple[str, ...]:
@@ -124,14 +164,17 @@ def unverified(plan: Plan) -> tuple[str, ...]:
     notes = []
     if plan.accelerator == "cuda":
         notes.append("what the CUDA context and its libraries take beside tensors")
+        notes.append("what attention's kernels take while they go backward")
     if plan.pipeline_stages > 1:
         notes.append(
             "pipeline: stages are taken for equal parts, with as many passes at once"
         )
     if "nvme" in (plan.offload_optimizer, plan.offload_param):
-        notes.append("buffers for what is offloaded to NVMe are not counted")
+        notes.append(
+            "buffers in main memory for what is on NVMe: DeepSpeed's default sizes"
+        )
     if plan.offload_param != "none":
-        notes.append("buffers for offloaded parameters are not counted")
+        notes.append("offloaded parameters: what of them is on a GPU at a time")
     if plan.nodes > 1:
         notes.append("several nodes: buffers of the network are not counted")
     if plan.torch_compile:
@@ -167,6 +210,29 @@ class Rank:
         self.loaded = whole / (ranks if stage == 3 else 1)
         self.bucket = self._bucket()
 
+    @property
+    def swap_buffers(self) -> float:
+        """Bytes of main memory for what is on a local disk."""
+        return swap_buffer_bytes(self.plan, self._largest_group())
+
+    def flattened_in_main_memory(self, there: float | None) -> float:
+        """Return the bytes of weights that are made flat in main memory at once.
+
+        Stages 1 and 2 do so with the weights of an optimizer's group where a GPU has no
+        room left for a copy of them: the weights, and the flat copy
+        (stage_1_and_2.py:452-463 and :506).
+
+        Args:
+            there: Memory of the GPU, bytes; None: not known, or enough.
+        """
+        plan = self.plan
+        if there is None or plan.accelerator == "cpu" or plan.zero_stage not in (1, 2):
+            return 0.0
+        groups = [sum(group) for group in self.sizes.groups] or [plan.num_trained]
+        flat = max(groups) / plan.pipeline_stages * self.weight
+        free = there - CONTEXT_BYTES[plan.accelerator] - self.loaded
+        return 2 * flat if free < flat else 0.0
+
     def resting(self, **more: float) -> Held:
         """Return what is held between two steps, and more by kind."""
         plan = self.plan
@@ -183,6 +249,9 @@ class Rank:
             # stage3.py:780 and :791, there for the whole training.
             held["buffers"] += self.bucket
             held["gradients"] += device_gradients_bytes(plan)
+            if is_offloaded(plan.offload_param, plan):
+                shards = shards_to_gather(plan, self.sizes.largest_of_all)
+                held["buffers"] += shards * self.weight
         if self.offloads and plan.zero_stage < 3:
             # `temp_grad_buffer_for_gpu_offload` (stage_1_and_2.py:659).
             held["buffers"] += self.sizes.largest * self.weight
@@ -360,7 +429,8 @@ class Rank:
         if alone and not is_offloaded(plan.offload_param, plan):
             return 0.0
         number = plan.num_parameters + plan.num_adapter_parameters
-        return min(number, MAX_LIVE_PARAMETERS + self.sizes.largest) * self.weight
+        most = MAX_LIVE_PARAMETERS + self.sizes.largest_of_all
+        return min(number, most) * self.weight
 
     def _kept_between_passes(self) -> float:
         """Return the bytes of gradients between the micro-batches of a step."""

@@ -2,6 +2,7 @@
 
 from retune.artifacts.memory_prediction import (
     Kind,
+    MeasuredPhase,
     MemoryPrediction,
     PhaseMemory,
     PhaseName,
@@ -19,6 +20,14 @@ PHASES: dict[PhaseName, str] = {
     "validation": "validation",
     "save": "saving",
 }
+MEASURED_PHASES: dict[MeasuredPhase, str] = {
+    "load": "while loading",
+    "optimizer_init": "while making the optimizer",
+    "resume": "while resuming",
+    "training": "in training steps",
+    "validation": "in validation",
+    "save": "while saving",
+}
 KINDS: dict[Kind, str] = {
     "weights": "weights",
     "gradients": "gradients",
@@ -27,6 +36,7 @@ KINDS: dict[Kind, str] = {
     "activations": "activations",
     "logits": "logits and loss",
     "temporary": "temporary",
+    "workspaces": "workspaces of cuBLAS",
     "context": "context",
 }
 

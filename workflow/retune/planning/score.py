@@ -1,17 +1,45 @@
 """What was predicted of a training, and what was then measured, in words."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from retune.artifacts.finetune_metrics import FinetuneMetrics
+from retune.artifacts.memory_prediction import MemoryPrediction
 from retune.artifacts.plan import PLAN, REASONS, Plan, Reasons
 from retune.errors import RetuneError
+from retune.planning.memory_table import MEASURED_PHASES
 from retune.planning.prediction_line import gigabytes, seconds
 from retune.units import GB
 
 Row = tuple[str, ...]
 HEADER = ("", "predicted", "measured", "the prediction is")
+
+
+@dataclass(frozen=True)
+class PhaseScore:
+    """What PyTorch was predicted to allocate at most in a phase, beside what it has.
+
+    Attributes:
+        name: When that is, in words.
+        predicted_gb: Predicted for a rank, GB.
+        measured_gb: The most that a rank has, GB.
+    """
+
+    name: str
+    predicted_gb: float
+    measured_gb: float
+
+    @property
+    def row(self) -> Row:
+        """A row of a table with `HEADER`."""
+        return (
+            self.name,
+            gigabytes(self.predicted_gb),
+            gigabytes(self.measured_gb),
+            deviation(self.predicted_gb, self.measured_gb),
+        )
 
 
 @dataclass(frozen=True)
@@ -28,6 +56,7 @@ class Score:
         measured_gb: The most that a rank has held, GB.
         predicted_seconds: Predicted time of an optimizer step; None if there is none.
         measured_seconds: Median time of an optimizer step, seconds.
+        phases: The memory of each phase that was predicted and measured; none on CPUs.
     """
 
     on_gpu: bool
@@ -35,6 +64,7 @@ class Score:
     measured_gb: float
     predicted_seconds: float | None
     measured_seconds: float
+    phases: tuple[PhaseScore, ...] = ()
 
     @classmethod
     def of(cls, plan: Plan, reasons: Reasons, measured: FinetuneMetrics) -> Self:
@@ -51,6 +81,7 @@ class Score:
             measured_gb=max(grown),
             predicted_seconds=reasons.step_seconds,
             measured_seconds=measured.step_seconds,
+            phases=tuple(phase_scores(reasons.memory, measured)),
         )
 
     @classmethod
@@ -107,7 +138,8 @@ class Score:
                 gigabytes(predicted),
                 gigabytes(measured),
                 deviation(predicted, measured),
-            )
+            ),
+            *(phase.row for phase in self.phases),
         ]
         if self.predicted_seconds is not None:
             rows.append(
@@ -119,6 +151,17 @@ class Score:
                 )
             )
         return rows
+
+
+def phase_scores(
+    memory: MemoryPrediction, measured: FinetuneMetrics
+) -> Iterator[PhaseScore]:
+    """Yield the memory of each phase that was predicted and measured."""
+    for phase, measured_gb in measured.peak_memory_gb_by_phase.items():
+        predicted = memory.tensor_bytes_of(phase)
+        # A small model rounds to nothing.
+        if predicted is not None and measured_gb:
+            yield PhaseScore(MEASURED_PHASES[phase], predicted / GB, measured_gb)
 
 
 def deviation(predicted: float, measured: float) -> str:

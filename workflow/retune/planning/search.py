@@ -63,7 +63,7 @@ class Training:
 
     def memory(self, plan: Plan, trace: "Trace") -> MemoryPrediction:
         """Return the memory that a plan takes."""
-        return predict_memory(plan, trace(plan), self.sizes)
+        return predict_memory(plan, trace(plan), self.sizes, self.hardware)
 
     def candidate(
         self,
@@ -79,7 +79,7 @@ class Training:
         return Candidate(
             plan,
             tuple(decisions),
-            predict_memory(plan, activations, self.sizes),
+            predict_memory(plan, activations, self.sizes, self.hardware),
             predict_step(plan, activations.of(plan.micro_batch_size).work, speeds),
             limit,
             None if main_gb is None else main_gb * GB,

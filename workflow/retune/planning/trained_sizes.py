@@ -10,14 +10,22 @@ class TrainedSizes:
 
     Attributes:
         groups: For each group the elements of its weights, in their order.
+        largest_frozen: Elements of the largest weight that is not trained; 0 if all
+            are.
     """
 
     groups: tuple[tuple[int, ...], ...]
+    largest_frozen: int = 0
 
     @property
     def largest(self) -> int:
         """Elements of the largest weight; 0 if there is none."""
         return max((size for group in self.groups for size in group), default=0)
+
+    @property
+    def largest_of_all(self) -> int:
+        """Elements of the largest weight, trained or not."""
+        return max(self.largest, self.largest_frozen)
 
     def most_touched(self, ranks: int) -> int:
         """Return the elements of the weights of which a rank has at least a part.

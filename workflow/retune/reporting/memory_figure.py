@@ -17,7 +17,7 @@ from retune.reporting.figure_style import (
 )
 from retune.units import GB
 
-# Beside the colours of other figures two more of Okabe and Ito's.
+# Beside the colours of other figures more of Okabe and Ito's.
 COLOURS: dict[Kind, str] = {
     "weights": TUNED,
     "gradients": "#56B4E9",
@@ -26,6 +26,7 @@ COLOURS: dict[Kind, str] = {
     "activations": VALIDATION,
     "logits": "#CC79A7",
     "temporary": BASE,
+    "workspaces": "#E69F00",
     "context": FLOOR,
 }
 BAR_HEIGHT = 0.62

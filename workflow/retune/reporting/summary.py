@@ -3,6 +3,7 @@
 from textwrap import wrap
 
 from retune.artifacts.evaluation_metrics import EvaluationMetrics
+from retune.planning.score import HEADER as SCORE_HEADER
 from retune.planning.score import Score
 from retune.quantities import counted, percent
 from retune.reporting.answer import find_answer
@@ -14,9 +15,10 @@ from retune.reporting.evaluation_rows import (
     floor_rows,
 )
 
-# Columns of the terminal, and of each column of the table.
+# Columns of the terminal, and of each column of the tables.
 WIDTH = 80
 WIDTHS = (17, 12, 12, 12, 20)
+SCORE_WIDTHS = (26, 12, 12, 20)
 
 
 def summary_lines(
@@ -51,13 +53,21 @@ def summary_lines(
         *wrap(caption, WIDTH),
         *wrap(find_answer(test).floors, WIDTH),
         *wrap(f"The training: {line}." if line else "", WIDTH),
+        *(score_lines(score) if score and score.phases else ()),
     ]
 
 
-def aligned(row: Row) -> str:
+def score_lines(score: Score) -> list[str]:
+    """Return the lines of a table of the memory of a GPU, by phase."""
+    header = ("GPU memory", *SCORE_HEADER[1:])
+    rows = [header, *(phase.row for phase in score.phases)]
+    return [aligned(row, SCORE_WIDTHS) for row in rows]
+
+
+def aligned(row: Row, widths: tuple[int, ...] = WIDTHS) -> str:
     """Return a line: the name on the left, the values under each other."""
     name, *values = row
     cells = [
-        value.rjust(width) for value, width in zip(values, WIDTHS[1:], strict=False)
+        value.rjust(width) for value, width in zip(values, widths[1:], strict=False)
     ]
-    return (name.ljust(WIDTHS[0]) + "".join(cells)).rstrip()
+    return (name.ljust(widths[0]) + "".join(cells)).rstrip()

@@ -9,6 +9,7 @@ from retune.artifacts.memory_shortage import MemoryShortage
 from retune.artifacts.plan import Plan
 from retune.compat.pytorch_errors import is_memory_error, requested_bytes
 from retune.errors import RetuneError
+from retune.measuring.device_memory import peak_memory_gb
 from retune.units import GB
 
 
@@ -62,7 +63,7 @@ def gpu_memory() -> tuple[float, float]:
 
     free, _ = torch.cuda.mem_get_info()
     reserved = torch.cuda.memory_reserved()
-    return torch.cuda.max_memory_allocated() / GB, (free + reserved) / GB
+    return peak_memory_gb(), (free + reserved) / GB
 
 
 def cpu_memory() -> tuple[float, float]:

@@ -12,7 +12,7 @@ import torch
 from retune.artifacts.run_spec import RunSpec
 from retune.checkpoints.checkpoint_progress import CheckpointProgress
 from retune.engines.trainers import Trainer, gradient_norm
-from retune.measuring.device_memory import memory_before_gb
+from retune.measuring.device_memory import PEAKS, memory_before_gb
 from retune.measuring.profiling import StepProfiler
 from retune.measuring.stopwatch import Stopwatch
 from retune.supervision.heartbeat import Heartbeat
@@ -47,6 +47,7 @@ def train(run: RunSpec, state: Path, stop: StopRequest, heartbeat: Heartbeat) ->
     settings, plan = run.settings, run.plan
     join_ranks(run, heartbeat)
     memory_before = memory_before_gb(plan.accelerator)
+    PEAKS.restart()
     stopwatch = Stopwatch()
     trainer, resume = load_trainer(run, state, stopwatch, heartbeat)
     rank, shard = dist.get_rank(), (trainer.data_rank, trainer.data_world_size)

@@ -66,6 +66,10 @@ def metrics_of(
         device=measured.device,
         peak_memory_gb=tuple(round(gb, 3) for gb in measured.peak_memory_gb),
         memory_before_gb=tuple(round(gb, 3) for gb in measured.memory_before_gb),
+        peak_memory_gb_by_phase={
+            phase: round(gb, 3)
+            for phase, gb in measured.peak_memory_gb_by_phase.items()
+        },
         seconds=round(seconds, 1),
         resumed_from_step=start.step or None,
     )

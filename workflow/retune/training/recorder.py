@@ -2,15 +2,17 @@
 
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import deepspeed.comm as dist
 
+from retune.artifacts.memory_prediction import MeasuredPhase
 from retune.artifacts.run_spec import RunSpec
 from retune.checkpoints.resume import Resume
 from retune.engines.trainers import Trainer, device_name, flops_per_token
-from retune.measuring.device_memory import peak_memory_gb
+from retune.measuring.device_memory import PEAKS, peak_memory_gb
 from retune.measuring.history import (
     History,
     RunMeasurements,
@@ -20,6 +22,7 @@ from retune.measuring.history import (
 )
 from retune.measuring.stopwatch import Stopwatch
 from retune.tokens.data_shard import DataShard, StepData
+from retune.units import GB
 
 log = logging.getLogger("retune")
 
@@ -130,9 +133,30 @@ class Recorder:
         Args:
             memory_before: What this rank held before it loaded the model, GB.
         """
-        memory = [(0.0, 0.0)] * dist.get_world_size()
-        dist.all_gather_object(memory, (peak_memory_gb(), memory_before))
-        peaks, before = map(list, zip(*memory, strict=True))
+        PEAKS.end("training")
+        memory = [(0.0, 0.0, PEAKS.bytes)] * dist.get_world_size()
+        dist.all_gather_object(memory, (peak_memory_gb(), memory_before, PEAKS.bytes))
+        peaks, before, by_phase = map(list, zip(*memory, strict=True))
         self.history.finish(
-            RunMeasurements(peaks, self._flops, device_name(self._plan), before)
+            RunMeasurements(
+                peaks,
+                self._flops,
+                device_name(self._plan),
+                before,
+                largest_in_gb(by_phase),
+            )
         )
+
+
+def largest_in_gb(
+    by_rank: Sequence[Mapping[MeasuredPhase, int]],
+) -> dict[MeasuredPhase, float]:
+    """Return the most that any rank has held in each phase, GB.
+
+    Args:
+        by_rank: Bytes of each phase, on each rank.
+    """
+    phases = dict.fromkeys(phase for peaks in by_rank for phase in peaks)
+    return {
+        phase: max(peaks.get(phase, 0) for peaks in by_rank) / GB for phase in phases
+    }

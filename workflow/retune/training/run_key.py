@@ -90,6 +90,7 @@ NOT_OF_WEIGHTS = frozenset(
         "measuring/device_memory.py",
         "measuring/history_tables.py",
         "measuring/model_flops.py",
+        "measuring/phase_peaks.py",
         "measuring/profiling.py",
         "measuring/provenance.py",
         "measuring/speed.py",

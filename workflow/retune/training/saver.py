@@ -10,6 +10,7 @@ from retune.checkpoints.checkpoint_progress import CheckpointProgress
 from retune.checkpoints.checkpoint_writer import Checkpoints
 from retune.checkpoints.live_weights import checkpoint_weights
 from retune.engines.trainers import Trainer, any_rank
+from retune.measuring.device_memory import PEAKS
 from retune.supervision.heartbeat import Heartbeat
 from retune.supervision.stopping import StopRequest
 
@@ -90,7 +91,8 @@ class Saver:
         self._sync_history()
         # An error from here on must not cost what was saved before.
         self._checkpoints.publish()
-        self._weights = checkpoint_weights(self._trainer, self._weights)
-        self._checkpoints.save(
-            self._trainer.engine, self._weights, self._run.plan, progress
-        )
+        with PEAKS.interrupt_training("save"):
+            self._weights = checkpoint_weights(self._trainer, self._weights)
+            self._checkpoints.save(
+                self._trainer.engine, self._weights, self._run.plan, progress
+            )

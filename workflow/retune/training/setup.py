@@ -14,6 +14,7 @@ from retune.engines.trainers import (
     num_trained,
     start_process_group,
 )
+from retune.measuring.device_memory import PEAKS
 from retune.measuring.stopwatch import Stopwatch
 from retune.planning.memory import checkpoint_bytes
 from retune.supervision.heartbeat import Heartbeat
@@ -55,6 +56,7 @@ def load_trainer(
     trainer = build_trainer(run, config, stopwatch, heartbeat.go_on)
     if resume:
         load(trainer, resume)
+        PEAKS.end("resume")
     size = checkpoint_bytes(run.plan, num_trained(trainer))
     if dist.get_rank() == 0:
         check_disk(state, size, run.settings.save_total_limit)

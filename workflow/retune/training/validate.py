@@ -4,6 +4,7 @@ import math
 
 from retune.engines.trainers import Trainer
 from retune.errors import RetuneError
+from retune.measuring.device_memory import PEAKS
 from retune.supervision.heartbeat import Heartbeat
 from retune.tokens.data_shard import DataShard
 from retune.training.non_finite_steps import beating
@@ -26,7 +27,8 @@ def validation_loss(
         RetuneError: If the loss is not finite.
     """
     batches = beating(heartbeat, data.validation_batches(), step, "validation")
-    loss = trainer.mean_loss(batches)
+    with PEAKS.interrupt_training("validation"):
+        loss = trainer.mean_loss(batches)
     if not math.isfinite(loss):
         raise RetuneError(
             f"the validation loss is {loss} after step {step}: lower"
