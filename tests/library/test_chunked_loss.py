@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from model_families import FAMILIES, build_family
 from retune.artifacts.model_facts import OutputHead
+from retune.compat.pytorch_live_storages import LiveStorages
 from retune.engines import chunked_loss
 from retune.engines.chunked_loss import chunked_loss_sum, logits_of
 from retune.engines.loss import token_loss_sum, trained_labels
@@ -112,6 +113,21 @@ def test_without_gradients_the_loss_is_the_same():
     with torch.no_grad():
         loss = chunked_loss_sum(*arguments)
     assert loss.item() == pytest.approx(whole(*arguments).item(), rel=1e-6)
+
+
+def test_logits_of_one_chunk_are_in_memory_at_a_time():
+    def peak(tokens):
+        hidden, weight, _, labels = inputs_of(tokens=tokens)
+        weight.requires_grad_(False)
+        with LiveStorages() as live:
+            for tensor in (hidden, weight, labels):
+                live.ignore(tensor)
+            chunked_loss_sum(hidden, weight, None, labels, OutputHead())
+            return live.peak
+
+    # There are 32 more rows of the gradient of hidden states, and no more logits.
+    more = peak(48) - peak(16)
+    assert more < 1.1 * 32 * HIDDEN * 4
 
 
 @pytest.mark.parametrize("family", FAMILIES)

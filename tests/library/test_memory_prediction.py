@@ -23,6 +23,7 @@ from retune.models.training_skeleton import build_training_skeleton
 from retune.models.varlen_attention import flash, register_varlen
 from retune.planning.activations import Activations
 from retune.planning.hardware import Hardware
+from retune.planning.memory import BF16_BYTES
 from retune.planning.memory_prediction import predict_memory
 from retune.settings import LoraSettings
 from retune.units import GB
@@ -229,6 +230,8 @@ def test_the_peak_that_a_gpu_has_measured_is_predicted(
     assert memory.peak.name == "forward"
     # What torch has allocated: not the context. Within 0.1 %, or as it was rounded.
     found = memory.peak_tensor_bytes / GB
+    # The loop held the logits of one chunk more then.
+    found += 2048 * config.vocab_size * BF16_BYTES / GB
     assert found == pytest.approx(measured, rel=1e-3, abs=digit / 2)
 
 

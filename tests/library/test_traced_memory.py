@@ -158,8 +158,8 @@ def test_with_a_gpus_kernels_the_output_head_has_more_words():
     with kernels_of("cuda"):
         padded, whole = peak(65), peak(128)
     # A padded copy of the weight, and logits and gradients of as many words.
-    assert padded > whole > on_cpu
-    assert peak(65) == on_cpu
+    assert padded > whole
+    assert peak(65) == on_cpu != padded
 
 
 def test_ligers_kernels_keep_little():

@@ -37,10 +37,22 @@ def seconds(**changes):
 
 def test_one_gpu_computes_and_updates():
     time = seconds()
-    assert time.computing == pytest.approx(0.2 + 0.15 + 1000 * OPERATION_S)
+    assert time.computing == pytest.approx(0.2 + 0.15)
     assert time.optimizer == pytest.approx(10**9 * OPTIMIZER_BYTES / 1e12)
     assert time.communicating == time.offloading == time.waiting == 0
     assert time.seconds == pytest.approx(time.computing + time.optimizer)
+
+
+def test_a_small_pass_takes_as_long_as_the_host_needs_to_start_it():
+    def passes(work, size):
+        plan = make_plan(**ONE | {"micro_batch_size": size})
+        return predict_step(plan, work, SPEEDS).computing
+
+    small = Work(2e10, 1.5e8, 1000)
+    assert passes(small, 2) == pytest.approx(1000 * OPERATION_S)
+    # Twice as many sequences take no longer in one pass.
+    twice = Work(2 * small.products, 2 * small.moved, small.operations)
+    assert passes(twice, 4) == passes(small, 2)
 
 
 def test_accumulation_computes_as_often():

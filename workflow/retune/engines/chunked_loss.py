@@ -115,28 +115,29 @@ class ChunkedLoss(torch.autograd.Function):
         weight, bias = with_more_words(weight, bias, output_head)
         of_hidden = torch.empty_like(hidden) if needs_hidden else None
         # In fp32, because rounding after each chunk would add up.
-        of_weight = fp32_zeros(weight) if needs_weight else None
-        of_bias = fp32_zeros(bias) if needs_bias and bias is not None else None
+        of_weight: torch.Tensor | None = None
+        of_bias: torch.Tensor | None = None
         total = torch.zeros((), device=hidden.device)
         done = 0
         for rows, wanted in chunks(hidden, labels):
-            products = products_of(rows, weight, bias, words).requires_grad_()
-            with torch.enable_grad():
-                loss = cross_entropy_sum(logits_of(products, output_head), wanted)
-                (of_products,) = torch.autograd.grad(loss, products)
-            total += loss.detach()
+            products = products_of(rows, weight, bias, words)
+            loss, of_products = loss_and_gradient(products, wanted, output_head)
+            # Without this, two chunks of logits would be in memory, and two gradients.
+            del products
+            total += loss
             if of_hidden is not None:
                 torch.mm(of_products, weight, out=of_hidden[done : done + len(rows)])
-            if of_weight is not None:
-                add_product(of_weight, of_products.t(), rows)
-            if of_bias is not None:
-                of_bias += of_products.sum(dim=0, dtype=torch.float32)
+            if needs_weight:
+                of_weight = plus_product(of_weight, of_products.t(), rows)
+            if needs_bias:
+                of_bias = plus(of_bias, of_products.sum(dim=0, dtype=torch.float32))
             done += len(rows)
-        sums = (of_weight, of_bias)
-        rounded = (
-            None if part is None else part[:words].to(weight.dtype) for part in sums
+            del of_products
+        sums = (
+            rounded(of_weight, weight, words) if needs_weight else None,
+            rounded(of_bias, bias, words) if needs_bias and bias is not None else None,
         )
-        ctx.save_for_backward(of_hidden, *rounded)
+        ctx.save_for_backward(of_hidden, *sums)
         return total
 
     @staticmethod
@@ -181,21 +182,63 @@ def products_of(
     """
     products = linear(rows, weight, bias)
     if len(weight) > words:
-        products[:, words:] = -torch.inf
+        products[:, words:].fill_(-torch.inf)
     return products
 
 
-def fp32_zeros(parameter: torch.Tensor) -> torch.Tensor:
-    """Return zeros of the shape of a parameter, in fp32."""
-    return torch.zeros_like(parameter, dtype=torch.float32)
+def loss_and_gradient(
+    products: torch.Tensor, labels: torch.Tensor, output_head: OutputHead
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the sum of the losses of a chunk, and its gradient by the head's products.
+
+    Args:
+        products: The head's products, [tokens, vocabulary].
+        labels: Token to predict, int64 [tokens].
+        output_head: What the model does with the head's products.
+    """
+    products.requires_grad_()
+    with torch.enable_grad():
+        loss = cross_entropy_sum(logits_of(products, output_head), labels)
+        (gradient,) = torch.autograd.grad(loss, products)
+    return loss.detach(), gradient
 
 
-def add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
-    """Add a matrix product to a sum in fp32; the product may be of lower precision."""
+def plus(total: torch.Tensor | None, term: torch.Tensor) -> torch.Tensor:
+    """Return a sum and one more term, in the sum's memory; None is an empty sum."""
+    return term if total is None else total.add_(term)
+
+
+def plus_product(
+    total: torch.Tensor | None, left: torch.Tensor, right: torch.Tensor
+) -> torch.Tensor:
+    """Return a sum in fp32 and one more matrix product, in the sum's memory.
+
+    Args:
+        total: The sum; None: there is none yet. Zeros would have to be written, and
+            read again.
+        left: A matrix, of which the product may have the lower precision.
+        right: The other matrix.
+    """
+    if total is None:
+        return (left @ right).float()
     if left.dtype == total.dtype:
-        total.addmm_(left, right)
-    else:
-        total += left @ right
+        return total.addmm_(left, right)
+    return total.add_(left @ right)
+
+
+def rounded(
+    total: torch.Tensor | None, parameter: torch.Tensor, words: int
+) -> torch.Tensor:
+    """Return a parameter's gradient from its sum in fp32.
+
+    Args:
+        total: The sum; None if there was no chunk.
+        parameter: The parameter, if need be with more words.
+        words: Number of words of the vocabulary itself.
+    """
+    if total is None:
+        return torch.zeros_like(parameter[:words])
+    return total[:words].to(parameter.dtype)
 
 
 def chunks(

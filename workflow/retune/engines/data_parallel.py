@@ -16,6 +16,7 @@ from retune.engines.loss import (
 )
 from retune.engines.loss_in_forward import computes_loss
 from retune.measuring.stopwatch import Stopwatch
+from retune.models.packed_documents import copied
 from retune.models.packed_inputs import packed_inputs, to_device
 from retune.models.weight_names import named_weights
 from retune.tokens.blocks import Batch
@@ -105,8 +106,9 @@ class DataParallel:
         places, labels = trained_labels(batch.labels)
         loss: torch.Tensor = engine(
             **inputs,
-            labels=to_device(labels, device),
-            label_places=to_device(places, device),
+            # From other memory than pinned the host may wait for all before the copy.
+            labels=copied(labels, device),
+            label_places=copied(places, device),
         )
         return loss
 

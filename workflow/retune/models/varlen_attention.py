@@ -6,6 +6,8 @@ through PyTorch's scaled dot product attention together, which needs no mask the
 """
 
 import math
+from collections.abc import Callable
+from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -141,10 +143,10 @@ def flash(
     """
     from torch.nn.attention.varlen import varlen_attn
 
-    # Before PyTorch 2.12 its kernels shared heads without being asked.
-    is_asked = "enable_gqa" in signature(varlen_attn).parameters
     is_grouped = query.shape[1] != key.shape[1]
-    sharing: dict[str, Any] = {"enable_gqa": is_grouped} if is_asked else {}
+    sharing: dict[str, Any] = {}
+    if is_grouped and is_asked_to_share(varlen_attn):
+        sharing = {"enable_gqa": True}
     bounds, longest = documents.cumulative_sizes, documents.longest
     output = varlen_attn(
         query,
@@ -161,6 +163,15 @@ def flash(
     # A tuple is returned where the log-sum-exp is asked for.
     assert isinstance(output, torch.Tensor)
     return output
+
+
+@cache
+def is_asked_to_share(varlen_attn: Callable[..., Any]) -> bool:
+    """Return whether a version of `varlen_attn` shares heads only if asked to.
+
+    Before PyTorch 2.12 its kernels shared heads without being asked.
+    """
+    return "enable_gqa" in signature(varlen_attn).parameters
 
 
 def of_bucket(tensor: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,9 @@
 """How long an optimizer step takes on GPUs: good enough to order strategies by.
 
-Each part is what it computes or moves over how fast that goes (see `speeds`). What no
-GPU has confirmed says so: the shares of time that are hidden behind computing.
+Each part is what it computes or moves over how fast that goes (see `speeds`). A pass
+takes as long as the GPU computes, or as long as the host needs to start its operations,
+whichever is longer: the GPU computes one while the host starts the next. What no GPU
+has confirmed says so: the shares of time that are hidden behind computing.
 """
 
 from dataclasses import dataclass
@@ -11,8 +13,10 @@ from retune.planning.memory import BF16_BYTES, FP32_BYTES, weights_bytes
 from retune.planning.speeds import Speeds
 from retune.planning.work import Work
 
-# What starting an operation takes when the GPU is not kept busy by the one before.
-OPERATION_S = 5e-6
+# What the host needs for each operation of a trace, all told: Python, PyTorch's
+# dispatch, autograd, and DeepSpeed's hooks. Measured without a GPU, whose driver may
+# take longer (benchmarks/host.md).
+OPERATION_S = 15e-6
 # Share of the bytes that single operations move which is left where compiled layers do
 # several of them at once. Not measured. Liger's kernels are counted as they are.
 COMPILED_SHARE = 0.6
@@ -93,13 +97,15 @@ def exposed(seconds: float, computing: float) -> float:
 
 
 def pass_seconds(plan: Plan, work: Work, speeds: Speeds) -> float:
-    """Return the time of the forward and backward pass of a micro-batch, one rank's."""
+    """Return the time of the forward and backward pass of a micro-batch, one rank's.
+
+    It is that of the GPU or that of the host, whichever is longer. They do not add up,
+    because within the passes of a step nothing makes the host wait for the GPU, so it
+    is ahead unless it is the slower of the two.
+    """
     fused = COMPILED_SHARE if plan.torch_compile else 1.0
-    return (
-        work.products / speeds.products
-        + fused * work.moved / speeds.memory
-        + OPERATION_S * work.operations
-    )
+    on_gpu = work.products / speeds.products + fused * work.moved / speeds.memory
+    return max(on_gpu, OPERATION_S * work.operations)
 
 
 def ring_seconds(plan: Plan, size: float, speeds: Speeds) -> float:
