@@ -93,6 +93,8 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="gpu-", dir=scratch()) as inputs,
     ):
         environment = environment_with(options.kit, Path(site), options.toy)
+        # To name the trainings takes the settings, and these a package of the kit.
+        sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
         machine = describe(environment)
         toy = machine["gpu"] is None
         device = machine["gpu"] or "No GPU: toy sizes, whose figures mean nothing"

@@ -92,7 +92,10 @@ CELLS = {
     "varlen": Cell(FP32 | ZERO[1] | VARLEN),
     "bf16 varlen": Cell(BF16 | ZERO[1] | VARLEN),
     "bf16 varlen accumulation": Cell(BF16 | ZERO[1] | VARLEN | SMALL),
-    "bf16 Liger": Cell(BF16 | ZERO[1] | {"use_liger_kernel": True}, only_on="cuda"),
+    # Its rotary embedding is that of every later Llama of the process.
+    "bf16 Liger": Cell(
+        BF16 | ZERO[1] | {"use_liger_kernel": True}, only_on="cuda", needs_compiler=True
+    ),
     "bf16 compiled": Cell(
         BF16 | ZERO[1] | {"torch_compile": True}, only_on="cuda", needs_compiler=True
     ),

@@ -18,6 +18,8 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from deepspeed.accelerator import get_accelerator
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import fault_points
 from retune.artifacts.publishing import read_json
@@ -29,8 +31,8 @@ from retune.supervision.stopping import StopRequest
 from retune.training.loop import train
 from retune.training.rank import leave
 
-# In the folder of a training: the traceback, and the number of times that each step's
-# forward and backward passes made the host wait for the device.
+# In the folder of a training: the traceback, and where each step's forward and backward
+# passes made the host wait for the device.
 FAILED, WAITS = "failed.txt", "waits.json"
 
 
@@ -58,45 +60,88 @@ def main() -> None:
         gc.collect()
 
 
-waits: list[int] = []
+waits: list[list[str]] = []
 
 
 def counting_waits(train_batch: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function, which notes how often the host waits for the device."""
+    """Return the function, which notes where the host waits for the device."""
 
     def counted(*arguments: Any) -> Any:
-        if not torch.cuda.is_available():
-            waits.append(0)
+        places: list[str] = []
+        waits.append(places)
+        with noted_waits(places):
             return train_batch(*arguments)
-        with (
-            warnings.catch_warnings(record=True) as caught,
-            counted_calls(torch.cuda, "synchronize") as of_device,
-            counted_calls(torch.cuda.Stream, "synchronize") as of_streams,
-        ):
-            warnings.simplefilter("always")
-            torch.cuda.set_sync_debug_mode("warn")
-            try:
-                return train_batch(*arguments)
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
-                said = [str(warning.message) for warning in caught]
-                implicit = sum("synchronizing CUDA" in line for line in said)
-                waits.append(implicit + len(of_device) + len(of_streams))
 
     return counted
 
 
 @contextmanager
-def counted_calls(owner: Any, name: str) -> Iterator[list[None]]:
-    """Yield a list that gets an item at each call of a function."""
-    original, calls = getattr(owner, name), []
+def noted_waits(places: list[str]) -> Iterator[None]:
+    """Note where the host waits for the device, or on a CPU would wait for a GPU."""
+    if not torch.cuda.is_available():
+        with noted_calls(type(get_accelerator()), "synchronize", places), Reads(places):
+            yield
+        return
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        noted_calls(torch.cuda, "synchronize", places),
+        noted_calls(torch.cuda.Stream, "synchronize", places),
+    ):
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+            places += [
+                f"{warning.filename}:{warning.lineno}"
+                for warning in caught
+                if "synchronizing CUDA" in str(warning.message)
+            ]
+
+
+@contextmanager
+def noted_calls(owner: Any, name: str, places: list[str]) -> Iterator[None]:
+    """Note where a function is called."""
+    original = getattr(owner, name)
 
     def call(*arguments: Any, **values: Any) -> Any:
-        calls.append(None)
+        places.append(f"{name}, {caller(2)}")
         return original(*arguments, **values)
 
     with patch.object(owner, name, call):
-        yield calls
+        yield
+
+
+class Reads(TorchDispatchMode):
+    """Notes where the host reads a value of a tensor."""
+
+    def __init__(self, places: list[str]) -> None:
+        """Note into a list."""
+        super().__init__()
+        self._places = places
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operator; PyTorch calls this."""
+        if func in READS:
+            self._places.append(f"{func}, {caller(2)}")
+        return func(*args, **(kwargs or {}))
+
+
+READS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+
+
+def caller(depth: int) -> str:
+    """Return the file and line that called a function, beside PyTorch's own."""
+    frame = sys._getframe(depth)
+    while frame.f_back and frame.f_code.co_filename.startswith(PYTORCH):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+PYTORCH = str(Path(torch.__file__).parent)
 
 
 if __name__ == "__main__":

@@ -91,8 +91,8 @@ class DeviceJob:
         return validations_in(read_history(self.state))[-1].validation_loss
 
     @property
-    def waits(self) -> list[int]:
-        """How often each step made the host wait for the device before its loss."""
+    def waits(self) -> list[list[str]]:
+        """Where each step made the host wait for the device before its loss."""
         self.check()
         return json.loads((self.state / WAITS).read_text())
 

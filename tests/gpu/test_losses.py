@@ -1,5 +1,7 @@
 """Each strategy, kernel and precision trains as fp32 on the CPU does."""
 
+from collections import Counter
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -68,5 +70,8 @@ def test_the_host_does_not_wait_for_micro_batches(trained, run, one, four, most)
     if one not in trained:
         pytest.skip(f"not possible on {run.device} in this version")
     # The first steps allocate.
-    more = zip(trained[one].waits[2:], trained[four].waits[2:], strict=True)
-    assert all(of_four - of_one <= 3 * most for of_one, of_four in more)
+    for of_one, of_four in zip(
+        trained[one].waits[2:], trained[four].waits[2:], strict=True
+    ):
+        more = Counter(of_four) - Counter(of_one)
+        assert more.total() <= 3 * most, more

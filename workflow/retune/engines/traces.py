@@ -14,6 +14,8 @@ DECISIVE = (
     *("activation_checkpointing", "activation_checkpointing_interval"),
     *("use_liger_kernel", "sequence_length"),
 )
+# Chunks of the loss after which no more logits are held.
+CHUNKS = 2
 
 
 class Traces:
@@ -27,10 +29,10 @@ class Traces:
     def __call__(self, plan: Plan) -> Activations:
         """Return what the passes of a plan take and do.
 
-        From the micro-batch on that fills a chunk of the loss, they grow by the same
-        with each sequence.
+        From the micro-batch on that fills two chunks of the loss, they grow by the same
+        with each sequence: before the second chunk fewer logits are there.
         """
-        tokens = CHUNK_TOKENS[plan.accelerator]
+        tokens = CHUNKS * CHUNK_TOKENS[plan.accelerator]
         least = math.ceil(tokens / plan.sequence_length)
         size = plan.micro_batch_size
         sizes = (size,) if size < least else (least, 2 * least)

@@ -72,4 +72,7 @@ def deepspeed_config(plan: Plan) -> dict[str, Any]:
         # Never: the training loop logs its own steps.
         "steps_per_print": 2**31,
         "wall_clock_breakdown": False,
+        # By default it waits for the GPU twice for each micro-batch, also where nothing
+        # is printed (DeepSpeed 0.19, utils/timer.py:238 and :256).
+        "timers": {"throughput": {"enabled": False}},
     }
