@@ -20,6 +20,9 @@ from retune.models.packed_inputs import packed_inputs
 from retune.models.training_skeleton import build_training_skeleton
 from retune.models.varlen_attention import register_varlen
 from retune.planning.activations import Activations
+from retune.planning.deepspeed_config import deepspeed_config
+from retune.planning.deepspeed_sizes import DeepSpeedSizes
+from retune.planning.given_config import merged
 from retune.planning.memory_prediction import predict_memory
 from retune.settings import LoraSettings
 from tiny_facts import tiny_facts
@@ -75,7 +78,7 @@ def with_batch(case, ranks):
 def predicted(base, case):
     """Return the bytes of each phase."""
     values = dict(case)
-    lora = values.pop("lora", None)
+    lora, given = values.pop("lora", None), values.pop("deepspeed", {})
     facts = ModelFacts.read(base)
     skeleton = build_training_skeleton(base, facts, lora and LoraSettings(**lora))
     plan = make_plan(
@@ -85,7 +88,8 @@ def predicted(base, case):
     )
     activations = trace_activations(skeleton, plan, [plan.micro_batch_size])
     assert (activations.source, activations.notes) == ("traced", ())
-    memory = predict_memory(plan, activations, skeleton.sizes)
+    sizes = DeepSpeedSizes.of(merged(deepspeed_config(plan), given))
+    memory = predict_memory(plan, activations, skeleton.sizes, sizes)
     return {phase.name: phase.total for phase in memory.phases}
 
 

@@ -57,10 +57,12 @@ class TrainingSkeleton:
 
     @property
     def sizes(self) -> TrainedSizes:
-        """Sizes of the trained parameters, in the groups of `build_optimizer`."""
+        """Sizes of the parameters, the trained in the groups of `build_optimizer`."""
         matrices = tuple(p.numel() for p in self.trained if p.ndim > 1)
         others = tuple(p.numel() for p in self.trained if p.ndim <= 1)
-        return TrainedSizes(tuple(group for group in (matrices, others) if group))
+        groups = tuple(group for group in (matrices, others) if group)
+        frozen = (p for p in self.model.parameters() if not p.requires_grad)
+        return TrainedSizes(groups, tuple(p.numel() for p in frozen))
 
     def copied(self) -> tuple[nn.Module, PreTrainedModel]:
         """Return a copy of the model, with its adapters and without, to be changed."""

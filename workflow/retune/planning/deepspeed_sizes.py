@@ -1,0 +1,80 @@
+"""What a DeepSpeed config says of memory beside the plan: sizes of its buffers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from retune.linting.known_keys import DTYPES, at
+from retune.linting.value import Value
+from retune.planning.deepspeed_config import REDUCE_BUCKET_SIZE
+from retune.planning.given_config import ZERO, look_up
+
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+COMMUNICATION = "communication_data_type"
+
+
+@dataclass(frozen=True)
+class DeepSpeedSizes:
+    """Values of a complete DeepSpeed config; sizes are numbers of elements.
+
+    Attributes:
+        reduce_bucket_size: Of a bucket in which gradients are reduced.
+        overlap_comm: Whether gradients are reduced during the backward pass.
+        contiguous_gradients: Whether gradients are copied to the bucket.
+        reduce_scatter: Whether each rank gets its own part of reduced gradients alone.
+        use_multi_rank_bucket_allreduce: Whether the parts of all ranks are reduced at
+            once where they are.
+        round_robin_gradients: Whether weights are dealt out to the ranks in turn.
+        sub_group_size: Of a shard, what ZeRO-3 steps on at a time.
+        stage3_prefetch_bucket_size: What ZeRO-3 gathers ahead.
+        stage3_max_live_parameters: Gathered ones above which it gathers nothing ahead.
+        stage3_max_reuse_distance: Between two uses of a weight, what it stays gathered
+            for.
+        stage3_param_persistence_threshold: The largest weight that always stays
+            gathered.
+        stage3_model_persistence_threshold: The most that all of these are together.
+        communication_bytes: Bytes of an element of what is sent; None: of a gradient.
+    """
+
+    reduce_bucket_size: float
+    overlap_comm: bool
+    contiguous_gradients: bool
+    reduce_scatter: bool
+    use_multi_rank_bucket_allreduce: bool
+    round_robin_gradients: bool
+    sub_group_size: float
+    stage3_prefetch_bucket_size: float
+    stage3_max_live_parameters: float
+    stage3_max_reuse_distance: float
+    stage3_param_persistence_threshold: float
+    stage3_model_persistence_threshold: float
+    communication_bytes: int | None
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Self:
+        """Return what a config says, with DeepSpeed's defaults for the rest."""
+        values = {name: value_of(config, f"{ZERO}.{name}") for name in OF_ZERO}
+        dtype = value_of(config, COMMUNICATION)
+        sent = None if dtype is None else BYTES[DTYPES[dtype]]
+        return cls(**values, communication_bytes=sent)
+
+    def in_usual_buckets(self) -> Self:
+        """Return the same with buckets no larger than `configure` writes them."""
+        size = min(self.reduce_bucket_size, REDUCE_BUCKET_SIZE)
+        return replace(self, reduce_bucket_size=size)
+
+    @property
+    def prefetches(self) -> bool:
+        """Whether ZeRO-3 gathers weights ahead."""
+        return self.stage3_prefetch_bucket_size > 0
+
+
+# The keys of `zero_optimization` that are read: those of the same names.
+OF_ZERO = tuple(set(DeepSpeedSizes.__dataclass_fields__) - {"communication_bytes"})
+
+
+def value_of(config: Mapping[str, Any], key: str) -> Any:
+    """Return the value of a key of a complete config, or DeepSpeed's default."""
+    known, found = at(key), look_up(config, key)
+    assert isinstance(known, Value), key
+    return known.default if found is None else known.converted(found)
