@@ -4,7 +4,9 @@ import pytest
 
 from plans import make_plan
 from retune.planning.activations import Moment, PassMemory
-from retune.planning.deepspeed_config import REDUCE_BUCKET_SIZE
+from retune.planning.deepspeed_config import REDUCE_BUCKET_SIZE, deepspeed_config
+from retune.planning.deepspeed_sizes import DeepSpeedSizes
+from retune.planning.given_config import merged
 from retune.planning.memory_prediction import (
     NO_PASS,
     PROCESS_BYTES,
@@ -21,10 +23,13 @@ def rank_of(*groups, **changes):
 
     Args:
         *groups: Sizes of the trained weights, by the optimizer's groups.
-        **changes: Changes of the plan.
+        **changes: Changes of the plan, and under `deepspeed` of the DeepSpeed config.
     """
     values = {"num_parameters": NUMBER, "precision": "bf16", **changes}
-    return Rank(make_plan(**values), TrainedSizes(groups))
+    given = values.pop("deepspeed", {})
+    plan = make_plan(**values)
+    config = merged(deepspeed_config(plan), given)
+    return Rank(plan, TrainedSizes(groups), DeepSpeedSizes.of(config))
 
 
 @pytest.mark.parametrize("ranks", [1, 4])
@@ -43,14 +48,17 @@ def test_offloaded_weights_are_on_a_gpu_in_the_passes_alone(ranks, device):
     rank = rank_of(offload_optimizer=device, offload_param=device, **plan)
     assert rank.loaded == 0
     assert [sum(moment.values()) for moment in rank.optimizer_init()] == [0]
-    for moments in (rank.forward(NO_PASS), rank.backward(NO_PASS)):
-        assert {moment["weights"] for moment in moments} == {2 * NUMBER}
+    *during, after = rank.backward(NO_PASS)
+    for moment in (*rank.forward(NO_PASS), *during):
+        assert moment["weights"] == 2 * NUMBER
+    assert after["weights"] == rank.resting()["weights"] == 0
 
 
 def test_no_more_weights_are_copied_to_a_gpu_than_may_be_live():
     large = {"num_parameters": 3 * 10**9, "accelerator": "cuda", "zero_stage": 3}
     rank = rank_of((10**6, 10**8), offload_param="cpu", **large)
-    assert rank.resting()["weights"] == 2 * (10**9 + 10**8)
+    assert rank.passing()["weights"] == 2 * (10**9 + 10**8)
+    assert rank.resting()["weights"] == 0
 
 
 def test_a_single_rank_that_offloads_nothing_computes_with_its_shard():

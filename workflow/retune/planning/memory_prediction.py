@@ -358,11 +358,9 @@ class Rank:
         and 2 there is a second one where communication overlaps the backward pass
         (stage_1_and_2.py:3260-3275, stage3.py:780).
         """
-        number = int(self.contiguous)
-        if self.plan.zero_stage < 3:
-            number += self.overlaps
-        if self.plan.zero_stage == 0:
-            number = 0
+        if self.plan.zero_stage == 0 or not self.contiguous:
+            return 0.0
+        number = 2 if self.plan.zero_stage < 3 and self.overlaps else 1
         return number * self.deepspeed.reduce_bucket_size * self.weight
 
     def _gathers(self) -> bool:

@@ -243,7 +243,10 @@ def nothing_fits(considered: list[Candidate], training: Training, trace: Trace) 
     lines = [f"{there}: nothing fits that the settings leave open. The closest:"]
     for one in closest(considered, CLOSEST):
         changes = what_would_fit(
-            one.plan, lambda plan: training.memory(plan, trace), room
+            one.plan,
+            lambda plan: training.memory(plan, trace),
+            room,
+            lambda plan: training.memory_in_usual_buckets(plan, trace),
         )
         taken = f"{one.memory.peak_bytes / GB:.1f} GB"
         if room.node is not None:
