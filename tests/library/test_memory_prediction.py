@@ -129,7 +129,7 @@ def test_ranks_hold_the_bytes_that_are_predicted(base, ranks):
         for phase, size in held.items():
             difference = found[phase] - size
             if phase in PASSES and "stage3_max_live_parameters" in str(case):
-                # Of the weights that are gathered it is told how many there are at most.
+                # Of gathered weights it is told how many there are at most.
                 assert 0 <= difference < 0.01 * size, (case, phase)
                 continue
             assert abs(difference) <= LITTLE, (phase, difference, size, case)

@@ -11,6 +11,11 @@ from retune.planning.given_config import ZERO, look_up
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 COMMUNICATION = "communication_data_type"
+# Weights that the graph of a pass keeps, and those of whole modules at once.
+UNCOUNTED = (
+    f"{ZERO}.memory_efficient_linear",
+    f"{ZERO}.stage3_module_granularity_threshold",
+)
 
 
 @dataclass(frozen=True)
@@ -22,8 +27,6 @@ class DeepSpeedSizes:
         overlap_comm: Whether gradients are reduced during the backward pass.
         contiguous_gradients: Whether gradients are copied to the bucket.
         reduce_scatter: Whether each rank gets its own part of reduced gradients alone.
-        use_multi_rank_bucket_allreduce: Whether the parts of all ranks are reduced at
-            once where they are.
         round_robin_gradients: Whether weights are dealt out to the ranks in turn.
         sub_group_size: Of a shard, what ZeRO-3 steps on at a time.
         stage3_prefetch_bucket_size: What ZeRO-3 gathers ahead.
@@ -34,13 +37,13 @@ class DeepSpeedSizes:
             gathered.
         stage3_model_persistence_threshold: The most that all of these are together.
         communication_bytes: Bytes of an element of what is sent; None: of a gradient.
+        uncounted: Keys that take memory at stage 3 which nobody counts.
     """
 
     reduce_bucket_size: float
     overlap_comm: bool
     contiguous_gradients: bool
     reduce_scatter: bool
-    use_multi_rank_bucket_allreduce: bool
     round_robin_gradients: bool
     sub_group_size: float
     stage3_prefetch_bucket_size: float
@@ -49,6 +52,7 @@ class DeepSpeedSizes:
     stage3_param_persistence_threshold: float
     stage3_model_persistence_threshold: float
     communication_bytes: int | None
+    uncounted: tuple[str, ...]
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Self:
@@ -56,7 +60,8 @@ class DeepSpeedSizes:
         values = {name: value_of(config, f"{ZERO}.{name}") for name in OF_ZERO}
         dtype = value_of(config, COMMUNICATION)
         sent = None if dtype is None else BYTES[DTYPES[dtype]]
-        return cls(**values, communication_bytes=sent)
+        uncounted = tuple(key for key in UNCOUNTED if is_changed(config, key))
+        return cls(**values, communication_bytes=sent, uncounted=uncounted)
 
     def in_usual_buckets(self) -> Self:
         """Return the same with buckets no larger than `configure` writes them."""
@@ -70,7 +75,9 @@ class DeepSpeedSizes:
 
 
 # The keys of `zero_optimization` that are read: those of the same names.
-OF_ZERO = tuple(set(DeepSpeedSizes.__dataclass_fields__) - {"communication_bytes"})
+OF_ZERO = tuple(
+    set(DeepSpeedSizes.__dataclass_fields__) - {"communication_bytes", "uncounted"}
+)
 
 
 def value_of(config: Mapping[str, Any], key: str) -> Any:
@@ -78,3 +85,8 @@ def value_of(config: Mapping[str, Any], key: str) -> Any:
     known, found = at(key), look_up(config, key)
     assert isinstance(known, Value), key
     return known.default if found is None else known.converted(found)
+
+
+def is_changed(config: Mapping[str, Any], key: str) -> bool:
+    """Return whether a config says another value of a key than DeepSpeed's default."""
+    return bool(value_of(config, key) != value_of({}, key))

@@ -89,7 +89,7 @@ def predict_memory(
         nvme_bytes=round(offloaded_bytes(plan, "nvme") / plan.nodes),
         checkpoint_bytes=checkpoint_bytes(plan, plan.num_trained),
         activations=activations.source,
-        unverified=(*unverified(plan), *activations.notes),
+        unverified=(*unverified(plan, deepspeed), *activations.notes),
     )
 
 
@@ -118,7 +118,7 @@ def main_memory_bytes(plan: Plan, peak: float) -> int:
     return round(plan.ranks_per_node * (PROCESS_BYTES + rank) + offloaded)
 
 
-def unverified(plan: Plan) -> tuple[str, ...]:
+def unverified(plan: Plan, deepspeed: DeepSpeedSizes) -> tuple[str, ...]:
     """Return what of a plan's memory was never compared with a measurement."""
     notes = []
     if plan.accelerator == "cuda":
@@ -135,6 +135,8 @@ def unverified(plan: Plan) -> tuple[str, ...]:
         notes.append("several nodes: buffers of the network are not counted")
     if plan.torch_compile:
         notes.append("torch_compile: activations are those of layers not compiled")
+    if plan.zero_stage == 3:
+        notes += [f"{key}: what it takes is not counted" for key in deepspeed.uncounted]
     return tuple(notes)
 
 
