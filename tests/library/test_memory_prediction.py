@@ -67,6 +67,7 @@ FREES = {
     **{"stage3_param_persistence_threshold": 1000, "stage3_max_reuse_distance": 1000},
     **{"stage3_prefetch_bucket_size": 1000, "stage3_max_live_parameters": 150_000},
 }
+FEW = {"micro_batch_size": 1, "sequence_length": 32}
 # Changes of the plan with such keys, for two ranks.
 GIVEN = [
     by_config(1, **SMALL, overlap_comm=False),
@@ -75,6 +76,9 @@ GIVEN = [
     by_config(2, **SMALL, contiguous_gradients=False),
     by_config(3, **SMALL, reduce_scatter=False, sub_group_size=50_000),
     by_config(3, **SMALL, **FREES, contiguous_gradients=False),
+    # With few activations most is held as gradients are reduced.
+    {**by_config(1, reduce_bucket_size=300_000), **FEW},
+    {**by_config(1, reduce_bucket_size=900_000, overlap_comm=False), **FEW},
 ]
 PASSES = ("forward", "backward", "validation")
 

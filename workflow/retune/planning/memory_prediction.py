@@ -428,6 +428,9 @@ class Rank:
         """Return the bytes of what a backward pass reduces gradients into."""
         if self.plan.zero_stage == 3 or self.offloads:
             return 0.0
+        if self.plan.zero_stage == 1 and self.several:
+            # They come out of those that are there.
+            return self._as_stage_1_reduces() - self._kept_between_passes()
         # Those of earlier micro-batches are there already, and are added to in fp32;
         # otherwise they are added up when the pass has ended.
         return 0.0 if self.accumulates and self.several else self._own_gradients()
@@ -468,11 +471,24 @@ class Rank:
         if plan.zero_stage == 3:
             return plus(held, temporary=copies)
         if plan.zero_stage == 1 and not self.offloads:
-            own = self._own_gradients() if self.contiguous else 0.0
-            before = device_gradients_bytes(plan) + own
+            before = self._as_stage_1_reduces()
         else:
             before += self._reduced()
         return plus(held, gradients=before, buffers=self.bucket, temporary=copies)
+
+    def _as_stage_1_reduces(self) -> float:
+        """Return the most bytes of gradients as stage 1 reduces them.
+
+        Copied to a bucket, a gradient is freed (stage_1_and_2.py:1460), and as the
+        bucket is reduced, the rank's own ones are copied from it. Most are there as
+        that has happened to the first bucket, or to the last.
+        """
+        whole = device_gradients_bytes(self.plan)
+        if not self.contiguous:
+            return whole
+        own = self._own_gradients()
+        bucket = min(whole, self.deepspeed.reduce_bucket_size * self.weight)
+        return max(own, whole - bucket + own * bucket / whole)
 
     def _reducing(self, elements: float) -> float:
         """Return the bytes of copies as so many gradients are reduced from stage 1 on.
