@@ -39,11 +39,14 @@ class Beside:
     in_usual_buckets: float | None = None
 
 
+NOTHING_BESIDE = Beside()
+
+
 def advise(
     plan: Plan,
     shortage: MemoryShortage,
     peak_of: PeakOf,
-    besides: Beside = Beside(),  # noqa: B008 - it is frozen.
+    besides: Beside = NOTHING_BESIDE,
 ) -> str:
     """Return the least change that would fit, in words.
 
