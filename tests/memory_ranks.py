@@ -26,7 +26,8 @@ def measure_all(
 
     Args:
         base: Folder of the base model, with its facts.
-        cases: Changes of a plan, and under `lora` the section `finetune.lora`.
+        cases: Changes of a plan, under `lora` the section `finetune.lora`, and under
+            `deepspeed` what is merged over the DeepSpeed config.
         ranks: Number of processes.
     """
     environment = {
@@ -70,14 +71,15 @@ def measure(base: Path, case: dict[str, Any]) -> dict[str, int]:
     from retune.engines.trainers import build_trainer, start_process_group
     from retune.measuring.stopwatch import Stopwatch
     from retune.planning.deepspeed_config import deepspeed_config
+    from retune.planning.given_config import merged
     from retune.settings import FinetuneSettings
     from retune.tokens.blocks import Batch
 
     facts = ModelFacts.read(base)
-    lora = case.pop("lora", None)
+    lora, given = case.pop("lora", None), case.pop("deepspeed", {})
     plan = make_plan(num_parameters=facts.num_parameters, **case)
     settings = FinetuneSettings(learning_rate=1e-3, lora=lora)
-    config = deepspeed_config(plan)
+    config = merged(deepspeed_config(plan), given)
     run = RunSpec(
         settings=settings, base=base, tokens=base, plan=plan, deepspeed=config
     )

@@ -88,9 +88,8 @@ def test_gpt2_of_one_and_a_half_billion_on_two_small_gpus(capsys):
     lines = considered.splitlines()
     plain = next(line for line in lines if line.startswith("| ZeRO-2 "))
     assert "does not fit by" in plain
-    sharded = [
-        line for line in lines if "| ZeRO-3, optimizer and weights in main" in line
-    ]
+    # Where the weights are decides nothing: those of a shard have room on such a GPU.
+    sharded = [line for line in lines if line.startswith("| ZeRO-3, optimizer ")]
     assert any("fits," in line and "not fit" not in line for line in sharded)
 
 

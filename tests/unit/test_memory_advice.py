@@ -5,7 +5,7 @@ import pytest
 from plans import make_plan
 from retune.artifacts.memory_shortage import MemoryShortage
 from retune.planning.activations import Activations, Moment, PassMemory
-from retune.planning.memory_advice import advise
+from retune.planning.memory_advice import Beside, advise
 from retune.planning.memory_prediction import predict_memory
 from retune.planning.single_changes import setting_changes
 from retune.units import GB
@@ -52,9 +52,9 @@ def advice(changes, there, more=1.0, before=0.0):
          "write configure.micro_batch_size: 3 (about 10.3 GB)"),
         # No micro-batch fits, or there is no smaller one.
         ({}, 6.5, "write configure.activation_checkpointing: true (about 5.9 GB)"),
-        ({}, 5, "write configure.micro_batch_size: 1, configure.activation_checkpoin"),
+        ({}, 5.4, "write configure.micro_batch_size: 1, configure.activation_checkpoi"),
         ({**ONE, "activation_checkpointing": "selective",
-          "activation_checkpointing_interval": 2}, 5,
+          "activation_checkpointing_interval": 2}, 5.4,
          "write configure.activation_checkpointing: true,"
          " activation_checkpointing_interval: 1"),
         # A smaller batch would not help.
@@ -65,14 +65,14 @@ def advice(changes, there, more=1.0, before=0.0):
           "optim": "adamw_8bit", "num_8bit_moments": 3_000_000_000}, 14,
          "write configure.offload_optimizer: cpu, optim: adamw (about"),
         # Nothing shards weights in 4 bits, and adapters have little to offload.
-        ({**IN_4BIT, **ONE, **ALL_AGAIN}, 2, "sequence_length below 1024, or give the"
+        ({**IN_4BIT, **ONE, **ALL_AGAIN, "sequence_length": 4096}, 2,
+         "sequence_length below 4096, or give the"
          " run more GPUs"),
-        ({**LARGE, **ADAPTERS, **ONE, **ALL_AGAIN, **ONE_RANK}, 4,
-         "write finetune.lora.load_in_4bit: true"),
         ({**ONE, **ALL_AGAIN, "zero_stage": 3, "offload_optimizer": "cpu",
           "offload_param": "cpu", "sequence_length": 16384}, 4,
          "write tokenize.sequence_length: 8192 (about"),
-        ({**LARGE, **ONE, **ALL_AGAIN, "accelerator": "cpu", "zero_stage": 3}, 20,
+        ({**LARGE, **ONE, **ALL_AGAIN, **ONE_RANK, "accelerator": "cpu",
+          "zero_stage": 3}, 20,
          "no setting alone would do: give the run more memory"),
         # Neither ZeRO-3 nor offloading goes with a pipeline.
         ({**ONE, **ALL_AGAIN, "zero_stage": 1, "pipeline_stages": 2,
@@ -82,6 +82,40 @@ def advice(changes, there, more=1.0, before=0.0):
 )  # fmt: skip
 def test_the_least_change_that_fits_is_named(changes, there, told):
     assert told in advice(changes, there)
+
+
+LORA = {**LARGE, **ADAPTERS, **ONE, **ALL_AGAIN, **ONE_RANK}
+
+
+@pytest.mark.parametrize(
+    ("there", "in_4bit", "told"),
+    [
+        (4.0, 2_900_000_000, "write finetune.lora.load_in_4bit: true (about 2.5 GB)"),
+        # Too little is held in 4 bits, or it is not known how much.
+        (4.0, 10**8, "give the run more GPUs"),
+        (4.0, 0, "give the run more GPUs"),
+    ],
+)
+def test_weights_in_4_bits_are_named_with_what_they_would_take(there, in_4bit, told):
+    plan = make_plan(**PLAN | LORA)
+    shortage = MemoryShortage(peak_of(plan) / GB, there, 0.0)
+    found = advise(plan, shortage, peak_of, Beside(in_4bit=in_4bit))
+    assert told in found
+    assert ("load_in_4bit" in found) == (in_4bit > 10**9)
+
+
+def test_large_buckets_are_named_first_as_a_run_resumes_by_others():
+    plan = make_plan(**PLAN)
+    less = peak_of(plan)
+
+    def in_large_buckets(plan):
+        return peak_of(plan) + 8 * GB
+
+    shortage = MemoryShortage(in_large_buckets(plan) / GB, 22.5, 0.0)
+    told = advise(plan, shortage, in_large_buckets, Beside(in_usual_buckets=less))
+    assert told.startswith(
+        "write configure.overrides.zero_optimization.reduce_bucket_size: 5e7 (about"
+    )
 
 
 def test_on_a_gpu_all_plans_need_as_many_times_more():
@@ -103,7 +137,7 @@ def test_what_was_needed_until_then_does_not_lower_a_prediction():
 def test_memory_in_pieces_too_small_asks_for_less_than_was_needed():
     assert "micro_batch_size: 4" in advice({}, there=60)
     # Offloading frees nothing on a CPU.
-    least = {**ONE, **ALL_AGAIN, "accelerator": "cpu", "zero_stage": 3}
+    least = {**ONE, **ALL_AGAIN, **ONE_RANK, "accelerator": "cpu", "zero_stage": 3}
     assert advice(least, 60) == "no setting alone would do: give the run more memory"
 
 

@@ -4,7 +4,9 @@ import pytest
 
 from plans import make_plan
 from retune.planning.activations import Moment, PassMemory
-from retune.planning.deepspeed_config import REDUCE_BUCKET_SIZE
+from retune.planning.deepspeed_config import REDUCE_BUCKET_SIZE, deepspeed_config
+from retune.planning.deepspeed_sizes import DeepSpeedSizes
+from retune.planning.given_config import merged
 from retune.planning.hardware import Hardware
 from retune.planning.memory import checkpoint_bytes, offloaded_bytes
 from retune.planning.memory_prediction import (
@@ -23,10 +25,13 @@ def rank_of(*groups, **changes):
 
     Args:
         *groups: Sizes of the trained weights, by the optimizer's groups.
-        **changes: Changes of the plan.
+        **changes: Changes of the plan, and under `deepspeed` of the DeepSpeed config.
     """
     values = {"num_parameters": NUMBER, "precision": "bf16", **changes}
-    return Rank(make_plan(**values), TrainedSizes(groups))
+    given = values.pop("deepspeed", {})
+    plan = make_plan(**values)
+    config = merged(deepspeed_config(plan), given)
+    return Rank(plan, TrainedSizes(groups), DeepSpeedSizes.of(config))
 
 
 @pytest.mark.parametrize("ranks", [1, 4])
@@ -140,13 +145,19 @@ def test_the_largest_frozen_weight_is_gathered_as_well():
         **{"precision": "bf16", "zero_stage": 3, "accelerator": "cuda"},
     }
     plan = make_plan(**adapted, ranks_per_node=4)
-    sizes = TrainedSizes(((10**4, 10**5),), largest_frozen=5 * 10**8)
-    held = Rank(plan, sizes).resting()
+    sizes = TrainedSizes(((10**4, 10**5),), frozen=(5 * 10**8, 10**6))
+
+    def held_in_passes(plan):
+        return Rank(plan, sizes, DeepSpeedSizes.of(deepspeed_config(plan))).passing()
+
+    held = held_in_passes(plan)
     shard = 2 * (plan.num_parameters + plan.num_adapter_parameters) / 4
-    assert held["weights"] == shard + 2 * (10**9 + 5 * 10**8)
+    # Those of up to 1e5 elements are always there.
+    small = 10**4 + 10**5
+    assert held["weights"] == shard + 2 * (10**9 + 5 * 10**8 + small)
     # Offloaded shards are copied to the GPU before they are gathered.
     offloaded = plan.model_copy(update={"offload_param": "cpu"})
-    more = Rank(offloaded, sizes).resting()["buffers"] - held["buffers"]
+    more = held_in_passes(offloaded)["buffers"] - held["buffers"]
     assert more == 2 * 5 * 10**8 / 4
 
 
@@ -157,14 +168,17 @@ def test_offloaded_weights_are_on_a_gpu_in_the_passes_alone(ranks, device):
     rank = rank_of(offload_optimizer=device, offload_param=device, **plan)
     assert rank.loaded == 0
     assert [sum(moment.values()) for moment in rank.optimizer_init()] == [0]
-    for moments in (rank.forward(NO_PASS), rank.backward(NO_PASS)):
-        assert {moment["weights"] for moment in moments} == {2 * NUMBER}
+    *during, after = rank.backward(NO_PASS)
+    for moment in (*rank.forward(NO_PASS), *during):
+        assert moment["weights"] == 2 * NUMBER
+    assert after["weights"] == rank.resting()["weights"] == 0
 
 
 def test_no_more_weights_are_copied_to_a_gpu_than_may_be_live():
     large = {"num_parameters": 3 * 10**9, "accelerator": "cuda", "zero_stage": 3}
     rank = rank_of((10**6, 10**8), offload_param="cpu", **large)
-    assert rank.resting()["weights"] == 2 * (10**9 + 10**8)
+    assert rank.passing()["weights"] == 2 * (10**9 + 10**8)
+    assert rank.resting()["weights"] == 0
 
 
 def test_a_single_rank_that_offloads_nothing_computes_with_its_shard():

@@ -4,6 +4,9 @@ import pytest
 
 from retune.artifacts.publishing import write_manifest
 from retune.artifacts.run_spec import RunSpec
+from retune.planning.complete_config import put
+from retune.planning.given_config import ZERO
+from retune.planning.given_keys import KEPT, PLANNED
 from retune.settings import ConfigureSettings, FinetuneSettings, HardwareSettings
 from retune.step_code import code_files, hash_file
 from retune.steps import configure
@@ -30,6 +33,13 @@ def inputs(tmp_path):
         return [tmp_path / "base", tmp_path / "tokens", folder]
 
     return plan
+
+
+@pytest.fixture
+def run_of_plan(inputs):
+    """A training at ZeRO-2 in bf16."""
+    paths = inputs(zero_stage=2, precision="bf16", micro_batch_size=1)
+    return RunSpec.make(FinetuneSettings(), *paths)
 
 
 def identity(settings, paths):
@@ -115,6 +125,38 @@ def test_another_key_of_deepspeed_is_another_run(inputs, overrides):
         for given in ({}, {"overrides": overrides})
     }
     assert len(keys) == 2
+
+
+# Keys of a user's DeepSpeed config by which other weights come out, or checkpoints are
+# laid out otherwise.
+OF_WEIGHTS = {
+    *("train_batch_size", "gradient_clipping", "fp16.enabled", "bf16.enabled"),
+    *("bf16.bf16_master_weights_and_grads", "bf16.bf16_optimizer_states"),
+    *("fp16.loss_scale", "fp16.initial_scale_power", "fp16.loss_scale_window"),
+    *("fp16.hysteresis", "fp16.consecutive_hysteresis", "fp16.min_loss_scale"),
+    *("communication_data_type", "prescale_gradients", "gradient_predivide_factor"),
+    *(f"{ZERO}.stage", f"{ZERO}.sub_group_size", f"{ZERO}.reduce_scatter"),
+    *(f"{ZERO}.round_robin_gradients", f"{ZERO}.memory_efficient_linear"),
+    *(f"{ZERO}.offload_optimizer.device", f"{ZERO}.offload_param.device"),
+}
+
+
+@pytest.mark.parametrize("key", sorted(PLANNED | KEPT))
+def test_a_run_goes_on_by_another_value_of_a_key_unless_weights_depend_on_it(
+    run_of_plan, key
+):
+    config = dict(run_of_plan.deepspeed)
+    put(config, key, "another")
+    other = run_of_plan.model_copy(update={"deepspeed": config})
+    differs = RunIdentity.of(other).key != RunIdentity.of(run_of_plan).key
+    assert differs is (key in OF_WEIGHTS)
+
+
+def test_the_type_of_sums_of_gradients_is_told_by_the_plan(run_of_plan):
+    plan = run_of_plan.plan.model_copy(update={"grad_accum_dtype": "bf16"})
+    other = run_of_plan.model_copy(update={"plan": plan})
+    runs = [RunIdentity.of(run).values for run in (other, run_of_plan)]
+    assert [values["grad_accum_dtype"] for values in runs] == ["bf16", "fp32"]
 
 
 def test_another_strategy_or_data_is_another_run(inputs, tmp_path):

@@ -57,12 +57,12 @@ class TrainingSkeleton:
 
     @property
     def sizes(self) -> TrainedSizes:
-        """Sizes of the trained parameters, in the groups of `build_optimizer`."""
+        """Sizes of the parameters, the trained in the groups of `build_optimizer`."""
         matrices = tuple(p.numel() for p in self.trained if p.ndim > 1)
         others = tuple(p.numel() for p in self.trained if p.ndim <= 1)
-        frozen = (p.numel() for p in self.model.parameters() if not p.requires_grad)
         groups = tuple(group for group in (matrices, others) if group)
-        return TrainedSizes(groups, max(frozen, default=0))
+        frozen = (p for p in self.model.parameters() if not p.requires_grad)
+        return TrainedSizes(groups, tuple(p.numel() for p in frozen))
 
     def copied(self) -> tuple[nn.Module, PreTrainedModel]:
         """Return a copy of the model, with its adapters and without, to be changed."""

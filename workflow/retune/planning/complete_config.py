@@ -7,11 +7,11 @@ from typing import Any
 from retune.artifacts.plan import Decision, Plan, PlanValue
 from retune.errors import RetuneError
 from retune.linting.batch import MICRO, STEPS, TOTAL
-from retune.linting.finding import Training
+from retune.linting.finding import Finding, Training
 from retune.linting.lint import lint
 from retune.linting.transformers_auto import BY_HIDDEN_SIZE
 from retune.planning.deepspeed_config import deepspeed_config
-from retune.planning.given_config import ZERO, GivenConfig, leaves, look_up, merged
+from retune.planning.given_config import ZERO, GivenConfig, leaves, look_up
 from retune.planning.given_findings import client_optimizer, to_lint
 from retune.planning.given_keys import (
     OF_OPTIMIZER,
@@ -72,32 +72,19 @@ def complete_config(
     Raises:
         RetuneError: If the linter finds errors in it.
     """
-    given, base = taken.given, deepspeed_config(plan)
-    training = Training(
-        gpus=plan.world_size,
-        accelerator=plan.accelerator,
-        client_optimizer=client_optimizer(plan),
-        num_parameters=plan.num_parameters,
-        model_parallel=plan.pipeline_stages,
-    )
-    by_size = dict(of_hidden_size(given, plan, hidden_size))
-    sized: dict[str, Any] = {}
-    for key, value in by_size.items():
-        put(sized, key, value)
-    findings = lint(to_lint(given.values, merged(base, sized)), training)
+    given = taken.given
+    findings = config_findings(given, plan, hidden_size)
     if errors := [each for each in findings if each.severity == "error"]:
         raise RetuneError("\n".join(map(given.in_words, errors)))
-    values = merged(base, sized)
+    by_size = dict(of_hidden_size(given, plan, hidden_size))
+    values = config_values(given, plan, hidden_size)
     decisions: list[Decision[PlanValue]] = []
     for key, value in kept_values(given):
         why = f"set in {given.origin(key)}"
-        if has_effect(key, plan):
-            put(values, key, value)
-        else:
+        if not has_effect(key, plan):
             why += ": without effect here"
         decisions.append(Decision(key, value, why))
     if plan.grad_accum_dtype:
-        put(values, ACCUMULATION, plan.grad_accum_dtype)
         why = f"set in {given.origin(ACCUMULATION)}"
         decisions.append(Decision(ACCUMULATION, plan.grad_accum_dtype, why))
     autos = [key for key, value in leaves(given.values) if value == "auto"]
@@ -107,6 +94,56 @@ def complete_config(
     early = (each for each in taken.warnings if each.key not in keys)
     warnings = [given.in_words(each) for each in (*early, *findings)]
     return CompleteConfig(values, decisions, warnings, len(autos))
+
+
+def config_values(
+    given: GivenConfig, plan: Plan, hidden_size: Callable[[], int]
+) -> dict[str, Any]:
+    """Return the DeepSpeed config that is written for a plan.
+
+    Args:
+        given: The user's config.
+        plan: The plan.
+        hidden_size: Function that returns the hidden size of the model.
+    """
+    values = with_hidden_size(given, plan, hidden_size)
+    for key, value in kept_values(given):
+        if has_effect(key, plan):
+            put(values, key, value)
+    if plan.grad_accum_dtype:
+        put(values, ACCUMULATION, plan.grad_accum_dtype)
+    return values
+
+
+def config_findings(
+    given: GivenConfig, plan: Plan, hidden_size: Callable[[], int]
+) -> list[Finding]:
+    """Return what the linter finds in a user's config as a plan completes it.
+
+    Args:
+        given: The user's config.
+        plan: The plan.
+        hidden_size: Function that returns the hidden size of the model.
+    """
+    training = Training(
+        gpus=plan.world_size,
+        accelerator=plan.accelerator,
+        client_optimizer=client_optimizer(plan),
+        num_parameters=plan.num_parameters,
+        model_parallel=plan.pipeline_stages,
+    )
+    base = with_hidden_size(given, plan, hidden_size)
+    return lint(to_lint(given.values, base), training)
+
+
+def with_hidden_size(
+    given: GivenConfig, plan: Plan, hidden_size: Callable[[], int]
+) -> dict[str, Any]:
+    """Return the config of a plan with the "auto" that follow the hidden size."""
+    values = deepspeed_config(plan)
+    for key, value in of_hidden_size(given, plan, hidden_size):
+        put(values, key, value)
+    return values
 
 
 def of_hidden_size(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from retune.artifacts.plan import Decision, Plan, PlanValue
-from retune.errors import RetuneError
 from retune.linting.finding import Finding
 from retune.planning.given_config import SCHEDULE, GivenConfig, read_given
 from retune.planning.given_findings import all_findings, possible_stages
@@ -52,22 +51,24 @@ class GivenPlan:
     warnings: tuple[Finding, ...]
 
     def in_plan(self, plan: Plan) -> Plan:
-        """Return a plan with what only a DeepSpeed config says of it.
-
-        Raises:
-            RetuneError: If gradients cannot be added up in its type.
-        """
-        dtype = accumulation_dtype(self.given)
-        if dtype and (problem := accumulation_problem(dtype, plan)):
-            raise RetuneError(f"{self.given.where(ACCUMULATION)}: {problem}")
+        """Return a plan with what only a DeepSpeed config says of it."""
         schedule = self.given.schedule
         round_robin = self.given.value(ROUND_ROBIN) or False
         values = {
-            "grad_accum_dtype": dtype,
+            "grad_accum_dtype": accumulation_dtype(self.given),
             "lr_scheduler_type": schedule,
             "round_robin_gradients": round_robin and has_effect(ROUND_ROBIN, plan),
         }
         return plan.model_copy(update=values)
+
+    def problem(self, plan: Plan) -> str:
+        """Return why a plan cannot add gradients up in the type that the config says.
+
+        Nothing if it can, or the config says none.
+        """
+        dtype = accumulation_dtype(self.given)
+        problem = accumulation_problem(dtype, plan) if dtype else ""
+        return f"{self.given.where(ACCUMULATION)}: {problem}" if problem else ""
 
     def decisions(
         self, decisions: list[Decision[PlanValue]]

@@ -1,6 +1,7 @@
 """Which setting to change when a rank has run out of memory, by the prediction."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from retune.artifacts.memory_shortage import MemoryShortage
@@ -8,6 +9,7 @@ from retune.artifacts.plan import Plan
 from retune.planning.candidates import OPEN
 from retune.planning.choice import FREE_SHARE
 from retune.planning.single_changes import (
+    USUAL_BUCKETS,
     more_gpus,
     setting_changes,
     shorter_sequences,
@@ -22,7 +24,30 @@ Change = tuple[str, Plan]
 SEARCHED = (*OPEN, "micro_batch_size")
 
 
-def advise(plan: Plan, shortage: MemoryShortage, peak_of: PeakOf) -> str:
+@dataclass(frozen=True)
+class Beside:
+    """What could be changed beside the plan.
+
+    Attributes:
+        in_4bit: Number of parameters that could be held in 4 bits; 0: none, or nobody
+            knows, because bitsandbytes is not installed.
+        in_usual_buckets: The most bytes of tensors that a rank would hold with buckets
+            no larger than `configure` writes them; None: they are not.
+    """
+
+    in_4bit: int = 0
+    in_usual_buckets: float | None = None
+
+
+NOTHING_BESIDE = Beside()
+
+
+def advise(
+    plan: Plan,
+    shortage: MemoryShortage,
+    peak_of: PeakOf,
+    besides: Beside = NOTHING_BESIDE,
+) -> str:
     """Return the least change that would fit, in words.
 
     The prediction is corrected by what was needed until then. On a GPU other plans are
@@ -34,6 +59,7 @@ def advise(plan: Plan, shortage: MemoryShortage, peak_of: PeakOf) -> str:
         plan: The plan of the training.
         shortage: The memory of the rank.
         peak_of: Function that predicts the memory of a plan.
+        besides: What could be changed beside the plan.
     """
     on_gpu = plan.accelerator == "cuda"
     predicted, needed = peak_of(plan) / GB, shortage.needed - shortage.before
@@ -52,10 +78,16 @@ def advise(plan: Plan, shortage: MemoryShortage, peak_of: PeakOf) -> str:
                 return f"{words} (about {size:.1f} GB)"
         return ""
 
+    less = besides.in_usual_buckets
+    if less is not None:
+        size = beside + ratio * less / GB
+        if size <= there and size < use(plan):
+            pins = pins_beside(plan, USUAL_BUCKETS)
+            return f"write {USUAL_BUCKETS} (about {size:.1f} GB){pins}"
     if fitting := first_that_fits(changes_of_settings(plan)):
         return f"write {fitting}{pins_beside(plan, fitting)}"
-    if plan.num_adapter_parameters and not (plan.num_4bit_parameters or shards(plan)):
-        return "write finetune.lora.load_in_4bit: true"
+    if in_4bit := first_that_fits(weights_in_4bit(plan, besides.in_4bit)):
+        return f"write {in_4bit}"
     more = "more GPUs" if on_gpu else "more memory"
     if shorter := first_that_fits(shorter_sequences(plan)):
         return f"write {shorter}, or give the run {more}"
@@ -131,9 +163,17 @@ def full_checkpointing(plan: Plan) -> Iterator[Change]:
     yield words, other
 
 
-def shards(plan: Plan) -> bool:
-    """Return whether the weights are sharded."""
-    return plan.zero_stage == 3
+def weights_in_4bit(plan: Plan, number: int) -> Iterator[Change]:
+    """Yield that frozen weights are held in 4 bits, unless they are or are sharded.
+
+    Args:
+        plan: The plan.
+        number: How many parameters could be.
+    """
+    can = plan.num_adapter_parameters > 0 and plan.zero_stage < 3
+    if number and can and not plan.num_4bit_parameters:
+        other = changed(plan, num_4bit_parameters=number)
+        yield "finetune.lora.load_in_4bit: true", other
 
 
 def changed(plan: Plan, **changes: Any) -> Plan:

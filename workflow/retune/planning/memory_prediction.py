@@ -16,10 +16,8 @@ from retune.artifacts.memory_prediction import (
 )
 from retune.artifacts.plan import Plan
 from retune.planning.activations import Activations, Moment, PassMemory
-from retune.planning.deepspeed_config import (
-    REDUCE_BUCKET_SIZE,
-    overlaps_communication,
-)
+from retune.planning.deepspeed_config import deepspeed_config
+from retune.planning.deepspeed_sizes import DeepSpeedSizes
 from retune.planning.gpus import workspace_bytes
 from retune.planning.hardware import Hardware
 from retune.planning.memory import (
@@ -54,10 +52,8 @@ CUBLAS_HANDLES = 2
 WITHOUT_PRODUCTS = ("load", "optimizer_init")
 # DeepSpeed computes norms in fp64 (runtime/zero/utils.py:59).
 FP64_BYTES = 8
-# DeepSpeed's defaults: parameters that stay gathered at ZeRO-3, elements that ZeRO-3
-# steps on at a time, and elements of the buckets in which stage 0 adds up gradients.
-MAX_LIVE_PARAMETERS = 10**9
-SUB_GROUP_SIZE = 10**9
+# Elements of the buckets in which stage 0 adds up gradients; no key says another number
+# (runtime/engine.py:3075).
 ALLREDUCE_ELEMENTS = 5 * 10**8
 
 NO_PASS = PassMemory(1, (Moment(0, 0, 0, 0, 0),), (Moment(0, 0, 0, 0, 0),), 0)
@@ -71,16 +67,19 @@ def predict_memory(
     activations: Activations = UNKNOWN_ACTIVATIONS,
     sizes: TrainedSizes | None = None,
     hardware: Hardware | None = None,
+    deepspeed: DeepSpeedSizes | None = None,
 ) -> MemoryPrediction:
     """Return what a training will take.
 
     Args:
         plan: The plan.
         activations: What micro-batches take; if it is left out, none of it is counted.
-        sizes: Sizes of the trained weights; None: as if each could be cut anywhere.
+        sizes: Sizes of the weights; None: as if each could be cut anywhere.
         hardware: The machines; None: any GPU, that has as much memory as it takes.
+        deepspeed: Sizes in the DeepSpeed config; None: those of `deepspeed_config`.
     """
-    rank = Rank(plan, sizes or TrainedSizes(()))
+    deepspeed = deepspeed or DeepSpeedSizes.of(deepspeed_config(plan))
+    rank = Rank(plan, sizes or TrainedSizes(()), deepspeed)
     at_size = activations.of(plan.micro_batch_size)
     phases = [
         most("load", [{"weights": rank.loaded}]),
@@ -88,7 +87,7 @@ def predict_memory(
         most("forward", rank.forward(at_size)),
         most("backward", rank.backward(at_size)),
         most("step", rank.step()),
-        most("validation", [rank.resting(temporary=at_size.validation)]),
+        most("validation", [rank.passing(temporary=at_size.validation)]),
         most("save", [rank.resting()]),
     ]
     gpu_name = hardware.gpu_name if hardware else None
@@ -106,7 +105,7 @@ def predict_memory(
         nvme_bytes=round(offloaded_bytes(plan, "nvme") / plan.nodes),
         checkpoint_bytes=checkpoint_bytes(plan, plan.num_trained),
         activations=activations.source,
-        unverified=(*unverified(plan), *activations.notes),
+        unverified=(*unverified(plan, deepspeed), *activations.notes),
     )
 
 
@@ -159,7 +158,7 @@ def main_memory_bytes(rank: "Rank", peak: float, there: float | None = None) -> 
     return round(plan.ranks_per_node * each + offloaded)
 
 
-def unverified(plan: Plan) -> tuple[str, ...]:
+def unverified(plan: Plan, deepspeed: DeepSpeedSizes) -> tuple[str, ...]:
     """Return what of a plan's memory was never compared with a measurement."""
     notes = []
     if plan.accelerator == "cuda":
@@ -170,15 +169,15 @@ def unverified(plan: Plan) -> tuple[str, ...]:
             "pipeline: stages are taken for equal parts, with as many passes at once"
         )
     if "nvme" in (plan.offload_optimizer, plan.offload_param):
-        notes.append(
-            "buffers in main memory for what is on NVMe: DeepSpeed's default sizes"
-        )
+        notes.append("buffers in main memory for what is on NVMe")
     if plan.offload_param != "none":
         notes.append("offloaded parameters: what of them is on a GPU at a time")
     if plan.nodes > 1:
         notes.append("several nodes: buffers of the network are not counted")
     if plan.torch_compile:
         notes.append("torch_compile: activations are those of layers not compiled")
+    if plan.zero_stage == 3:
+        notes += [f"{key}: what it takes is not counted" for key in deepspeed.uncounted]
     return tuple(notes)
 
 
@@ -191,11 +190,13 @@ class Rank:
             (partition_parameters.py:1834).
     """
 
-    def __init__(self, plan: Plan, sizes: TrainedSizes) -> None:
-        """Go by a plan and the sizes of the trained weights."""
+    def __init__(
+        self, plan: Plan, sizes: TrainedSizes, deepspeed: DeepSpeedSizes
+    ) -> None:
+        """Go by a plan, the sizes of the weights and those in the DeepSpeed config."""
         each = bytes_per_trained_parameter(plan)
         ranks, stage = plan.data_parallel_size, plan.zero_stage
-        self.plan, self.sizes = plan, sizes
+        self.plan, self.sizes, self.deepspeed = plan, sizes, deepspeed
         self.weight = bytes_per_parameter(plan.precision).weight
         self.trained = plan.num_trained / plan.pipeline_stages
         self.own = self.trained / (ranks if stage else 1)
@@ -208,12 +209,17 @@ class Rank:
         if is_offloaded(plan.offload_param, plan):
             whole = 0.0
         self.loaded = whole / (ranks if stage == 3 else 1)
+        # A pipeline overlaps nothing (runtime/engine.py:2665).
+        self.overlaps = deepspeed.overlap_comm and plan.pipeline_stages == 1
+        # An offloaded optimizer asks for it (stage_1_and_2.py:300).
+        in_main_memory = plan.offload_optimizer != "none" and stage < 3
+        self.contiguous = deepspeed.contiguous_gradients or in_main_memory
         self.bucket = self._bucket()
 
     @property
     def swap_buffers(self) -> float:
         """Bytes of main memory for what is on a local disk."""
-        return swap_buffer_bytes(self.plan, self._largest_group())
+        return swap_buffer_bytes(self.plan, self._largest_group(), self.deepspeed)
 
     def flattened_in_main_memory(self, there: float | None) -> float:
         """Return the bytes of weights that are made flat in main memory at once.
@@ -237,7 +243,7 @@ class Rank:
         """Return what is held between two steps, and more by kind."""
         plan = self.plan
         held: Held = {
-            "weights": device_weights_bytes(plan) + self._gathered(),
+            "weights": device_weights_bytes(plan) + self._persistent() * self.weight,
             "gradients": 0.0,
             "optimizer_states": device_states_bytes(plan),
             "buffers": 0.0,
@@ -249,13 +255,19 @@ class Rank:
             # stage3.py:780 and :791, there for the whole training.
             held["buffers"] += self.bucket
             held["gradients"] += device_gradients_bytes(plan)
-            if is_offloaded(plan.offload_param, plan):
-                shards = shards_to_gather(plan, self.sizes.largest_of_all)
-                held["buffers"] += shards * self.weight
         if self.offloads and plan.zero_stage < 3:
             # `temp_grad_buffer_for_gpu_offload` (stage_1_and_2.py:659).
             held["buffers"] += self.sizes.largest * self.weight
         return plus(held, **more)
+
+    def passing(self, **more: float) -> Held:
+        """Return what is held in a forward or backward pass, and more by kind."""
+        held: Held = {"weights": self._gathered() * self.weight}
+        if self._gathers() and is_offloaded(self.plan.offload_param, self.plan):
+            ahead = self.deepspeed.stage3_prefetch_bucket_size
+            shards = shards_to_gather(self.plan, self.sizes.largest_of_all, ahead)
+            held["buffers"] = shards * self.weight
+        return self.resting(**plus(held, **more))
 
     def optimizer_init(self) -> list[Held]:
         """Return the moments in which DeepSpeed makes flat copies and states.
@@ -266,7 +278,7 @@ class Rank:
         plan, weights = self.plan, self.loaded
         if plan.zero_stage == 0:
             return [{"weights": weights}]
-        zeros = min(self.own, SUB_GROUP_SIZE) if plan.zero_stage == 3 else self.own
+        zeros = self._largest_group() if plan.zero_stage == 3 else self.own
         flat: Held = {"weights": weights, "temporary": self._flattened()}
         if self.offloads:
             return [flat]
@@ -305,7 +317,7 @@ class Rank:
         ones in `param.grad`, and the bucket, which DeepSpeed frees only as it reduces
         them (stage_1_and_2.py:1061); at stage 2 those of the rank's own shard.
         """
-        held = self.resting()
+        held = self.passing()
         if self.several:
             held = plus(held, gradients=self._kept_between_passes())
             if self.plan.zero_stage == 1 and not self.offloads:
@@ -330,10 +342,11 @@ class Rank:
         keeps all gradients at stage 1 until the pass has ended. Stage 3 holds copies as
         it reduces a bucket: when that is full, and at the end.
         """
-        plan, held = self.plan, self.resting()
+        plan, held = self.plan, self.passing()
         stage = plan.zero_stage
         before = self._kept_between_passes() if self.several else 0.0
-        keeps = stage == 0 or (stage == 1 and not overlaps_communication(plan))
+        at_end = not (self.overlaps and self.contiguous)
+        keeps = stage == 0 or (stage == 1 and at_end)
         # Once there are gradients, later ones are added to them.
         keeps_new = keeps and not self.several
         held = plus(held, gradients=before)
@@ -351,8 +364,10 @@ class Rank:
             buffers = self.bucket if stage in (1, 2) and (number or has_bucket) else 0.0
             if not keeps and (last or self._has_reduced(moment)):
                 gradients += self._reduced()
-            if stage == 3 and self._has_reduced(moment):
-                temporary += self._scattered(REDUCE_BUCKET_SIZE)
+            if not keeps:
+                gradients += self._waiting(moment)
+                if self._has_reduced(moment):
+                    temporary += self._reducing(self.deepspeed.reduce_bucket_size)
             moments.append(
                 plus(
                     held,
@@ -389,48 +404,77 @@ class Rank:
             flat = 0.0
         shards = plan.data_parallel_size if plan.zero_stage == 3 else 1
         norm = self.sizes.largest * FP64_BYTES / shards
-        return [plus(held, temporary=flat + copied), plus(held, temporary=norm)]
+        # Stage 3 frees all gathered weights first (stage3.py:2878).
+        freed = plus(held, weights=-self._persistent() * self.weight)
+        moments = [plus(freed, temporary=size) for size in (flat + copied, norm)]
+        return [*moments, held]
 
     def _largest_group(self) -> float:
         """Return the most elements of a rank's shard that are stepped on at once.
 
         Each stage of a pipeline is taken for an equal part of every group.
         """
-        shards = self.plan.data_parallel_size * self.plan.pipeline_stages
+        ranks, size = self.plan.data_parallel_size, self.deepspeed.sub_group_size
+        if self.plan.zero_stage == 3:
+            cut = self.sizes.largest_sub_group(ranks, size)
+            return cut or min(self.own, size)
+        shards = ranks * self.plan.pipeline_stages
         groups = [sum(group) / shards for group in self.sizes.groups]
-        own = max(groups, default=self.own)
-        return min(own, SUB_GROUP_SIZE) if self.plan.zero_stage == 3 else own
+        return max(groups, default=self.own)
 
     def _bucket(self) -> float:
         """Return the bytes of the buckets in which gradients are reduced.
 
-        `(1 + overlap_comm) x reduce_bucket_size` elements at stages 1 and 2
-        (stage_1_and_2.py:3266-3275), one bucket at stage 3 (stage3.py:782).
+        Gradients are copied to a bucket if they are to be contiguous, and at stages 1
+        and 2 there is a second one where communication overlaps the backward pass
+        (stage_1_and_2.py:3260-3275, stage3.py:780).
+        """
+        if self.plan.zero_stage == 0 or not self.contiguous:
+            return 0.0
+        number = 2 if self.plan.zero_stage < 3 and self.overlaps else 1
+        return number * self.deepspeed.reduce_bucket_size * self.weight
+
+    def _gathers(self) -> bool:
+        """Return whether ZeRO-3 gathers weights, which a rank holds beside its shard.
+
+        A single rank computes with its shard itself, unless that is in main memory,
+        from where it copies each weight (`NoGatherHandle`,
+        partition_parameters.py:61).
         """
         plan = self.plan
-        if plan.zero_stage == 0:
+        is_here = not is_offloaded(plan.offload_param, plan)
+        return plan.zero_stage == 3 and not (plan.data_parallel_size == 1 and is_here)
+
+    def _persistent(self) -> float:
+        """Return the elements of the weights that ZeRO-3 never frees: the small ones.
+
+        They are gathered again after each step (parameter_offload.py:317,
+        stage3.py:2841).
+        """
+        if not self._gathers():
             return 0.0
-        number = 1
-        if plan.zero_stage < 3 and overlaps_communication(plan):
-            number = 2
-        return number * REDUCE_BUCKET_SIZE * self.weight
+        small = self.sizes.within(self.deepspeed.stage3_param_persistence_threshold)
+        return min(small, self.deepspeed.stage3_model_persistence_threshold)
 
     def _gathered(self) -> float:
-        """Return the bytes of weights that ZeRO-3 has gathered on each rank, at most.
+        """Return the elements of other weights that ZeRO-3 gathers at most in a pass.
 
-        It frees none as long as there are fewer than `max_live_parameters`. A single
-        rank computes with its shard itself, unless that is in main memory, from where
-        it copies each weight (`NoGatherHandle`, partition_parameters.py:61).
+        It frees a weight after its use unless another use is near: between the two no
+        more elements are used than `stage3_max_reuse_distance`
+        (partitioned_param_coordinator.py:657). As the backward pass goes the way of the
+        forward pass back, these are at most half as many. Each module, those without
+        weights too, has it gather more ahead, until `stage3_max_live_parameters` are
+        there (:453). The last weight may go beyond.
         """
-        plan = self.plan
-        alone = plan.data_parallel_size == 1
-        if plan.zero_stage < 3:
+        if not self._gathers():
             return 0.0
-        if alone and not is_offloaded(plan.offload_param, plan):
-            return 0.0
+        plan, deepspeed = self.plan, self.deepspeed
         number = plan.num_parameters + plan.num_adapter_parameters
-        most = MAX_LIVE_PARAMETERS + self.sizes.largest_of_all
-        return min(number, most) * self.weight
+        most = deepspeed.stage3_max_reuse_distance / 2
+        if deepspeed.prefetches:
+            most = max(most, deepspeed.stage3_max_live_parameters)
+        most += self.sizes.largest_of_all
+        return min(number - self._persistent(), most)
 
     def _kept_between_passes(self) -> float:
         """Return the bytes of gradients between the micro-batches of a step."""
@@ -445,21 +489,38 @@ class Rank:
         """Return the bytes of the reduced gradients of a rank's shard."""
         if self.accumulates or not self.sizes.groups:
             return self.own * self.gradient
-        touched = self.sizes.most_touched(self.plan.data_parallel_size)
+        in_turn = self.deepspeed.round_robin_gradients
+        touched = self.sizes.most_touched(self.plan.data_parallel_size, in_turn)
         return touched * self.gradient / self.plan.pipeline_stages
 
     def _reduced(self) -> float:
         """Return the bytes of what a backward pass reduces gradients into."""
         if self.plan.zero_stage == 3 or self.offloads:
             return 0.0
+        if self.plan.zero_stage == 1 and self.several:
+            # They come out of those that are there.
+            return self._as_stage_1_reduces() - self._kept_between_passes()
         # Those of earlier micro-batches are there already, and are added to in fp32;
         # otherwise they are added up when the pass has ended.
         return 0.0 if self.accumulates and self.several else self._own_gradients()
 
+    def _waiting(self, moment: Moment) -> float:
+        """Return the bytes of gradients that wait to be reduced where they are.
+
+        They are not copied to a bucket if they are not to be contiguous. With
+        communication that overlaps, those before them are freed one bucket later at
+        stage 2 (stage_1_and_2.py:2264).
+        """
+        if self.contiguous:
+            return 0.0
+        bucket = self.deepspeed.reduce_bucket_size
+        if self.overlaps and self.plan.zero_stage == 2:
+            bucket *= 2
+        return min(produced(moment), bucket * self.weight)
+
     def _has_reduced(self, moment: Moment) -> bool:
         """Return whether a bucket has been full in a pass."""
-        produced = moment.gradients + moment.temporary_and_gradients - moment.temporary
-        return produced > REDUCE_BUCKET_SIZE * self.weight
+        return produced(moment) > self.deepspeed.reduce_bucket_size * self.weight
 
     def _after_backward(self, before: float) -> Held:
         """Return what is held as gradients are reduced after the backward pass.
@@ -473,29 +534,67 @@ class Rank:
             gradients = device_gradients_bytes(plan)
             reduced = min(self.trained, ALLREDUCE_ELEMENTS) * self.weight
             return plus(held, gradients=gradients, temporary=reduced)
-        if plan.zero_stage == 1 and not self.offloads:
-            gradients = device_gradients_bytes(plan) + self._own_gradients()
-            return plus(held, gradients=gradients, buffers=self.bucket)
+        # The last may be larger than the bucket, and is then reduced as it is.
+        bucket = min(self.trained, self.deepspeed.reduce_bucket_size)
+        copies = self._reducing(max(bucket, self.sizes.largest))
         if plan.zero_stage == 3:
-            # The last may be larger than the bucket, and is then reduced as it is.
-            last = max(min(self.trained, REDUCE_BUCKET_SIZE), self.sizes.largest)
-            return plus(held, temporary=self._scattered(last))
-        return plus(held, gradients=before + self._reduced())
+            return plus(held, temporary=copies)
+        if plan.zero_stage == 1 and not self.offloads:
+            before = self._as_stage_1_reduces()
+        else:
+            before += self._reduced()
+        return plus(held, gradients=before, buffers=self.bucket, temporary=copies)
 
-    def _scattered(self, elements: float) -> float:
-        """Return the bytes of what stage 3 holds as it reduces so many gradients.
+    def _as_stage_1_reduces(self) -> float:
+        """Return the most bytes of gradients as stage 1 reduces them.
 
-        It copies those of a bucket into one tensor, in the order of the ranks
+        Copied to a bucket, a gradient is freed (stage_1_and_2.py:1460), and as the
+        bucket is reduced, the rank's own ones are copied from it. Most are there as
+        that has happened to the first bucket, or to the last.
+        """
+        whole = device_gradients_bytes(self.plan)
+        if not self.contiguous:
+            return whole
+        own = self._own_gradients()
+        bucket = min(whole, self.deepspeed.reduce_bucket_size * self.weight)
+        return max(own, whole - bucket + own * bucket / whole)
+
+    def _reducing(self, elements: float) -> float:
+        """Return the bytes of copies as so many gradients are reduced from stage 1 on.
+
+        Stage 3 copies those of a bucket into one tensor, in the order of the ranks
         (`reduce_scatter_coalesced`, runtime/comm/coalesced_collectives.py:122). Once it
         is reduced, the rank's own part of it is copied to fp32, if gradients are
         accumulated so (stage3.py:1944). While it is, gloo, by which ranks on CPUs talk,
-        holds it a second time.
+        holds it a second time. Without `reduce_scatter` a contiguous bucket is reduced
+        where it is, and all of it is copied to fp32 (stage3.py:1886).
+
+        Stages 1 and 2 make one tensor of the parts of a bucket (`allreduce_bucket`,
+        stage_1_and_2.py:2361), of which there are several if it has parts of several
+        ranks, or if these are added to gradients in fp32, each by itself.
+
+        What is sent in another type is copied once more (:2377, stage3.py:1920).
         """
-        plan = self.plan
-        own = elements / plan.data_parallel_size
-        in_fp32 = own * FP32_BYTES if self.accumulates else 0.0
-        by_gloo = elements * self.weight if plan.accelerator == "cpu" else 0.0
-        return elements * self.weight + max(in_fp32, by_gloo)
+        plan, deepspeed = self.plan, self.deepspeed
+        in_place = not deepspeed.reduce_scatter and self.contiguous
+        sent = deepspeed.communication_bytes or self.weight
+        converted = elements * sent if sent != self.weight else 0.0
+        in_fp32 = elements * FP32_BYTES if self.accumulates else 0.0
+        if plan.zero_stage == 3:
+            if in_place:
+                return converted + in_fp32
+            in_fp32 /= plan.data_parallel_size
+            by_gloo = elements * sent if plan.accelerator == "cpu" else 0.0
+            return converted + elements * sent + max(in_fp32, by_gloo)
+        alone = plan.data_parallel_size == 1 and not self.accumulates
+        if in_place or (alone and self.contiguous):
+            return converted
+        return converted + elements * self.weight
+
+
+def produced(moment: Moment) -> float:
+    """Return the bytes of the gradients that a backward pass has made by a moment."""
+    return moment.gradients + moment.temporary_and_gradients - moment.temporary
 
 
 def plus(held: Held, **more: float) -> Held:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from retune.artifacts.memory_prediction import MemoryPrediction
 from retune.artifacts.model_facts import ModelFacts
@@ -19,6 +20,10 @@ from retune.planning.choice import (
     runners_up,
     usable_bytes,
 )
+from retune.planning.complete_config import config_findings, config_values
+from retune.planning.deepspeed_config import deepspeed_config
+from retune.planning.deepspeed_sizes import DeepSpeedSizes
+from retune.planning.given_plan import GivenPlan
 from retune.planning.hardware import Hardware
 from retune.planning.memory_prediction import predict_memory
 from retune.planning.single_changes import Room, what_would_fit
@@ -31,6 +36,11 @@ from retune.units import GB
 
 # How many strategies are shown if none fits.
 CLOSEST = 3
+
+
+def no_hidden_size() -> int:
+    """Stand in for the hidden size of a model where no config asks for it."""
+    raise AssertionError('only an "auto" of a DeepSpeed config asks for it')
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,10 @@ class Training:
         num_adapter_parameters: Parameters of the adapters; 0: there are none.
         num_4bit_parameters: Parameters that are held in 4 bits.
         num_8bit_moments: Parameters whose moments have 8 bits.
-        sizes: Sizes of the trained weights.
+        sizes: Sizes of the weights.
+        given: The user's DeepSpeed config; None if there is none.
+        hidden_size: Function that returns the hidden size of the model, which some
+            "auto" of that config follow.
     """
 
     settings: ConfigureSettings
@@ -60,10 +73,38 @@ class Training:
     num_4bit_parameters: int = 0
     num_8bit_moments: int = 0
     sizes: TrainedSizes = TrainedSizes(())
+    given: GivenPlan | None = None
+    hidden_size: Callable[[], int] = no_hidden_size
+
+    def config(self, plan: Plan) -> dict[str, Any]:
+        """Return the DeepSpeed config that is written for a plan."""
+        if self.given is None:
+            return deepspeed_config(plan)
+        return config_values(self.given.given, plan, self.hidden_size)
+
+    def problems(self, plan: Plan) -> list[str]:
+        """Return why the user's DeepSpeed config does not go with a plan."""
+        if self.given is None:
+            return []
+        given = self.given.given
+        found = config_findings(given, plan, self.hidden_size)
+        errors = [given.in_words(one) for one in found if one.severity == "error"]
+        return [*filter(None, [self.given.problem(plan)]), *errors]
 
     def memory(self, plan: Plan, trace: "Trace") -> MemoryPrediction:
         """Return the memory that a plan takes."""
-        return predict_memory(plan, trace(plan), self.sizes, self.hardware)
+        return self._predicted(plan, trace, DeepSpeedSizes.of(self.config(plan)))
+
+    def memory_in_usual_buckets(self, plan: Plan, trace: "Trace") -> MemoryPrediction:
+        """Return the memory that a plan takes if no bucket is larger than usual."""
+        deepspeed = DeepSpeedSizes.of(self.config(plan)).in_usual_buckets()
+        return self._predicted(plan, trace, deepspeed)
+
+    def _predicted(
+        self, plan: Plan, trace: "Trace", deepspeed: DeepSpeedSizes
+    ) -> MemoryPrediction:
+        """Return the memory that a plan takes with sizes of a DeepSpeed config."""
+        return predict_memory(plan, trace(plan), self.sizes, self.hardware, deepspeed)
 
     def candidate(
         self,
@@ -79,7 +120,7 @@ class Training:
         return Candidate(
             plan,
             tuple(decisions),
-            predict_memory(plan, activations, self.sizes, self.hardware),
+            self.memory(plan, trace),
             predict_step(plan, activations.of(plan.micro_batch_size).work, speeds),
             limit,
             None if main_gb is None else main_gb * GB,
@@ -89,11 +130,12 @@ class Training:
         self, settings: ConfigureSettings
     ) -> tuple[Plan, list[Decision[PlanValue]]]:
         """Return the plan by other settings, and the reasons for its values."""
-        return make_plan(
+        plan, decisions = make_plan(
             *(settings, self.hardware, self.facts, self.sequence_length),
             *(self.train_blocks, self.num_adapter_parameters),
             *(self.num_4bit_parameters, self.num_8bit_moments),
         )
+        return (self.given.in_plan(plan) if self.given else plan), decisions
 
 
 # Returns what the passes of a plan take and do.
@@ -152,9 +194,13 @@ def search(training: Training, trace: Trace) -> Search:
         *(training.settings, training.trained, hardware),
         training.sequence_length,
     )
-    considered = [
-        training.candidate(settings, trace, speeds, limit) for settings in open_settings
-    ]
+    considered = that_go_with_config(
+        training,
+        [
+            training.candidate(settings, trace, speeds, limit)
+            for settings in open_settings
+        ],
+    )
     chosen = choose(considered)
     if chosen is None and len(considered) > 1:
         raise RetuneError(nothing_fits(considered, training, trace))
@@ -167,6 +213,16 @@ def search(training: Training, trace: Trace) -> Search:
     left_open = {key for key in searched if getattr(training.settings, key) == "auto"}
     told = replace(chosen, decisions=explained(chosen, considered, left_open))
     return found(told, speeds, tuple(runners_up(considered, chosen)))
+
+
+def that_go_with_config(
+    training: Training, considered: list[Candidate]
+) -> list[Candidate]:
+    """Return the strategies that a user's DeepSpeed config goes with.
+
+    If that is none, all are: what is chosen is then refused, with the reason.
+    """
+    return [one for one in considered if not training.problems(one.plan)] or considered
 
 
 def found(
@@ -192,7 +248,10 @@ def nothing_fits(considered: list[Candidate], training: Training, trace: Trace) 
     lines = [f"{there}: nothing fits that the settings leave open. The closest:"]
     for one in closest(considered, CLOSEST):
         changes = what_would_fit(
-            one.plan, lambda plan: training.memory(plan, trace), room
+            one.plan,
+            lambda plan: training.memory(plan, trace),
+            room,
+            lambda plan: training.memory_in_usual_buckets(plan, trace),
         )
         taken = f"{one.memory.peak_bytes / GB:.1f} GB"
         if room.node is not None:

@@ -7,12 +7,17 @@ from itertools import islice
 
 from retune.artifacts.memory_prediction import MemoryPrediction
 from retune.artifacts.plan import Plan
+from retune.linting.buckets import KEY, short
+from retune.planning.deepspeed_config import REDUCE_BUCKET_SIZE
 from retune.settings import split_problems, strategy_problems
 from retune.units import GB
 
 # How many times as many GPUs are tried, and by how much sequences are cut.
 MORE_GPUS = (2, 4, 8, 16, 32, 64)
 SHORTER = (2, 4, 8, 16)
+
+# What has buckets of the size that `configure` writes, over a user's file.
+USUAL_BUCKETS = f"configure.overrides.{KEY}: {short(REDUCE_BUCKET_SIZE)}"
 
 # Returns the memory that a plan takes.
 MemoryOf = Callable[[Plan], MemoryPrediction]
@@ -41,13 +46,16 @@ class Room:
         return self.node is not None and memory.main_memory_bytes > self.node
 
 
-def what_would_fit(plan: Plan, memory_of: MemoryOf, room: Room) -> str:
+def what_would_fit(
+    plan: Plan, memory_of: MemoryOf, room: Room, in_usual_buckets: MemoryOf
+) -> str:
     """Return the changes of which each alone makes a plan fit, in words.
 
     Args:
         plan: The plan.
         memory_of: Function that predicts a plan's memory.
         room: The memory that it may take.
+        in_usual_buckets: The same as `memory_of` with buckets no larger than usual.
     """
     memory = memory_of(plan)
     larger = []
@@ -62,6 +70,9 @@ def what_would_fit(plan: Plan, memory_of: MemoryOf, room: Room) -> str:
     def fitting(changes: Iterator[tuple[str, Plan]]) -> Iterator[str]:
         return (words for words, other in changes if room.holds(memory_of(other)))
 
+    less = in_usual_buckets(plan)
+    if less.peak_bytes < memory.peak_bytes and room.holds(less):
+        told.append(USUAL_BUCKETS)
     told += fitting(setting_changes(plan))
     for changes in (more_gpus(plan), shorter_sequences(plan)):
         told += islice(fitting(changes), 1)

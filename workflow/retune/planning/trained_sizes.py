@@ -1,5 +1,6 @@
-"""The sizes of the trained weights, in the order in which an optimizer has them."""
+"""The sizes of the weights, the trained ones in the order of an optimizer."""
 
+import math
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -10,33 +11,76 @@ class TrainedSizes:
 
     Attributes:
         groups: For each group the elements of its weights, in their order.
-        largest_frozen: Elements of the largest weight that is not trained; 0 if all
-            are.
+        frozen: The elements of each weight that is not trained.
     """
 
     groups: tuple[tuple[int, ...], ...]
-    largest_frozen: int = 0
+    frozen: tuple[int, ...] = ()
 
     @property
     def largest(self) -> int:
-        """Elements of the largest weight; 0 if there is none."""
+        """Elements of the largest trained weight; 0 if there is none."""
         return max((size for group in self.groups for size in group), default=0)
 
     @property
     def largest_of_all(self) -> int:
-        """Elements of the largest weight, trained or not."""
-        return max(self.largest, self.largest_frozen)
+        """Elements of the largest weight, trained or not; 0 if there is none."""
+        return max(self.largest, *self.frozen, 0)
 
-    def most_touched(self, ranks: int) -> int:
+    def within(self, threshold: float) -> int:
+        """Return the elements of all weights that have no more than so many each."""
+        weights = (*(size for group in self.groups for size in group), *self.frozen)
+        return sum(size for size in weights if size <= threshold)
+
+    def most_touched(self, ranks: int, in_turn: bool = False) -> int:
         """Return the elements of the weights of which a rank has at least a part.
 
         ZeRO cuts each group into as many equal parts as there are ranks, wherever the
         weights end; it is the rank with most.
+
+        Args:
+            ranks: Number of ranks.
+            in_turn: Whether the weights were dealt out to the ranks in turn before.
         """
+        groups = self.groups
+        if in_turn:
+            groups = tuple(dealt(group, ranks) for group in groups)
         return max(
-            sum(touched(group, rank, ranks) for group in self.groups)
+            sum(touched(group, rank, ranks) for group in groups)
             for rank in range(ranks)
         )
+
+    def largest_sub_group(self, ranks: int, size: float) -> int:
+        """Return the most elements that a rank steps on at a time at ZeRO-3.
+
+        Of each weight a rank has an equal part, the last one filled up. As many weights
+        are taken together until they have the size (`_create_fp16_sub_groups`,
+        stage3.py:1210); a group that is no larger is not cut.
+
+        Args:
+            ranks: Number of ranks.
+            size: Elements of a sub-group.
+        """
+        most = 0
+        for group in self.groups:
+            parts = [math.ceil(each / ranks) for each in group]
+            if size >= sum(parts):
+                most = max(most, sum(parts))
+                continue
+            together = 0
+            for part in parts:
+                together += part
+                most = max(most, together)
+                together = 0 if together >= size else together
+        return most
+
+
+def dealt(sizes: tuple[int, ...], ranks: int) -> tuple[int, ...]:
+    """Return the sizes of a group in the order in which DeepSpeed deals weights out.
+
+    That is `_round_robin_reorder` (stage_1_and_2.py:901).
+    """
+    return tuple(size for rank in range(ranks) for size in sizes[rank::ranks])
 
 
 def touched(sizes: tuple[int, ...], rank: int, ranks: int) -> int:

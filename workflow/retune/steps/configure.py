@@ -3,7 +3,8 @@
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -226,6 +227,8 @@ def plan_prepared(
             fits of what the settings leave open.
     """
     machines, blocks = training.hardware, training.train_blocks
+    of_model = cache(lambda: hidden_size(base))
+    training = replace(training, given=given, hidden_size=of_model)
     try:
         found = search(training, trace)
     except RetuneError as error:
@@ -233,10 +236,10 @@ def plan_prepared(
     plan, decisions, memory = found.plan, found.decisions, found.memory
     config = CompleteConfig(deepspeed_config(plan))
     if given:
-        plan = given.in_plan(plan)
-        config = complete_config(given, plan, lambda: hidden_size(base))
+        if problem := given.problem(plan):
+            raise RetuneError(problem)
+        config = complete_config(given, plan, of_model)
         decisions = (*given.decisions(list(decisions)), *config.decisions)
-        memory = training.memory(plan, trace)
     check_cpu_memory(plan, machines)
     warnings = [*config.warnings]
     if blocks:

@@ -42,31 +42,39 @@ OF_PLAN = frozenset(
     }
 )
 # What of the DeepSpeed config is no part of the identity: how a batch is divided.
-# `data_types` depends on the accumulation, see `planning/deepspeed_config.py`.
+# Of `data_types` one type depends on the accumulation, see
+# `planning/deepspeed_config.py`; the other, `param_dtype`, can only repeat the
+# precision.
 NOT_OF_DEEPSPEED = frozenset(
     {"train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "data_types"}
 )
-# Nor is what DeepSpeed shows, and how and when it moves what it computes with: a run
-# goes on by another bucket, as it does on another number of ranks. `sub_group_size` is
-# not among these, because checkpoints depend on it.
+# Nor is what DeepSpeed shows and checks, and how and when it moves what it computes
+# with: a run goes on by another bucket, as it does on another number of ranks.
+# `sub_group_size` and `round_robin_gradients` are not among these, because checkpoints
+# depend on them, nor is `reduce_scatter`, by which gradients are divided earlier.
 SHOWN_OR_MOVED = frozenset(
     {
         *("steps_per_print", "wall_clock_breakdown", "memory_breakdown", "dump_state"),
         *("log_level", "timers.throughput.enabled", "timers.throughput.synchronized"),
+        *("zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer"),
         *(
             f"zero_optimization.{key}"
             for key in (
                 *("overlap_comm", "reduce_bucket_size", "allgather_bucket_size"),
                 *("allgather_partitions", "use_multi_rank_bucket_allreduce"),
+                *("contiguous_gradients", "ignore_unused_parameters"),
                 *("stage3_prefetch_bucket_size", "stage3_max_live_parameters"),
                 *("stage3_max_reuse_distance", "stage3_param_persistence_threshold"),
-                "stage3_model_persistence_threshold",
+                *("stage3_model_persistence_threshold", "stage3_allgather_sequential"),
+                "stage3_module_granularity_threshold",
+                "stage3_use_all_reduce_for_fetch_params",
                 "stage3_gather_16bit_weights_on_model_save",
                 *("enable_sanity_checks", "log_trace_cache_warnings"),
                 *("offload_optimizer.pin_memory", "offload_optimizer.buffer_count"),
                 *("offload_optimizer.pipeline_read", "offload_param.pin_memory"),
                 *("offload_optimizer.pipeline_write", "offload_param.buffer_count"),
                 *("offload_param.buffer_size", "offload_param.max_in_cpu"),
+                "offload_optimizer.fast_init",
             )
         ),
         *(
