@@ -187,7 +187,9 @@ class Predictor:
         passes = self._traces(plan)
         memory = predict_memory(plan, passes, self._skeleton.sizes, hardware)
         work = passes.of(plan.micro_batch_size).work
-        time = predict_step(plan, work, speeds_of(hardware, plan.precision))
+        time = predict_step(
+            plan, work, speeds_of(hardware, plan.precision), self._skeleton.sizes
+        )
         there = case.gpu_memory_gb or hardware.gpu_memory_gb
         fits = there is None or memory.peak_bytes <= usable_bytes(there)
         is_beyond = there is not None and memory.peak_bytes > there * GB

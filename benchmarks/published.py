@@ -104,7 +104,7 @@ def predict(published: Published, folder: Path) -> Result:
     planned = plan_prepared(training, trace, base, None)
     plan = planned.plan
     work = trace(plan).of(plan.micro_batch_size).work
-    time = predict_step(plan, work, speeds_of(hardware, plan.precision))
+    time = predict_step(plan, work, speeds_of(hardware, plan.precision), training.sizes)
     tokens = plan.tokens_per_step / plan.world_size / time.seconds
     peak = max(
         phase.total - phase.bytes_by_kind["context"] for phase in planned.memory.phases

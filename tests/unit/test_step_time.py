@@ -8,8 +8,12 @@ from retune.planning.step_time import (
     CPU_OPTIMIZER_BYTES,
     OPERATION_S,
     OPTIMIZER_BYTES,
+    PASSED_WEIGHT_S,
+    SELECTIVE_OPERATION_S,
+    STEPPED_WEIGHT_S,
     predict_step,
 )
+from retune.planning.trained_sizes import TrainedSizes
 from retune.planning.work import Work
 
 SPEEDS = Speeds(
@@ -23,6 +27,8 @@ SPEEDS = Speeds(
     assumed=(),
 )
 WORK = Work(2e13, 1.5e11, 1000)
+# As if there were no single weights, which the host would need time for.
+NO_WEIGHTS = TrainedSizes(())
 # 1 micro-batch of 2 sequences a step, on one GPU.
 ONE = {
     **{"accelerator": "cuda", "precision": "bf16", "num_parameters": 10**9},
@@ -32,7 +38,7 @@ FOUR = ONE | {"ranks_per_node": 4, "global_batch_size": 8}
 
 
 def seconds(**changes):
-    return predict_step(make_plan(**ONE | changes), WORK, SPEEDS)
+    return predict_step(make_plan(**ONE | changes), WORK, SPEEDS, NO_WEIGHTS)
 
 
 def test_one_gpu_computes_and_updates():
@@ -46,13 +52,30 @@ def test_one_gpu_computes_and_updates():
 def test_a_small_pass_takes_as_long_as_the_host_needs_to_start_it():
     def passes(work, size):
         plan = make_plan(**ONE | {"micro_batch_size": size})
-        return predict_step(plan, work, SPEEDS).computing
+        return predict_step(plan, work, SPEEDS, NO_WEIGHTS).computing
 
     small = Work(2e10, 1.5e8, 1000)
     assert passes(small, 2) == pytest.approx(1000 * OPERATION_S)
     # Twice as many sequences take no longer in one pass.
     twice = Work(2 * small.products, 2 * small.moved, small.operations)
     assert passes(twice, 4) == passes(small, 2)
+
+
+def test_the_host_needs_time_for_each_weight():
+    sizes = TrainedSizes(((10, 20), (3,)), frozen=(7,))
+    small = Work(2e10, 1.5e8, 1000)
+
+    def time(**changes):
+        return predict_step(make_plan(**ONE | changes), small, SPEEDS, sizes)
+
+    updating = 10**9 * OPTIMIZER_BYTES / 1e12
+    assert time().optimizer == pytest.approx(updating + 3 * STEPPED_WEIGHT_S)
+    host = 1000 * OPERATION_S
+    for stage, weights in ((1, 3), (2, 3), (3, 4)):
+        passed = host + weights * PASSED_WEIGHT_S[stage]
+        assert time(zero_stage=stage).computing == pytest.approx(passed)
+    selective = time(zero_stage=1, activation_checkpointing="selective").computing
+    assert selective == pytest.approx(1000 * SELECTIVE_OPERATION_S)
 
 
 def test_accumulation_computes_as_often():
@@ -70,18 +93,20 @@ def test_what_ranks_send(stage, sent):
     plan = make_plan(**FOUR | {"zero_stage": stage, "gradient_accumulation_steps": 2})
     # Nothing is hidden where nothing is computed.
     nothing = Work()
-    time = predict_step(plan, nothing, SPEEDS)
+    time = predict_step(plan, nothing, SPEEDS, NO_WEIGHTS)
     alone = sent * 10**9 * 3 / 4 / 1e11
     assert time.communicating == pytest.approx(alone)
     # Beside enough computing half of it is hidden.
-    beside = predict_step(plan, WORK, SPEEDS).communicating
+    beside = predict_step(plan, WORK, SPEEDS, NO_WEIGHTS).communicating
     assert beside == pytest.approx(alone / 2)
 
 
 def test_between_nodes_the_network_is_slowest():
     plans = [make_plan(**FOUR | {"nodes": n, "ranks_per_node": 4 // n}) for n in (1, 2)]
     nothing = Work()
-    one, two = (predict_step(plan, nothing, SPEEDS).communicating for plan in plans)
+    one, two = (
+        predict_step(plan, nothing, SPEEDS, NO_WEIGHTS).communicating for plan in plans
+    )
     assert two == pytest.approx(5 * one)
 
 

@@ -121,7 +121,9 @@ class Training:
             plan,
             tuple(decisions),
             self.memory(plan, trace),
-            predict_step(plan, activations.of(plan.micro_batch_size).work, speeds),
+            predict_step(
+                plan, activations.of(plan.micro_batch_size).work, speeds, self.sizes
+            ),
             limit,
             None if main_gb is None else main_gb * GB,
         )

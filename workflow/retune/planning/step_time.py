@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from retune.artifacts.plan import Plan
 from retune.planning.memory import BF16_BYTES, FP32_BYTES, weights_bytes
 from retune.planning.speeds import Speeds
+from retune.planning.trained_sizes import TrainedSizes
 from retune.planning.work import Work
 
-# What the host needs for each operation of a trace, all told: Python, PyTorch's
-# dispatch, autograd, and DeepSpeed's hooks. Measured without a GPU, whose driver may
-# take longer (benchmarks/host.md).
-OPERATION_S = 15e-6
+# What the host needs: Python, PyTorch's dispatch, autograd, DeepSpeed's hooks, and the
+# launch of each kernel. Set by 48 trainings of small models on one H200, which these
+# bind (benchmarks/gpu.md): for each operation of a trace, for one that selective
+# checkpointing looks at, for each trained weight in a step, and for each weight in a
+# pass, by ZeRO stage.
+OPERATION_S, SELECTIVE_OPERATION_S = 20e-6, 50e-6
+STEPPED_WEIGHT_S = 0.25e-3
+PASSED_WEIGHT_S = {0: 0.0, 1: 0.0, 2: 0.1e-3, 3: 0.5e-3}
 # Share of the bytes that single operations move which is left where compiled layers do
 # several of them at once. Not measured. Liger's kernels are counted as they are.
 COMPILED_SHARE = 0.6
@@ -62,16 +67,20 @@ class StepTime:
         )
 
 
-def predict_step(plan: Plan, work: Work, speeds: Speeds) -> StepTime:
+def predict_step(
+    plan: Plan, work: Work, speeds: Speeds, sizes: TrainedSizes
+) -> StepTime:
     """Return the time of an optimizer step.
 
     Args:
         plan: The plan, on GPUs.
         work: What a micro-batch of its size computes and moves in the whole model.
         speeds: The machines.
+        sizes: Sizes of the model's weights.
     """
     passes = plan.gradient_accumulation_steps
-    computing = passes * pass_seconds(plan, work, speeds) / plan.pipeline_stages
+    one = pass_seconds(plan, work, speeds, sizes)
+    computing = passes * one / plan.pipeline_stages
     # Each stage waits for the first micro-batch to come, and after the last.
     waiting = computing * (plan.pipeline_stages - 1) / passes
     sending = communication_seconds(plan, speeds)
@@ -81,7 +90,7 @@ def predict_step(plan: Plan, work: Work, speeds: Speeds) -> StepTime:
         communicating=exposed(sending, computing),
         offloading=exposed(streaming, computing)
         + optimizer_offload_seconds(plan, speeds),
-        optimizer=optimizer_seconds(plan, speeds),
+        optimizer=optimizer_seconds(plan, speeds, sizes),
         waiting=waiting,
     )
 
@@ -96,16 +105,22 @@ def exposed(seconds: float, computing: float) -> float:
     return max((1 - HIDDEN_SHARE) * seconds, seconds - computing)
 
 
-def pass_seconds(plan: Plan, work: Work, speeds: Speeds) -> float:
+def pass_seconds(plan: Plan, work: Work, speeds: Speeds, sizes: TrainedSizes) -> float:
     """Return the time of the forward and backward pass of a micro-batch, one rank's.
 
     It is that of the GPU or that of the host, whichever is longer. They do not add up,
     because within the passes of a step nothing makes the host wait for the GPU, so it
-    is ahead unless it is the slower of the two.
+    is ahead unless it is the slower of the two. The arguments are those of
+    `predict_step`.
     """
     fused = COMPILED_SHARE if plan.torch_compile else 1.0
     on_gpu = work.products / speeds.products + fused * work.moved / speeds.memory
-    return max(on_gpu, OPERATION_S * work.operations)
+    selects = plan.activation_checkpointing == "selective"
+    operation = SELECTIVE_OPERATION_S if selects else OPERATION_S
+    # ZeRO-2 reduces trained weights in each pass, ZeRO-3 gathers all.
+    weights = sizes.num_weights if plan.zero_stage == 3 else sizes.num_trained
+    of_weights = PASSED_WEIGHT_S[plan.zero_stage] * weights
+    return max(on_gpu, fused * operation * work.operations + of_weights)
 
 
 def ring_seconds(plan: Plan, size: float, speeds: Speeds) -> float:
@@ -173,10 +188,14 @@ def optimizer_offload_seconds(plan: Plan, speeds: Speeds) -> float:
     return copied + computed + swapped
 
 
-def optimizer_seconds(plan: Plan, speeds: Speeds) -> float:
-    """Return the time of the optimizer on the GPU."""
+def optimizer_seconds(plan: Plan, speeds: Speeds, sizes: TrainedSizes) -> float:
+    """Return the time of the optimizer on the GPU, and of the host beside it.
+
+    They add up: that the gradients are finite, and their norm, is waited for.
+    """
+    on_host = STEPPED_WEIGHT_S * sizes.num_trained / plan.pipeline_stages
     if plan.offload_optimizer != "none":
-        return 0.0
+        return on_host
     ranks = plan.data_parallel_size if plan.zero_stage else 1
     own = plan.num_trained / plan.pipeline_stages / ranks
-    return own * OPTIMIZER_BYTES / speeds.memory
+    return own * OPTIMIZER_BYTES / speeds.memory + on_host

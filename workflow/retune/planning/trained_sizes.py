@@ -18,6 +18,16 @@ class TrainedSizes:
     frozen: tuple[int, ...] = ()
 
     @property
+    def num_trained(self) -> int:
+        """Number of trained weights."""
+        return sum(map(len, self.groups))
+
+    @property
+    def num_weights(self) -> int:
+        """Number of all weights."""
+        return self.num_trained + len(self.frozen)
+
+    @property
     def largest(self) -> int:
         """Elements of the largest trained weight; 0 if there is none."""
         return max((size for group in self.groups for size in group), default=0)
