@@ -93,7 +93,7 @@ LIGER = {"use_liger_kernel": True, "chunked_cross_entropy": True}
 
 def published_trainings() -> Iterator[Published]:
     """Yield the trainings; FSDP, which shards weights, is taken for ZeRO-3."""
-    yield Published("Llama 3.2 1B", 2048, 4, 4, 59_030, "retune", gpus("H200"), LIGER)
+    yield Published("Llama 3.2 1B", 2048, 4, 4, 60_112, "retune", gpus("H200"), LIGER)
     h200 = {n: gpus("H200", n) for n in (1, 2, 4)}
     forge = {**FULL, **COMPILED}
     eight, long = "Llama 3 8B", 8192

@@ -10,7 +10,12 @@ from retune.planning.given_keys import KEPT, PLANNED
 from retune.settings import ConfigureSettings, FinetuneSettings, HardwareSettings
 from retune.step_code import code_files, hash_file
 from retune.steps import configure
-from retune.training.run_key import NOT_OF_WEIGHTS, RunIdentity, open_run
+from retune.training.run_key import (
+    NOT_OF_WEIGHTS,
+    RunIdentity,
+    code_of_weights,
+    open_run,
+)
 from tiny_facts import write_tiny_base
 from token_files import make_token_metrics
 
@@ -191,6 +196,9 @@ def earlier(tmp_path, inputs):
 
 def test_code_that_only_measures_or_publishes_is_named_as_it_is():
     assert set(code_files("finetune")) > NOT_OF_WEIGHTS
+    # The planner's pages are in no training.
+    pages = {"planning/memory_table.py", "planning/aligned_table.py"}
+    assert not pages & set(code_of_weights())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What is said of trainings that are not done, beside a new one."""
 
+import os
+
 import pytest
 from pydantic import ValidationError
 
@@ -14,6 +16,7 @@ from retune.settings import ConfigureSettings, FinetuneSettings, HardwareSetting
 from retune.step_code import hash_file
 from retune.steps import configure
 from retune.training.run_key import OF_PLAN, RunIdentity, open_run
+from retune.training.run_lock import only_run_in
 from retune.training.unfinished import (
     CHOSEN,
     find_unfinished,
@@ -250,3 +253,43 @@ def test_other_code_is_told(earlier, identities, caplog, monkeypatch):
     assert refuse(earlier, identity) is None
     (told,) = tell(earlier, identity, caplog)
     assert "zero_optimization.stage was 2, is 3; engines/loss.py changed. It" in told
+
+
+def test_a_training_that_goes_on_is_not_to_be_removed(earlier, identities, caplog):
+    with only_run_in(earlier):
+        refused = refuse(earlier, identities(BEFORE | {"zero_stage": 3}))
+        (told,) = tell(earlier, identities(seed=3), caplog)
+    assert f"process {os.getpid()} on " in refused
+    assert f"Process {os.getpid()} on " in told
+    for said in (refused, told):
+        assert "trains it now" in said
+        assert "rm -r" not in said
+    assert "rm -r" in refuse(earlier, identities(BEFORE | {"zero_stage": 3}))
+
+
+def test_folders_that_somebody_has_put_there_disturb_nothing(
+    earlier, identities, caplog
+):
+    (earlier / "step-00000200.old").mkdir()
+    assert "at step 150 of" in refuse(earlier, identities(BEFORE | {"zero_stage": 3}))
+    (earlier / "identity.json").write_text("[]")
+    (told,) = tell(earlier, identities(seed=3), caplog)
+    assert "it does not say what it was" in told
+
+
+def test_the_same_training_in_another_folder_is_not_to_be_removed(
+    earlier, identities, caplog
+):
+    identity = identities()
+    earlier.rename(earlier.with_name("copy"))
+    (told,) = tell(earlier, identity, caplog)
+    assert told.endswith(f"to resume it, rename that to {identity.key}")
+    assert "rm -r" not in told
+
+
+def test_what_is_offloaded_to_a_disk_is_named(tmp_path, identities):
+    nvme = BEFORE | {"zero_stage": 3, "offload_optimizer": "nvme"}
+    run = open_run(tmp_path / "state", identities(nvme))
+    (run / "step-00000001").mkdir()
+    refused = refuse(run, identities(BEFORE | {"zero_stage": 3}))
+    assert refused.endswith("and its folder of the same name under hardware.nvme_path")

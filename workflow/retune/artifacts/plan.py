@@ -142,7 +142,7 @@ class Reasons(SealedArtifact):
         step_seconds: Predicted time of an optimizer step; None on CPUs.
         gpu_name: Name of the GPUs; None where `configure` ran on another machine.
         gpu_memory_gb: Memory of one GPU, GB; None if it is not known, and on CPUs.
-        left_open: Settings that were `auto`, with their sections.
+        left_open: Settings that were `auto`, with their sections; None: not known.
     """
 
     STEP: ClassVar = "configure"
@@ -155,4 +155,4 @@ class Reasons(SealedArtifact):
     step_seconds: float | None = None
     gpu_name: str | None
     gpu_memory_gb: float | None = None
-    left_open: tuple[str, ...] = ()
+    left_open: tuple[str, ...] | None = None

@@ -117,7 +117,10 @@ def checks_of(
         index = sequences.index
         outcome = check_training(finetune, model.source, plan, index)
         # Only then the tokens are those that would be trained on.
-        if {"fetch", "tokenize"}.issubset(fresh) and not outcome.errors:
+        is_made = {"fetch", "tokenize"}.issubset(fresh)
+        # A plan that is there may have been made elsewhere: `finetune` looks itself.
+        is_planned_now = not {"configure", "finetune"}.intersection(fresh)
+        if is_made and is_planned_now and not outcome.errors:
             folders = BASE, TOKENS, STATE
             errors = unfinished_problems(
                 sections, model.source, planned, index, folders

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,11 +17,13 @@ log = logging.getLogger("retune")
 
 # Beginning of the name of a checkpoint that is still being written, which nobody reads.
 UNFINISHED = ".step-"
+# A copy that somebody has put beside a checkpoint may have any other name.
+CHECKPOINT = re.compile(r"step-\d+")
 
 
 def find_checkpoints(state: Path) -> list[Path]:
     """Return the published checkpoints, oldest first."""
-    return sorted(state.glob("step-*"))
+    return sorted(f for f in state.glob("step-*") if CHECKPOINT.fullmatch(f.name))
 
 
 def step_of(checkpoint: Path) -> int:

@@ -163,7 +163,10 @@ def unverified(plan: Plan, deepspeed: DeepSpeedSizes) -> tuple[str, ...]:
     notes = []
     if plan.accelerator == "cuda":
         notes.append("what the CUDA context and its libraries take beside tensors")
-        notes.append("what attention's kernels take while they go backward")
+        if plan.attn_implementation != "varlen":
+            notes.append("what attention's kernels take while they go backward")
+        if (plan.attn_implementation, plan.precision) == ("sdpa", "fp32"):
+            notes.append("sdpa in fp32: all scores, where heads share keys and values")
     if plan.pipeline_stages > 1:
         notes.append(
             "pipeline: stages are taken for equal parts, with as many passes at once"

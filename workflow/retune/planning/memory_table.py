@@ -2,7 +2,6 @@
 
 from retune.artifacts.memory_prediction import (
     Kind,
-    MeasuredPhase,
     MemoryPrediction,
     PhaseMemory,
     PhaseName,
@@ -19,14 +18,6 @@ PHASES: dict[PhaseName, str] = {
     "step": "optimizer step",
     "validation": "validation",
     "save": "saving",
-}
-MEASURED_PHASES: dict[MeasuredPhase, str] = {
-    "load": "while loading",
-    "optimizer_init": "while making the optimizer",
-    "resume": "while resuming",
-    "training": "in training steps",
-    "validation": "in validation",
-    "save": "while saving",
 }
 KINDS: dict[Kind, str] = {
     "weights": "weights",

@@ -6,14 +6,22 @@ from pathlib import Path
 from typing import Self
 
 from retune.artifacts.finetune_metrics import FinetuneMetrics
-from retune.artifacts.memory_prediction import MemoryPrediction
+from retune.artifacts.memory_prediction import MeasuredPhase, MemoryPrediction
 from retune.artifacts.plan import PLAN, REASONS, Plan, Reasons
 from retune.errors import RetuneError
-from retune.planning.memory_table import MEASURED_PHASES
 from retune.planning.prediction_line import gigabytes, seconds
 from retune.units import GB
 
 Row = tuple[str, ...]
+# Here, because a change of the page's words is to begin no training anew.
+MEASURED_PHASES: dict[MeasuredPhase, str] = {
+    "load": "while loading",
+    "optimizer_init": "while making the optimizer",
+    "resume": "while resuming",
+    "training": "in training steps",
+    "validation": "in validation",
+    "save": "while saving",
+}
 HEADER = ("", "predicted", "measured", "the prediction is")
 
 

@@ -148,9 +148,10 @@ class RunIdentity:
     def read(cls, run: Path) -> Self | None:
         """Return the identity in a run's folder; None if it is missing or damaged."""
         try:
-            return cls(read_json(run / FILE))
+            values = read_json(run / FILE)
         except (FileNotFoundError, ValueError):
             return None
+        return cls(values) if isinstance(values, dict) else None
 
     def write(self, run: Path) -> None:
         """Write the identity into a run's folder."""

@@ -95,6 +95,23 @@ def acquire_now(lock: Path, state: Path) -> TextIO | None:
     return None
 
 
+def trained_by(state: Path) -> str | None:
+    """Return the process that trains in a folder now, as in `4711 on node-a`, if any.
+
+    Args:
+        state: Folder of a training's checkpoints.
+    """
+    lock = state.with_suffix(".lock")
+    try:
+        with lock.open("r+", encoding="utf-8") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return holder(lock)
+    except OSError:  # There is no lock, or the file system has none.
+        return None
+    return None
+
+
 def holder(lock: Path) -> str:
     """Return the process that holds a lock, as in `4711 on node-a`."""
     try:

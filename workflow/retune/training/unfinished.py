@@ -9,6 +9,7 @@ What somebody has changed in the settings is asked for, and only told.
 import logging
 import shlex
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from retune.checkpoints.checkpoint_files import find_checkpoints, step_of
 from retune.errors import RetuneError
 from retune.quantities import size
 from retune.training.run_key import RunIdentity
+from retune.training.run_lock import trained_by
 
 log = logging.getLogger(__name__)
 
@@ -83,13 +85,18 @@ class Unfinished:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of its files."""
-        return sum(f.stat().st_size for f in self.run.rglob("*") if f.is_file())
+        """Bytes of its files, of which some may vanish meanwhile."""
+        total = 0
+        for file in self.run.rglob("*"):
+            with suppress(FileNotFoundError):
+                total += file.stat().st_size if file.is_file() else 0
+        return total
 
     @property
     def removal(self) -> str:
         """The command that removes it, with its size."""
-        return f"rm -r {shlex.quote(str(self.run))} ({size(self.num_bytes)})"
+        command = f"rm -r {shlex.quote(str(self.run.absolute()))}"
+        return f"{command} ({size(self.num_bytes)})"
 
 
 def find_unfinished(state: Path, identity: RunIdentity) -> list[Unfinished]:
@@ -104,32 +111,35 @@ def find_unfinished(state: Path, identity: RunIdentity) -> list[Unfinished]:
     own = state / identity.key
     if find_checkpoints(own):
         return []
-    found = [
-        Unfinished(
-            run=run,
-            step=step_of(folders[-1]),
-            saved=folders[-1].stat().st_mtime,
-            identity=RunIdentity.read(run),
-        )
-        for run in state.glob("[!.]*")
-        if run != own and (folders := find_checkpoints(run))
-    ]
+    found = [one for run in state.glob("[!.]*") if run != own for one in found_in(run)]
     return sorted(found, key=lambda one: one.saved, reverse=True)
+
+
+def found_in(run: Path) -> Iterator[Unfinished]:
+    """Yield the training of a folder, if it has checkpoints."""
+    if not (folders := find_checkpoints(run)):
+        return
+    newest = folders[-1]
+    # Another process may remove one that it no longer keeps.
+    with suppress(FileNotFoundError):
+        saved = newest.stat().st_mtime
+        yield Unfinished(run, step_of(newest), saved, RunIdentity.read(run))
 
 
 def read_left_open(plan: Path) -> frozenset[str]:
     """Return the settings that were `auto` when a plan was made.
 
     No result depends on the reasons for a plan, so they may be missing where it is
-    trained, or be those of another version. Then all may have been.
+    trained, or be those of a version that did not say. Then all may have been.
 
     Args:
         plan: Folder of the plan.
     """
     try:
-        return frozenset(Reasons.read(plan / REASONS).left_open)
+        left_open = Reasons.read(plan / REASONS).left_open
     except (FileNotFoundError, RetuneError):
-        return frozenset(CHOSEN.values())
+        left_open = None
+    return frozenset(CHOSEN.values() if left_open is None else left_open)
 
 
 def refuse_other_strategy(
@@ -162,7 +172,7 @@ def refuse_other_strategy(
             f" {when}), but configure chose otherwise since: {changes}\n"
             f"  to go on with it, write in params.yaml\n"
             + "".join(f"    {line}\n" for line in pins(before, left_open))
-            + f"  to begin anew instead, remove it: {one.removal}"
+            + way_to_begin_anew(one)
         )
 
 
@@ -211,6 +221,19 @@ def causes_of(
     return DECIDE_KEYS if is_of_strategy else frozenset()
 
 
+def way_to_begin_anew(one: Unfinished) -> str:
+    """Return how to give up a training, or that it is going on."""
+    if trainer := trained_by(one.run):
+        return (
+            f"  process {trainer} trains it now, and saves if it is stopped by SIGTERM"
+        )
+    values = one.identity.values if one.identity else {}
+    devices = [values.get(name) for name in CHOSEN if name.endswith(".device")]
+    swapped = ", and its folder of the same name under hardware.nvme_path"
+    more = swapped if "nvme" in devices else ""
+    return f"  to begin anew instead, remove it: {one.removal}{more}"
+
+
 def value_in(values: Mapping[str, JsonValue], name: str) -> str:
     """Return a value of an identity as params.yaml has it."""
     value = values.get(name, NOT_OFFLOADED)
@@ -249,14 +272,23 @@ def tell_unfinished(unfinished: list[Unfinished], identity: RunIdentity) -> None
     newest, *others = unfinished
     if newest.identity is None:
         difference = "it does not say what it was"
+    elif newest.identity == identity:
+        log.warning(
+            "a new training: %s, at step %d, is the same in a folder of another name;"
+            " to resume it, rename that to %s",
+            *(newest.run, newest.step, identity.key),
+        )
+        return
     else:
         changes = identity.changes_since(newest.identity)
         listed = changes[:MOST_DIFFERENCES]
         more = len(changes) - len(listed)
         difference = "; ".join([*listed, *([f"and {more} more"] if more else [])])
+    trainer = trained_by(newest.run)
+    stays = f"It stays until you remove it: {newest.removal}"
     log.warning(
-        "a new training: that of %s, at step %d, is not resumed: %s. It stays until you"
-        " remove it: %s%s",
-        *(newest.run, newest.step, difference, newest.removal),
+        "a new training: that of %s, at step %d, is not resumed: %s. %s%s",
+        *(newest.run, newest.step, difference),
+        f"Process {trainer} trains it now" if trainer else stays,
         f"; beside it are {len(others)} more" if others else "",
     )
