@@ -16,6 +16,7 @@ from versioned_run import SMALL
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 def test_the_examples_run_one_after_the_other(tmp_path):
     dataset = {"files": "a.txt", "source": "local", "txt_documents": "line"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(SMALL | {"dataset": dataset}))

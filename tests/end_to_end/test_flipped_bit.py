@@ -12,7 +12,11 @@ pytestmark = pytest.mark.slow
 TOKENS = "data/tokens/train.tokens.bin"
 
 
-@pytest.mark.parametrize("environment", [{}, {"RETUNE_NO_DVC": "1"}], ids=["dvc", "no"])
+@pytest.mark.parametrize(
+    "environment",
+    [{}, pytest.param({"RETUNE_NO_DVC": "1"}, marks=pytest.mark.long)],
+    ids=["dvc", "no"],
+)
 def test_the_command_in_the_sentence_mends_a_flipped_bit(
     run: VersionedRun, environment
 ):
