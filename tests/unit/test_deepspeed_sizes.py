@@ -201,3 +201,16 @@ def test_what_a_config_does_not_go_with_is_not_chosen():
     assert {plan.offload_optimizer for plan in considered} == {"none"}
     free = found(80.0, {"bf16": {"enabled": True}})
     assert "cpu" in {one.plan.offload_optimizer for one in free.others}
+
+
+def test_no_change_is_named_that_the_config_does_not_go_with():
+    """Optimizer states are not offloaded where gradients are summed in fp32."""
+    pinned = {
+        **{"zero_stage": 2, "micro_batch_size": 1, "offload_param": "none"},
+        "activation_checkpointing": False,
+    }
+    overrides = {"data_types": {"grad_accum_dtype": "fp32"}, "bf16": {"enabled": True}}
+    with pytest.raises(RetuneError, match="nothing fits") as caught:
+        found(8.0, overrides, **pinned)
+    assert "hardware.gpu_memory_gb: " in str(caught.value)
+    assert "offload_optimizer" not in str(caught.value)

@@ -141,6 +141,7 @@ OF_WEIGHTS = {
     *("fp16.hysteresis", "fp16.consecutive_hysteresis", "fp16.min_loss_scale"),
     *("communication_data_type", "prescale_gradients", "gradient_predivide_factor"),
     *(f"{ZERO}.stage", f"{ZERO}.sub_group_size", f"{ZERO}.reduce_scatter"),
+    f"{ZERO}.contiguous_gradients",
     *(f"{ZERO}.round_robin_gradients", f"{ZERO}.memory_efficient_linear"),
     *(f"{ZERO}.offload_optimizer.device", f"{ZERO}.offload_param.device"),
 }

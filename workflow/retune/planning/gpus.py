@@ -63,8 +63,12 @@ WITH_BF16 = {"ADA", "BLACKWELL", "A6000", "A5000"}
 # handles (aten/src/ATen/cuda/CublasHandlePool.cpp): 8,192 KiB and 8 times 16 KiB, on
 # Hopper, in newer versions on Blackwell, and by ROCm 32 MiB, on an MI300 128 MiB.
 WORKSPACE, LARGE_WORKSPACE = 2 * 4096 * 2**10 + 8 * 16 * 2**10, 32 * 2**20
+HOPPER_AND_LATER = (
+    *("H100", "H200", "H800", "H20", "GH200"),
+    *("B200", "B300", "GB200", "GB300"),
+)
 WORKSPACES = {
-    **dict.fromkeys(("GH200", "H200", "H100", "GB200", "B200"), LARGE_WORKSPACE),
+    **dict.fromkeys(HOPPER_AND_LATER, LARGE_WORKSPACE),
     "MI250X": LARGE_WORKSPACE,
     "MI300X": 128 * 2**20,
 }

@@ -341,8 +341,9 @@ class Rank:
         DeepSpeed empties each gradient into a bucket, and the full bucket into the
         gradients of a rank's own shard: `grads_in_partition` (stage_1_and_2.py:2192),
         whole weights of which the shard has a part, or `averaged_gradients` in fp32
-        (:1270). A single rank does not overlap communication with the pass, and so
-        keeps all gradients at stage 1 until the pass has ended. Stage 3 holds copies as
+        (:1270). Without overlap of communication with the pass (a single rank, unless
+        the user asks for it, and a pipeline) all gradients are kept at stage 1 until
+        the pass has ended. Stage 3 holds copies as
         it reduces a bucket: when that is full, and at the end.
         """
         plan, held = self.plan, self.passing()
@@ -580,6 +581,9 @@ class Rank:
         """
         plan, deepspeed = self.plan, self.deepspeed
         in_place = not deepspeed.reduce_scatter and self.contiguous
+        if plan.zero_stage == 3:
+            # What is larger than a bucket is never put into one (stage3.py:1626).
+            in_place = in_place and elements <= deepspeed.reduce_bucket_size
         sent = deepspeed.communication_bytes or self.weight
         converted = elements * sent if sent != self.weight else 0.0
         in_fp32 = elements * FP32_BYTES if self.accumulates else 0.0

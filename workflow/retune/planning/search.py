@@ -196,15 +196,12 @@ def search(training: Training, trace: Trace) -> Search:
         *(training.settings, training.trained, hardware),
         training.sequence_length,
     )
-    considered = that_go_with_config(
-        training,
-        [
-            training.candidate(settings, trace, speeds, limit)
-            for settings in open_settings
-        ],
-    )
+    options = [
+        training.candidate(settings, trace, speeds, limit) for settings in open_settings
+    ]
+    considered = that_go_with_config(training, options)
     chosen = choose(considered)
-    if chosen is None and len(considered) > 1:
+    if chosen is None and len(options) > 1:
         raise RetuneError(nothing_fits(considered, training, trace))
     if chosen is None:
         # All of it was asked for: `configure` warns.
@@ -222,7 +219,7 @@ def that_go_with_config(
 ) -> list[Candidate]:
     """Return the strategies that a user's DeepSpeed config goes with.
 
-    If that is none, all are: what is chosen is then refused, with the reason.
+    If that is none, all are: what is chosen of them is then refused, with the reason.
     """
     return [one for one in considered if not training.problems(one.plan)] or considered
 
@@ -254,6 +251,7 @@ def nothing_fits(considered: list[Candidate], training: Training, trace: Trace) 
             lambda plan: training.memory(plan, trace),
             room,
             lambda plan: training.memory_in_usual_buckets(plan, trace),
+            lambda plan: not training.problems(plan),
         )
         taken = f"{one.memory.peak_bytes / GB:.1f} GB"
         if room.node is not None:

@@ -47,7 +47,11 @@ class Room:
 
 
 def what_would_fit(
-    plan: Plan, memory_of: MemoryOf, room: Room, in_usual_buckets: MemoryOf
+    plan: Plan,
+    memory_of: MemoryOf,
+    room: Room,
+    in_usual_buckets: MemoryOf,
+    is_allowed: Callable[[Plan], bool],
 ) -> str:
     """Return the changes of which each alone makes a plan fit, in words.
 
@@ -56,6 +60,8 @@ def what_would_fit(
         memory_of: Function that predicts a plan's memory.
         room: The memory that it may take.
         in_usual_buckets: The same as `memory_of` with buckets no larger than usual.
+        is_allowed: Function that returns whether the user's DeepSpeed config goes with
+            a plan.
     """
     memory = memory_of(plan)
     larger = []
@@ -68,7 +74,11 @@ def what_would_fit(
     told = [" and ".join(larger)]
 
     def fitting(changes: Iterator[tuple[str, Plan]]) -> Iterator[str]:
-        return (words for words, other in changes if room.holds(memory_of(other)))
+        return (
+            words
+            for words, other in changes
+            if is_allowed(other) and room.holds(memory_of(other))
+        )
 
     less = in_usual_buckets(plan)
     if less.peak_bytes < memory.peak_bytes and room.holds(less):

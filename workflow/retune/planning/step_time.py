@@ -22,8 +22,9 @@ from retune.planning.work import Work
 OPERATION_S, SELECTIVE_OPERATION_S = 20e-6, 50e-6
 STEPPED_WEIGHT_S = 0.25e-3
 PASSED_WEIGHT_S = {0: 0.0, 1: 0.0, 2: 0.1e-3, 3: 0.5e-3}
-# Share of the bytes that single operations move which is left where compiled layers do
-# several of them at once. Not measured. Liger's kernels are counted as they are.
+# Share of the single operations, and of the bytes that they move, which is left where
+# compiled layers do several of them at once. Not measured. Liger's kernels are counted
+# as they are.
 COMPILED_SHARE = 0.6
 # Share of sending and copying that is hidden at most. Not measured.
 HIDDEN_SHARE = 0.5
@@ -109,9 +110,9 @@ def pass_seconds(plan: Plan, work: Work, speeds: Speeds, sizes: TrainedSizes) ->
     """Return the time of the forward and backward pass of a micro-batch, one rank's.
 
     It is that of the GPU or that of the host, whichever is longer. They do not add up,
-    because within the passes of a step nothing makes the host wait for the GPU, so it
-    is ahead unless it is the slower of the two. The arguments are those of
-    `predict_step`.
+    because nothing makes the host wait within the passes of a step on one GPU, so it is
+    ahead unless it is the slower of the two; of several it waits once in each pass. The
+    arguments are those of `predict_step`.
     """
     fused = COMPILED_SHARE if plan.torch_compile else 1.0
     on_gpu = work.products / speeds.products + fused * work.moved / speeds.memory

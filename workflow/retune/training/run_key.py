@@ -51,7 +51,8 @@ NOT_OF_DEEPSPEED = frozenset(
 # Nor is what DeepSpeed shows and checks, and how and when it moves what it computes
 # with: a run goes on by another bucket, as it does on another number of ranks.
 # `sub_group_size` and `round_robin_gradients` are not among these, because checkpoints
-# depend on them, nor is `reduce_scatter`, by which gradients are divided earlier.
+# depend on them, nor are `reduce_scatter` and `contiguous_gradients`, by which
+# gradients are divided earlier.
 SHOWN_OR_MOVED = frozenset(
     {
         *("steps_per_print", "wall_clock_breakdown", "memory_breakdown", "dump_state"),
@@ -62,7 +63,7 @@ SHOWN_OR_MOVED = frozenset(
             for key in (
                 *("overlap_comm", "reduce_bucket_size", "allgather_bucket_size"),
                 *("allgather_partitions", "use_multi_rank_bucket_allreduce"),
-                *("contiguous_gradients", "ignore_unused_parameters"),
+                "ignore_unused_parameters",
                 *("stage3_prefetch_bucket_size", "stage3_max_live_parameters"),
                 *("stage3_max_reuse_distance", "stage3_param_persistence_threshold"),
                 *("stage3_model_persistence_threshold", "stage3_allgather_sequential"),
