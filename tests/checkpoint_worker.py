@@ -10,7 +10,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -263,8 +262,10 @@ def save(
     **options: Any,
 ) -> None:
     """Write DeepSpeed's files, weights.json and the manifest."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(target)
+    # One rank alone: two that remove the same folder fail where the other was faster.
+    dist.barrier()
+    if dist.get_rank() == 0:
+        shutil.rmtree(target, ignore_errors=True)
     dist.barrier()
     engine.save_checkpoint(
         str(target.parent), tag=target.name, save_latest=False, **options
