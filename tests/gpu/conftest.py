@@ -73,12 +73,17 @@ def first_process(run, request) -> tuple[int, dict[str, DeviceJob]]:
     They are the cells that a chosen test names, a "whole" training, and last the same,
     "killed", which kills the process before it saves step 4.
     """
-    parameters = [getattr(item, "callspec", None) for item in request.session.items]
-    named = {value for one in parameters if one for value in one.params.values()}
+    # Files of other folders, whose parameters name no cell, may be in the same process.
+    values = [
+        value
+        for item in request.session.items
+        if "first_process" in item.fixturenames
+        for value in item.callspec.params.values()
+    ]
     jobs = {
         name: run.job(name, cell.configure, FINETUNE[cell.trained])
         for name, cell in CELLS.items()
-        if name in named and cell.is_possible(run.device) and not cell.needs_compiler
+        if name in values and cell.is_possible(run.device) and not cell.needs_compiler
     }
     for name, fault in (
         ("whole", None),
