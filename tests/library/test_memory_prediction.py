@@ -72,6 +72,7 @@ FREES = {
     **{"stage3_param_persistence_threshold": 1000, "stage3_max_reuse_distance": 1000},
     **{"stage3_prefetch_bucket_size": 1000, "stage3_max_live_parameters": 150_000},
 }
+SENT_IN_BF16 = {"deepspeed": {"communication_data_type": "bf16"}}
 FEW = {"micro_batch_size": 1, "sequence_length": 32}
 # Changes of the plan with such keys, for two ranks.
 GIVEN = [
@@ -84,6 +85,7 @@ GIVEN = [
     # With few activations most is held as gradients are reduced.
     {**by_config(1, reduce_bucket_size=300_000), **FEW},
     {**by_config(1, reduce_bucket_size=900_000, overlap_comm=False), **FEW},
+    {"zero_stage": 0, "precision": "fp32", **FEW, **SENT_IN_BF16},
 ]
 PASSES = ("forward", "backward", "validation")
 

@@ -11,6 +11,7 @@ from retune.planning.deepspeed_config import REDUCE_BUCKET_SIZE, deepspeed_confi
 from retune.planning.deepspeed_sizes import OF_ZERO, DeepSpeedSizes
 from retune.planning.given_keys import KEPT
 from retune.planning.given_plan import take_given
+from retune.planning.gradients import Gradients
 from retune.planning.hardware import Hardware
 from retune.planning.memory_prediction import predict_memory
 from retune.planning.search import Training, search
@@ -105,6 +106,23 @@ def test_what_is_sent_in_fp32_is_copied():
     more = backward_bytes(plan, {"communication_data_type": "fp32"})
     # A weight that is larger than a bucket is reduced by itself.
     assert more - backward_bytes(plan, {}) == 4 * LARGEST
+
+
+def test_what_is_sent_in_another_type_of_as_many_bytes_is_copied():
+    plan = plan_at(2)
+    more = backward_bytes(plan, {"communication_data_type": "fp16"})
+    assert more - backward_bytes(plan, {}) == 2 * LARGEST
+    assert more > backward_bytes(plan, {"communication_data_type": "bf16"})
+
+
+def test_stage_0_copies_what_is_sent_in_another_type():
+    plan = make_plan(zero_stage=0, precision="fp32", num_parameters=4 * 10**9)
+    as_they_are, in_bf16 = (
+        Gradients(plan, WEIGHTS, sizes_of(plan, given)).added_up_at_stage_0()
+        for given in ({}, {"communication_data_type": "bf16"})
+    )
+    # Of the bucket of 5e8 elements.
+    assert (as_they_are, in_bf16) == (4 * 5 * 10**8, (4 + 2) * 5 * 10**8)
 
 
 def test_two_buckets_of_a_user_take_what_they_take():

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from retune.linting.known_keys import DTYPES, at
+from retune.linting.known_keys import at
 from retune.linting.value import Value
 from retune.planning.deepspeed_config import REDUCE_BUCKET_SIZE
-from retune.planning.given_config import ZERO, look_up
+from retune.planning.given_config import ZERO, look_up, precision_named
+from retune.settings import Precision
 
-BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 COMMUNICATION = "communication_data_type"
 # Weights that the graph of a pass keeps, and those of whole modules at once.
 UNCOUNTED = (
@@ -40,7 +40,7 @@ class DeepSpeedSizes:
         param_buffer_count: Buffers for weights on a local disk.
         param_buffer_size: Of each of these.
         param_max_in_cpu: Of a shard on a local disk, what stays in main memory.
-        communication_bytes: Bytes of an element of what is sent; None: of a gradient.
+        communication_dtype: Type that gradients are sent in; None: their own.
         uncounted: Keys that take memory at stage 3 which nobody counts.
     """
 
@@ -59,7 +59,7 @@ class DeepSpeedSizes:
     param_buffer_count: int
     param_buffer_size: float
     param_max_in_cpu: float
-    communication_bytes: int | None
+    communication_dtype: Precision | None
     uncounted: tuple[str, ...]
 
     @classmethod
@@ -68,10 +68,9 @@ class DeepSpeedSizes:
         values = {
             name: value_of(config, f"{ZERO}.{key}") for name, key in OF_ZERO.items()
         }
-        dtype = value_of(config, COMMUNICATION)
-        sent = None if dtype is None else BYTES[DTYPES[dtype]]
+        sent = precision_named(value_of(config, COMMUNICATION))
         uncounted = tuple(key for key in UNCOUNTED if is_changed(config, key))
-        return cls(**values, communication_bytes=sent, uncounted=uncounted)
+        return cls(**values, communication_dtype=sent, uncounted=uncounted)
 
     def in_usual_buckets(self) -> Self:
         """Return the same with buckets no larger than `configure` writes them."""
@@ -94,7 +93,7 @@ OF_OFFLOADING = {
 OF_ZERO = {
     name: OF_OFFLOADING.get(name, name)
     for name in DeepSpeedSizes.__dataclass_fields__
-    if name not in ("communication_bytes", "uncounted")
+    if name not in ("communication_dtype", "uncounted")
 }
 
 

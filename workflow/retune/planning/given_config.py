@@ -11,9 +11,9 @@ from typing import Any
 from retune.errors import RetuneError
 from retune.linting.config_file import UnusableInputError, read_config_file
 from retune.linting.finding import Finding
-from retune.linting.known_keys import TOP, at
+from retune.linting.known_keys import DTYPES, TOP, at
 from retune.linting.value import Section, Value
-from retune.settings import ConfigureSettings
+from retune.settings import ConfigureSettings, Precision
 from retune.settings.user_paths import user_path
 
 OVERRIDES = "configure.overrides"
@@ -210,3 +210,9 @@ def prefixes(key: str) -> Iterator[str]:
     parts = key.split(".")
     for end in range(1, len(parts) + 1):
         yield ".".join(parts[:end])
+
+
+def precision_named(dtype: str | None) -> Precision | None:
+    """Return the precision of a type by any of DeepSpeed's names for it."""
+    names: dict[str, Precision] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
+    return None if dtype is None else names[DTYPES[dtype]]

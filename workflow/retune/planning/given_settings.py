@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retune.linting.batch import MICRO, STEPS, TOTAL
-from retune.linting.known_keys import DTYPES
-from retune.planning.given_config import ZERO, GivenConfig
+from retune.planning.given_config import ZERO, GivenConfig, precision_named
 from retune.settings import ConfigureSettings, Precision
 
 # Each setting, and the key of DeepSpeed's that has the same values.
@@ -135,6 +134,4 @@ def contradictions(
 
 def accumulation_dtype(given: GivenConfig) -> Precision | None:
     """Return the type that the config has gradients added up in; None if none."""
-    found = given.value(ACCUMULATION)
-    names: dict[str, Precision] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
-    return None if found is None else names[DTYPES[found]]
+    return precision_named(given.value(ACCUMULATION))
