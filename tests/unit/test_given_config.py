@@ -19,6 +19,7 @@ from lint_good_configs import OF_DEEPSPEED, OF_TRANSFORMERS
 from plans import read_page
 from retune.artifacts.plan import Reasons
 from retune.artifacts.publishing import read_json, write_json
+from retune.planning.complete_config import put
 from retune.planning.given_keys import KEPT, PLANNED
 from retune.planning.given_plan import take_given
 from retune.settings import ConfigureSettings, HardwareSettings
@@ -165,6 +166,36 @@ def test_a_warning_is_told_and_does_not_stop(run_by, tmp_path, caplog):
     for warning in warnings:
         assert f"; {warning}" in line
         assert warning in caplog.text
+
+
+def test_what_is_said_of_a_timer_that_is_off_is_warned_of(run_by):
+    timer = {"synchronized": True}
+    line = run_by({"timers": {"throughput": timer}})
+    assert "timers.throughput.synchronized: the throughput timer is off" in line
+    line = run_by({"timers": {"throughput": {**timer, "enabled": True}}})
+    assert "timer" not in line
+
+
+@pytest.mark.parametrize(
+    ("key", "takes"),
+    [
+        ("timers.throughput.enabled", "true or false"),
+        (f"{ZERO}.overlap_comm", "true or false"),
+        (f"{ZERO}.sub_group_size", "an integer at least 0"),
+    ],
+)
+def test_an_auto_that_nothing_fills_in_is_refused(run_by, key, takes):
+    config = {}
+    put(config, key, "auto")
+    assert refusal(run_by, config) == [
+        f'ds.json: {key}: "auto": nothing fills it in; write {takes}, or delete it'
+    ]
+
+    config = {"wall_clock_breakdown": "auto"}
+    assert refusal(run_by, config) == [
+        'ds.json: wall_clock_breakdown: DeepSpeed refuses the text "auto" at the start;'
+        " write true or false"
+    ]
 
 
 TAKEN = (

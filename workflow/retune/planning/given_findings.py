@@ -14,7 +14,12 @@ from retune.linting.read_config import ReadConfig
 from retune.linting.transformers_auto import FILLED
 from retune.linting.value import Section
 from retune.planning.given_config import ZERO, GivenConfig, look_up, merged
-from retune.planning.given_keys import not_shown, refused_keys
+from retune.planning.given_keys import (
+    not_filled_in,
+    not_shown,
+    refused_keys,
+    without_timer,
+)
 from retune.planning.given_settings import OFFLOADS
 from retune.planning.hardware import Hardware
 from retune.settings import ConfigureSettings, Precision
@@ -24,9 +29,13 @@ def static_findings(given: GivenConfig) -> list[Finding]:
     """Return the errors that do not depend on the machines or on other keys."""
     anywhere = Training(gpus=1, transformers=True)
     found = single_keys(ReadConfig(given.written, anywhere))
-    errors = [*given.findings, *found]
+    noted = [*given.findings, *found]
+    errors = [each for each in noted if each.severity == "error"]
+    wrong = {each.key for each in errors}
     return [
-        *(each for each in errors if each.severity == "error"),
+        *errors,
+        # Where DeepSpeed would stop at "auto", the linter says so.
+        *(each for each in not_filled_in(given) if each.key not in wrong),
         *refused_keys(given),
     ]
 
@@ -48,13 +57,13 @@ def all_findings(
     found = static_findings(given)
     if machines:
         found += early_findings(given, settings, machines, precisions)
-    kinds = ("error", "warning")
-    noted = [*found, *given.findings, *not_shown(given)]
-    return [
-        each
-        for kind in kinds
-        for each in in_order([one for one in noted if one.severity == kind], given)
+    noted = [*found, *given.findings, *not_shown(given), *without_timer(given)]
+    errors = [each for each in noted if each.severity == "error"]
+    wrong = {each.key for each in errors}
+    warnings = [
+        each for each in noted if each.severity == "warning" and each.key not in wrong
     ]
+    return [*in_order(errors, given), *in_order(warnings, given)]
 
 
 def in_order(findings: Sequence[Finding], given: GivenConfig) -> list[Finding]:

@@ -193,6 +193,17 @@ def is_default(key: str, known: Value, value: Any) -> bool:
     return bool(known.converted(value) == known.default)
 
 
+def not_filled_in(given: GivenConfig) -> Iterator[Finding]:
+    """Yield each "auto" of a key that is kept, which nothing would replace."""
+    for key, value in leaves(given.values):
+        known = at(key)
+        if value != "auto" or key not in KEPT or key in FILLED:
+            continue
+        if isinstance(known, Value) and not known.auto:
+            mend = f"write {known.words()}, or delete it"
+            yield error(key, '"auto": nothing fills it in', mend)
+
+
 def masters(given: GivenConfig) -> Iterator[Finding]:
     """Yield the finding for master weights in bf16 without moments in bf16."""
     key = "bf16.bf16_master_weights_and_grads"
@@ -251,6 +262,15 @@ def not_shown(given: GivenConfig) -> Iterator[Finding]:
         if given.value(key):
             happens = "DeepSpeed's log, which says it, is off"
             yield warning(key, happens, 'write "log_level": "info" as well')
+
+
+def without_timer(given: GivenConfig) -> Iterator[Finding]:
+    """Yield what is said of DeepSpeed's throughput timer while that is off."""
+    timer = "timers.throughput"
+    if given.value(f"{timer}.synchronized") and not given.value(f"{timer}.enabled"):
+        happens = "the throughput timer is off"
+        mend = f"write {timer}.enabled: true as well, or delete it"
+        yield warning(f"{timer}.synchronized", happens, mend)
 
 
 def has_effect(key: str, plan: Plan) -> bool:
