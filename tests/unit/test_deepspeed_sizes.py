@@ -173,8 +173,15 @@ def trace(plan):
     return Activations((PassMemory(1, (moment,), (moment, moment), 0),))
 
 
+def hidden_size():
+    raise RetuneError("no single hidden size")
+
+
 def found(memory, overrides, **settings):
-    """Return what is chosen for two GPUs with a user's DeepSpeed config."""
+    """Return what is chosen for two GPUs with a user's DeepSpeed config.
+
+    The model has no hidden size that an "auto" could follow.
+    """
     settings = ConfigureSettings(overrides=overrides, global_batch_size=16, **settings)
     given = take_given(settings, HardwareSettings(accelerator="cuda", ranks_per_node=2))
     assert not given.problems
@@ -186,6 +193,7 @@ def found(memory, overrides, **settings):
         sequence_length=2048,
         train_blocks=1600,
         given=given,
+        hidden_size=hidden_size,
     )
     return search(training, trace)
 
@@ -219,6 +227,25 @@ def test_what_a_config_does_not_go_with_is_not_chosen():
     assert {plan.offload_optimizer for plan in considered} == {"none"}
     free = found(80.0, {"bf16": {"enabled": True}})
     assert "cpu" in {one.plan.offload_optimizer for one in free.others}
+
+
+def test_an_auto_that_cannot_be_filled_in_rules_out_the_strategies_that_it_is_for():
+    free = found(12.0, {"wall_clock_breakdown": False})
+    of_stage_3 = {ZERO: {"stage3_prefetch_bucket_size": "auto"}}
+    result = found(12.0, of_stage_3)
+    assert 3 in {one.plan.zero_stage for one in free.others}
+    considered = [result.plan, *(one.plan for one in result.others)]
+    assert {plan.zero_stage for plan in considered} == {2}
+    with pytest.raises(RetuneError, match="nothing fits"):
+        found(2.0, of_stage_3)
+
+
+@pytest.mark.parametrize("memory", [2.0, 80.0])
+def test_a_config_that_goes_with_no_strategy_is_refused_whatever_fits(memory):
+    with pytest.raises(RetuneError, match="^no single hidden size$"):
+        found(memory, in_buckets("auto"))
+    with pytest.raises(RetuneError, match="^no single hidden size$"):
+        found(memory, {ZERO: {"stage3_prefetch_bucket_size": "auto", "stage": 3}})
 
 
 def test_no_change_is_named_that_the_config_does_not_go_with():

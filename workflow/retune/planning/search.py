@@ -1,6 +1,6 @@
 """The search for a strategy: what `auto` leaves open is tried, the best is taken."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,7 +87,10 @@ class Training:
         if self.given is None:
             return []
         given = self.given.given
-        found = config_findings(given, plan, self.hidden_size)
+        try:
+            found = config_findings(given, plan, self.hidden_size)
+        except RetuneError as error:
+            return [str(error)]
         errors = [given.in_words(one) for one in found if one.severity == "error"]
         return [*filter(None, [self.given.problem(plan)]), *errors]
 
@@ -181,8 +184,9 @@ def search(training: Training, trace: Trace) -> Search:
         trace: Function that returns what a plan's passes take and do.
 
     Raises:
-        RetuneError: If settings and machines do not go together, or if nothing fits of
-            what the settings leave open.
+        RetuneError: If settings and machines do not go together, if no strategy goes
+            with the user's DeepSpeed config, or if nothing fits of what the settings
+            leave open.
     """
     hardware = training.hardware
     usual, decisions = training.plan(training.settings)
@@ -192,16 +196,17 @@ def search(training: Training, trace: Trace) -> Search:
     if hardware.gpu_memory_gb is None:
         return found(training.candidate(training.settings, trace, speeds, None), speeds)
     limit = usable_bytes(hardware.gpu_memory_gb)
-    open_settings = candidates(
-        *(training.settings, training.trained, hardware),
-        training.sequence_length,
+    open_settings = list(
+        candidates(
+            *(training.settings, training.trained, hardware), training.sequence_length
+        )
     )
-    options = [
-        training.candidate(settings, trace, speeds, limit) for settings in open_settings
+    considered = [
+        training.candidate(settings, trace, speeds, limit)
+        for settings in that_go_with_config(training, open_settings)
     ]
-    considered = that_go_with_config(training, options)
     chosen = choose(considered)
-    if chosen is None and len(options) > 1:
+    if chosen is None and len(open_settings) > 1:
         raise RetuneError(nothing_fits(considered, training, trace))
     if chosen is None:
         # All of it was asked for: `configure` warns.
@@ -215,13 +220,26 @@ def search(training: Training, trace: Trace) -> Search:
 
 
 def that_go_with_config(
-    training: Training, considered: list[Candidate]
-) -> list[Candidate]:
-    """Return the strategies that a user's DeepSpeed config goes with.
+    training: Training, open_settings: Sequence[ConfigureSettings]
+) -> list[ConfigureSettings]:
+    """Return the settings whose plans a user's DeepSpeed config goes with.
 
-    If that is none, all are: what is chosen of them is then refused, with the reason.
+    Args:
+        training: What is to be planned.
+        open_settings: The strategies that are left open.
+
+    Raises:
+        RetuneError: If that is none: why it does not go with the first.
     """
-    return [one for one in considered if not training.problems(one.plan)] or considered
+    plans = [training.plan(settings)[0] for settings in open_settings]
+    problems = [training.problems(plan) for plan in plans]
+    if problems and all(problems):
+        raise RetuneError("\n".join(problems[0]))
+    return [
+        settings
+        for settings, found in zip(open_settings, problems, strict=True)
+        if not found
+    ]
 
 
 def found(
