@@ -15,6 +15,7 @@ from retune.compat.pytorch_live_storages import LiveStorages
 from retune.engines import chunked_loss
 from retune.engines.activation_trace import trace_activations
 from retune.engines.loss_in_forward import compute_loss_in_forward
+from retune.engines.traces import Traces
 from retune.models import varlen_attention
 from retune.models.find_model_facts import find_model_facts
 from retune.models.fused_activations import fuse_activations
@@ -208,6 +209,19 @@ def kept_by_real_layers(config):
         del inputs
         assert loss.requires_grad
         return live.bytes
+
+
+def test_weights_in_4_bits_are_unpacked_one_at_a_time_by_the_plan_alone(base):
+    """The adviser asks for plans in 4 bits of a training that has none, and back."""
+    lora = LoraSettings(r=8, lora_alpha=16)
+    traces = Traces(build_training_skeleton(base, ModelFacts.read(base), lora))
+    plan = make_plan(**COMMON, zero_stage=2)
+    in_4bit = plan.model_copy(update={"num_4bit_parameters": 100_000})
+    for usual, unpacked in zip(
+        traces(plan).of(4).backward, traces(in_4bit).of(4).backward, strict=True
+    ):
+        # The largest is that of an MLP, in bf16.
+        assert unpacked.temporary - usual.temporary == 2 * 256 * 128
 
 
 def test_activations_grow_with_the_micro_batch_and_the_layers_in_a_line(base):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from chosen_plans import GPUS
-from retune.planning.gpus import find_gpu, lacks_bf16
+from retune.planning.gpus import find_gpu, lacks_bf16, workspace_bytes
 from retune.planning.speeds import NETWORK, speeds_of
 
 
@@ -32,6 +32,29 @@ def test_the_most_specific_name_counts():
     assert find_gpu("NVIDIA A100-PCIE-40GB").link < find_gpu("A100").link
     assert find_gpu("NVIDIA H100 80GB HBM3 MIG 1g.10gb") is None
     assert find_gpu("TPU v5") is None
+    assert find_gpu("AMD Instinct MI250X/MI250") == find_gpu("MI250X")
+
+
+@pytest.mark.parametrize(
+    ("name", "mib"),
+    [
+        ("NVIDIA A100-SXM4-80GB", 8.125),
+        ("NVIDIA GeForce RTX 4090", 8.125),
+        ("NVIDIA H100 80GB HBM3", 32),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", 32),
+        ("NVIDIA B200", 32),
+        ("AMD Instinct MI210", 32),
+        ("AMD Instinct MI250X/MI250", 32),
+        ("AMD Instinct MI355X", 32),
+        ("AMD Radeon RX 7900 XTX", 32),
+        ("MI250X", 32),
+        ("AMD Instinct MI300X", 128),
+        ("AMD Instinct MI325X", 128),
+        (None, 32),
+    ],
+)
+def test_workspaces_are_as_large_as_pytorch_reserves_them(name, mib):
+    assert workspace_bytes(name) == mib * 2**20
 
 
 def test_declared_speeds_go_before_known_ones_and_others_are_told():

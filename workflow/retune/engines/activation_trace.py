@@ -118,7 +118,7 @@ def follow(
     places = places_of(kinds, kept)
     # What a weight in 4 bits stands for is there while it is multiplied with.
     width = DTYPES[plan.precision].itemsize
-    copied = width * largest_linear(base) if skeleton.num_4bit_parameters else 0
+    copied = width * largest_linear(base) if plan.num_4bit_parameters else 0
     unpacked = Moment(0, 0, copied, 0, copied)
     passes = []
     on_gpu = plan.accelerator == "cuda"

@@ -12,7 +12,7 @@ from retune.planning.activations import Activations
 DECISIVE = (
     *("accelerator", "precision", "attn_implementation", "chunked_cross_entropy"),
     *("activation_checkpointing", "activation_checkpointing_interval"),
-    *("use_liger_kernel", "sequence_length"),
+    *("use_liger_kernel", "sequence_length", "num_4bit_parameters"),
 )
 # Chunks of the loss after which no more logits are held.
 CHUNKS = 2

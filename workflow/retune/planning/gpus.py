@@ -1,5 +1,6 @@
 """GPUs by name: what their makers' data sheets and white papers promise."""
 
+import re
 from dataclasses import dataclass
 
 
@@ -61,17 +62,15 @@ WITHOUT_BF16 = {
 WITH_BF16 = {"ADA", "BLACKWELL", "A6000", "A5000"}
 # Bytes of the workspace that PyTorch has its allocator reserve for each of cuBLAS's
 # handles (aten/src/ATen/cuda/CublasHandlePool.cpp): 8,192 KiB and 8 times 16 KiB, on
-# Hopper, in newer versions on Blackwell, and by ROCm 32 MiB, on an MI300 128 MiB.
+# Hopper, in newer versions on Blackwell, and by ROCm 32 MiB, on MI300 (gfx942) 128 MiB.
 WORKSPACE, LARGE_WORKSPACE = 2 * 4096 * 2**10 + 8 * 16 * 2**10, 32 * 2**20
-HOPPER_AND_LATER = (
+MI300_WORKSPACE = 128 * 2**20
+HOPPER_AND_LATER = {
     *("H100", "H200", "H800", "H20", "GH200"),
     *("B200", "B300", "GB200", "GB300"),
-)
-WORKSPACES = {
-    **dict.fromkeys(HOPPER_AND_LATER, LARGE_WORKSPACE),
-    "MI250X": LARGE_WORKSPACE,
-    "MI300X": 128 * 2**20,
 }
+MI300 = {"MI300A", "MI300X", "MI308X", "MI325X"}
+OF_AMD = {"AMD", "INSTINCT", "RADEON"}
 # Words in the names of devices that are slower than their other words say: a fraction
 # of a device, or another device.
 OTHER_DEVICE = {"MIG", "LAPTOP", "MAX", "D", "TI"}
@@ -106,10 +105,14 @@ def workspace_bytes(name: str | None) -> int:
     if name is None:
         return LARGE_WORKSPACE
     words = words_of(name)
-    known = [size for word, size in WORKSPACES.items() if word in words]
-    return max(known, default=WORKSPACE)
+    if words & MI300:
+        return MI300_WORKSPACE
+    is_instinct = any(re.fullmatch(r"MI\d+[AX]?", word) for word in words)
+    if is_instinct or words & OF_AMD or words & HOPPER_AND_LATER:
+        return LARGE_WORKSPACE
+    return WORKSPACE
 
 
 def words_of(name: str) -> set[str]:
     """Return the words of a GPU's name."""
-    return set(name.upper().replace("-", " ").split())
+    return set(re.split(r"[\s/-]+", name.upper()))
