@@ -29,6 +29,7 @@ from retune.planning.given_config import merged
 from retune.planning.hardware import Hardware
 from retune.planning.memory import BF16_BYTES
 from retune.planning.memory_prediction import predict_memory
+from retune.planning.trained_sizes import TrainedSizes
 from retune.settings import LoraSettings
 from retune.units import GB
 from tiny_facts import tiny_facts
@@ -160,6 +161,9 @@ def compare(base, cases, ranks):
                 # Of gathered weights it is told how many there are at most.
                 assert 0 <= difference < 0.01 * size, (case, phase)
                 continue
+            if phase == "optimizer_init" and ranks > 1:
+                assert abs(difference) < 0.02 * size, (case, phase)
+                continue
             assert abs(difference) <= LITTLE, (phase, difference, size, case)
 
 
@@ -235,6 +239,36 @@ def test_activations_grow_with_the_micro_batch_and_the_layers_in_a_line(base):
         assert found.without_gradients == pytest.approx(wanted.without_gradients)
     assert skeleton.base.config.num_hidden_layers == 5
     assert len(two.backward) == 3 + 5
+
+
+def test_many_sequences_take_most_elsewhere_than_few(base):
+    """In validation: in a layer, and no longer where logits are computed in chunks."""
+    skeleton = build_training_skeleton(base, ModelFacts.read(base), None)
+    plan = make_plan(**COMMON, zero_stage=2, accelerator="cuda")
+    few, more, many = trace_activations(skeleton, plan, [8, 16, 256]).measured
+    line = Activations((few, more)).of(256).validation
+    wanted = most(many.validation).without_gradients
+    assert most(line).without_gradients == pytest.approx(wanted)
+    assert most(few.validation).logits > 0 == most(few.validation).temporary
+    assert most(line).temporary > 0 == most(line).logits
+
+
+def test_zero_3_makes_each_weight_in_fp32_as_it_loads():
+    """H200, the grid of benchmarks/gpu.md: GPT-2 and a Qwen2 of 0.5 B, tied heads."""
+    for number, largest, measured in (
+        (124_439_808, 50_257 * 768, 0.482),
+        (494_032_768, 151_936 * 896, 1.809),
+    ):
+        plan = make_plan(
+            zero_stage=3, precision="bf16", accelerator="cuda", num_parameters=number
+        )
+        sizes = TrainedSizes(((largest,),))
+        phases = {one.name: one for one in predict_memory(plan, sizes=sizes).phases}
+        assert phases["load"].tensor_bytes / GB == pytest.approx(measured, rel=0.005)
+
+
+def most(moments):
+    return max(moments, key=lambda moment: moment.without_gradients)
 
 
 LLAMA_1B = {

@@ -5,7 +5,7 @@ import pytest
 from given_configs import ZERO
 from plans import make_plan
 from retune.errors import RetuneError
-from retune.planning.activations import Activations, Moment, PassMemory
+from retune.planning.activations import NOTHING, Activations, Moment, PassMemory
 from retune.planning.complete_config import put
 from retune.planning.deepspeed_config import REDUCE_BUCKET_SIZE, deepspeed_config
 from retune.planning.deepspeed_sizes import OF_ZERO, DeepSpeedSizes
@@ -72,7 +72,7 @@ def sizes_of(plan, given):
 
 def memory_of(plan, given):
     """Return the memory of a plan with some keys of DeepSpeed's changed."""
-    passes = PassMemory(1, (Moment(0, 0, 0, 0, 0),), (Moment(0, 0, 0, 8e9, 8e9),), 0)
+    passes = PassMemory(1, (NOTHING,), (Moment(0, 0, 0, 8e9, 8e9),), (NOTHING,))
     sizes = sizes_of(plan, given)
     return predict_memory(plan, Activations((passes,)), WEIGHTS, deepspeed=sizes)
 
@@ -170,7 +170,7 @@ def test_what_is_not_counted_is_named(stage):
 def trace(plan):
     """Return the passes of a model that keeps little."""
     moment = Moment(GB, 0, 0, 0, 0)
-    return Activations((PassMemory(1, (moment,), (moment, moment), 0),))
+    return Activations((PassMemory(1, (moment,), (moment, moment), (moment,)),))
 
 
 def hidden_size():

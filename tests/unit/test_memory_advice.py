@@ -4,7 +4,7 @@ import pytest
 
 from plans import make_plan
 from retune.artifacts.memory_shortage import MemoryShortage
-from retune.planning.activations import Activations, Moment, PassMemory
+from retune.planning.activations import NOTHING, Activations, Moment, PassMemory
 from retune.planning.memory_advice import Beside, advise
 from retune.planning.memory_prediction import predict_memory
 from retune.planning.single_changes import setting_changes
@@ -32,7 +32,7 @@ def peak_of(plan):
     if plan.activation_checkpointing and plan.activation_checkpointing_interval == 2:
         kept = (kept + KEPT[False] * GB) / 2
     moment = Moment(kept, 0, 0, 0, 0)
-    passes = PassMemory(1, (moment,), (moment,), 0)
+    passes = PassMemory(1, (moment,), (moment,), (NOTHING,))
     return predict_memory(plan, Activations((passes,))).peak_tensor_bytes
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from plans import make_plan
-from retune.planning.activations import Moment, PassMemory
+from retune.planning.activations import NOTHING, Moment, PassMemory
 from retune.planning.deepspeed_config import REDUCE_BUCKET_SIZE, deepspeed_config
 from retune.planning.deepspeed_sizes import DeepSpeedSizes
 from retune.planning.given_config import merged
@@ -257,7 +257,7 @@ def test_a_full_bucket_is_reduced_while_activations_are_held():
     elements = 60_000_000
     first = Moment(800, 0, 0, 0, 0)
     second = Moment(600, 0, 10, 2 * elements, 10)
-    passes = PassMemory(1, (first,), (first, second), 0)
+    passes = PassMemory(1, (first,), (first, second), (NOTHING,))
     on_gpus = {"zero_stage": 3, "accelerator": "cuda"}
     rank = rank_of((elements,), num_parameters=elements, **on_gpus)
     moments = [

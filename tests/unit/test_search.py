@@ -28,7 +28,7 @@ def trace(plan):
     size = plan.sequence_length / LENGTH
     moment = Moment(kept * size, 0.1 * GB, 0, 0, 0)
     work = Work(1.2e13 * (1 + more) * size, 2e10 * (1 + more) * size, 2000)
-    return Activations((PassMemory(1, (moment,), (moment,), 0.1 * GB, work),))
+    return Activations((PassMemory(1, (moment,), (moment,), (moment,), work),))
 
 
 def gpus(memory, number=1, **values):

@@ -133,12 +133,13 @@ def follow(
             traced.run((size, plan.sequence_length), chunked=output_head is not None)
             forward = whole_pass(traced.forward, places)
             backward = whole_pass(traced.backward, places[::-1], is_backward=True)
+            validation = whole_pass(traced.validation, places)
             passes.append(
                 PassMemory(
                     size,
                     tuple(moment.plus(unpacked) for moment in forward),
                     tuple(moment.plus(unpacked) for moment in backward),
-                    traced.validation + unpacked.temporary,
+                    tuple(moment.plus(unpacked) for moment in validation),
                     whole_work(traced.forward, places).plus(
                         whole_work(traced.backward, places[::-1], is_backward=True)
                     ),

@@ -51,7 +51,7 @@ class TracedStep:
     Attributes:
         forward: The parts of the forward pass.
         backward: The parts of the backward pass.
-        validation: The most of a forward pass without gradients, bytes.
+        validation: The parts of a forward pass without gradients.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class TracedStep:
         self.model, self.base, self.live = model, base, live
         self.forward: list[Part] = []
         self.backward: list[Part] = []
-        self.validation = 0
+        self.validation: list[Part] = []
         self._parts = self.forward
         self._weights = 0
         self._before = self._gradients = 0
@@ -82,23 +82,12 @@ class TracedStep:
         """
         self._weights = self.live.bytes
         self.live.held = 0
-        layers = layers_of(self.base)
-        hooks: list[Any] = [
-            layer.register_forward_pre_hook(self._enter, with_kwargs=True)
-            for layer in layers
-        ]
         of_gradients = [
             parameter.register_post_accumulate_grad_hook(self._drop)
             for parameter in self.model.parameters()
             if parameter.requires_grad
         ]
-        if layers:
-            hooks.append(layers[-1].register_forward_hook(self._leave))
-        self._begin()
-        loss = self._loss_sum(shape, chunked)
-        self._end()
-        for hook in hooks:
-            hook.remove()
+        loss = self._forward(self.forward, shape, chunked)
         self._parts = self.backward
         self._begin()
         (loss * 1.0).backward()
@@ -106,10 +95,34 @@ class TracedStep:
         del loss
         for hook in of_gradients:
             hook.remove()
-        self.live.restart()
         with torch.no_grad():
-            self._loss_sum(shape, chunked)
-        self.validation = self.live.peak - self._weights
+            self._forward(self.validation, shape, chunked)
+
+    def _forward(
+        self, parts: list[Part], shape: tuple[int, int], chunked: bool
+    ) -> torch.Tensor:
+        """Go through a forward pass; return the loss.
+
+        Args:
+            parts: The list to which its parts are added.
+            shape: Sequences, and their length.
+            chunked: Whether the model computes the loss.
+        """
+        layers = layers_of(self.base)
+        # They are gone when a backward pass computes activations again.
+        hooks: list[Any] = [
+            layer.register_forward_pre_hook(self._enter, with_kwargs=True)
+            for layer in layers
+        ]
+        if layers:
+            hooks.append(layers[-1].register_forward_hook(self._leave))
+        self._parts = parts
+        self._begin()
+        loss = self._loss_sum(shape, chunked)
+        self._end()
+        for hook in hooks:
+            hook.remove()
+        return loss
 
     def _loss_sum(self, shape: tuple[int, int], chunked: bool) -> torch.Tensor:
         """Return the loss, as `DataParallel.loss_sum` computes it."""

@@ -58,6 +58,9 @@ class Moment:
         )
 
 
+NOTHING = Moment(0, 0, 0, 0, 0)
+
+
 @dataclass(frozen=True)
 class PassMemory:
     """What one micro-batch takes in training and in validation, beside the weights.
@@ -66,14 +69,14 @@ class PassMemory:
         micro_batch_size: Sequences of the micro-batch.
         forward: The parts of the forward pass, in their order.
         backward: The parts of the backward pass, in their order.
-        validation: The most of a forward pass without gradients, bytes.
+        validation: The parts of a forward pass without gradients, in their order.
         work: What both passes compute and move.
     """
 
     micro_batch_size: int
     forward: tuple[Moment, ...]
     backward: tuple[Moment, ...]
-    validation: float
+    validation: tuple[Moment, ...]
     work: Work = Work()
 
 
@@ -109,7 +112,7 @@ class Activations:
             micro_batch_size,
             between(first.forward, last.forward, share),
             between(first.backward, last.backward, share),
-            first.validation + share * (last.validation - first.validation),
+            between(first.validation, last.validation, share),
             first.work.plus(first.work, -share).plus(last.work, share),
         )
 
@@ -117,12 +120,15 @@ class Activations:
 def scaled(measured: PassMemory, micro_batch_size: int) -> PassMemory:
     """Return a pass as if all of it grew with the micro-batch."""
     factor = micro_batch_size / measured.micro_batch_size
-    nothing = Moment(0, 0, 0, 0, 0)
+
+    def larger(moments: Iterable[Moment]) -> tuple[Moment, ...]:
+        return tuple(NOTHING.plus(moment, factor) for moment in moments)
+
     return PassMemory(
         micro_batch_size,
-        tuple(nothing.plus(moment, factor) for moment in measured.forward),
-        tuple(nothing.plus(moment, factor) for moment in measured.backward),
-        factor * measured.validation,
+        larger(measured.forward),
+        larger(measured.backward),
+        larger(measured.validation),
         # As many operations, each of which is larger.
         replace(
             Work().plus(measured.work, factor), operations=measured.work.operations
@@ -161,7 +167,8 @@ def formula(plan: Plan, config: Any, vocab_size: int) -> Activations:
         logits = min(tokens, CHUNK_TOKENS) * vocab_size * 2 * width
     head = Moment(layers, logits, 0, 0, 0)
     end = Moment(layers, 0, layer, 0, layer)
-    passes = PassMemory(1, (head,), (head, end), logits)
+    validation = Moment(0, logits, 0, 0, 0)
+    passes = PassMemory(1, (head,), (head, end), (validation,))
     family = config.model_type
     note = f"activations: by a formula, because {family} models could not be traced"
     return Activations((passes,), source="formula", notes=(note,))

@@ -13,7 +13,7 @@ from retune.artifacts.memory_prediction import (
     PhaseName,
 )
 from retune.artifacts.plan import Plan
-from retune.planning.activations import Activations, Moment, PassMemory
+from retune.planning.activations import NOTHING, Activations, PassMemory
 from retune.planning.deepspeed_config import deepspeed_config
 from retune.planning.deepspeed_sizes import DeepSpeedSizes
 from retune.planning.gpus import workspace_bytes
@@ -39,7 +39,7 @@ CUBLAS_HANDLES = 2
 # Phases before the first product of matrices.
 WITHOUT_PRODUCTS = ("load", "optimizer_init")
 
-NO_PASS = PassMemory(1, (Moment(0, 0, 0, 0, 0),), (Moment(0, 0, 0, 0, 0),), 0)
+NO_PASS = PassMemory(1, (NOTHING,), (NOTHING,), (NOTHING,))
 UNKNOWN_ACTIVATIONS = Activations((NO_PASS,), source="unknown")
 
 
@@ -63,12 +63,12 @@ def predict_memory(
     rank = Rank(plan, sizes or TrainedSizes(()), deepspeed)
     at_size = activations.of(plan.micro_batch_size)
     phases = [
-        most("load", [{"weights": rank.loaded}]),
+        most("load", [rank.load()]),
         most("optimizer_init", rank.optimizer_init()),
         most("forward", rank.forward(at_size)),
         most("backward", rank.backward(at_size)),
         most("step", rank.step()),
-        most("validation", [rank.passing(temporary=at_size.validation)]),
+        most("validation", rank.validation(at_size)),
         most("save", [rank.resting()]),
     ]
     gpu_name = hardware.gpu_name if hardware else None

@@ -9,7 +9,7 @@ from collections import Counter
 
 from retune.artifacts.memory_prediction import Kind
 from retune.artifacts.plan import Plan
-from retune.planning.activations import PassMemory
+from retune.planning.activations import Moment, PassMemory
 from retune.planning.deepspeed_sizes import DeepSpeedSizes
 from retune.planning.gathered_weights import GatheredWeights
 from retune.planning.gradients import Gradients
@@ -79,6 +79,18 @@ class Rank:
         free = there - self.loaded
         return 2 * flat if free < flat else 0.0
 
+    def load(self) -> Held:
+        """Return what is held as weights are loaded, at most.
+
+        ZeRO-3 has each made in fp32, rounds it, and keeps a shard of it
+        (partition_parameters.py:271). Where that is in the memory that is read into,
+        the largest is later there whole, and as rank 0 has read it.
+        """
+        whole = 0.0
+        if self.plan.zero_stage == 3:
+            whole = self.sizes.largest_of_all * (FP32_BYTES + self.weight)
+        return {"weights": self.loaded, "temporary": whole}
+
     def resting(self, **more: float) -> Held:
         """Return what is held between two steps, and more by kind."""
         plan = self.plan
@@ -114,7 +126,9 @@ class Rank:
         """Return the moments in which DeepSpeed makes flat copies and states.
 
         Stages 1 and 2 make zeros as gradients of all masters at once
-        (stage_1_and_2.py:937), stage 3 for one sub-group (stage3.py:1306).
+        (stage_1_and_2.py:937), stage 3 for one sub-group (stage3.py:1306). Stage 3 then
+        has its bucket and gradients, and gathers each trained weight to hook on to it
+        (stage3.py:1504).
         """
         plan, weights = self.plan, self.loaded
         if plan.zero_stage == 0:
@@ -124,14 +138,21 @@ class Rank:
         if self.gradients.offloads:
             return [flat]
         masters = self.gradients.own * self.master
-        return [
-            flat,
-            {
-                "weights": device_weights_bytes(plan),
-                "optimizer_states": masters,
-                "temporary": zeros * self.master,
-            },
-        ]
+        made: Held = {
+            "weights": device_weights_bytes(plan),
+            "optimizer_states": masters,
+        }
+        moments = [flat, plus(made, temporary=zeros * self.master)]
+        if plan.zero_stage == 3:
+            moments.append(
+                plus(
+                    made,
+                    gradients=device_gradients_bytes(plan),
+                    buffers=self.gradients.bucket,
+                    temporary=self.sizes.largest * self.weight,
+                )
+            )
+        return moments
 
     def _flattened(self) -> float:
         """Return the bytes of weights that have to be held twice as they are made flat.
@@ -163,15 +184,11 @@ class Rank:
             held = plus(held, gradients=self.gradients.kept_between_passes())
             if self.plan.zero_stage == 1 and not self.gradients.offloads:
                 held = plus(held, buffers=self.gradients.bucket)
-        return [
-            plus(
-                held,
-                activations=moment.activations,
-                logits=moment.logits,
-                temporary=moment.temporary,
-            )
-            for moment in passes.forward
-        ]
+        return [in_part(held, moment) for moment in passes.forward]
+
+    def validation(self, passes: PassMemory) -> list[Held]:
+        """Return the moments of a forward pass without gradients."""
+        return [in_part(self.passing(), moment) for moment in passes.validation]
 
     def backward(self, passes: PassMemory) -> list[Held]:
         """Return the moments of the backward pass in which most is held.
@@ -275,6 +292,16 @@ class Rank:
         else:
             before += reduction.reduced()
         return plus(held, gradients=before, buffers=reduction.bucket, temporary=copies)
+
+
+def in_part(held: Held, moment: Moment) -> Held:
+    """Return what is held and what a part of a forward pass takes."""
+    return plus(
+        held,
+        activations=moment.activations,
+        logits=moment.logits,
+        temporary=moment.temporary,
+    )
 
 
 def plus(held: Held, **more: float) -> Held:
