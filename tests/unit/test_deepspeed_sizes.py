@@ -14,6 +14,7 @@ from retune.planning.given_plan import take_given
 from retune.planning.gradients import Gradients
 from retune.planning.hardware import Hardware
 from retune.planning.memory_prediction import predict_memory
+from retune.planning.offload_buffers import swapping_problem
 from retune.planning.search import Training, search
 from retune.planning.trained_sizes import TrainedSizes
 from retune.settings import ConfigureSettings, HardwareSettings, TrainedWeightsSettings
@@ -84,7 +85,7 @@ def backward_bytes(plan, given):
 def plan_at(stage, **changes):
     """Return a plan on four GPUs, in bf16."""
     values = {"ranks_per_node": 4, "accelerator": "cuda", "num_parameters": 4 * 10**9}
-    return make_plan(zero_stage=stage, precision="bf16", **values, **changes)
+    return make_plan(zero_stage=stage, precision="bf16", **values | changes)
 
 
 def test_every_key_is_counted_named_or_known_to_take_nothing():
@@ -149,6 +150,27 @@ def test_buffers_of_a_disk_are_those_of_the_user(key, value, more):
     found = memory_of(plan, {f"{ZERO}.{key}": value}).main_memory_bytes
     of_a_rank = (found - memory_of(plan, {}).main_memory_bytes) / 4
     assert of_a_rank == pytest.approx(more)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "has"),
+    [(1, "525,336,576 on one GPU"), (4, "131,334,144 on each of 4 GPUs")],
+)
+def test_a_weight_that_no_buffer_of_a_disk_holds_is_told(ranks, has):
+    """The embedding of Llama 3.1 8B."""
+    largest, key = 128_256 * 4096, f"{ZERO}.offload_param.buffer_size"
+    plan = plan_at(3, **ON_DISK, ranks_per_node=ranks)
+    problem = swapping_problem(plan, largest, sizes_of(plan, {}))
+    number = has.partition(" ")[0].replace(",", "")
+    assert "buffers hold 100,000,000 elements" in problem
+    assert f"the largest weight has {has}; write" in problem
+    assert problem.endswith(f"write configure.overrides.{key}: {number}")
+    larger = sizes_of(plan, {key: int(number)})
+    assert swapping_problem(plan, largest, larger) == ""
+    on_eight = plan_at(3, **ON_DISK, ranks_per_node=8)
+    assert swapping_problem(on_eight, largest, sizes_of(plan, {})) == ""
+    in_memory = plan_at(3, offload_param="cpu", offload_optimizer="cpu")
+    assert swapping_problem(in_memory, largest, sizes_of(plan, {})) == ""
 
 
 def test_offloaded_shards_are_copied_as_far_ahead_as_the_user_says():

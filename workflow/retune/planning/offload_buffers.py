@@ -5,6 +5,8 @@ they are for was read in the source of DeepSpeed 0.19.8, whose lines are named, 
 never measured.
 """
 
+import math
+
 from retune.artifacts.plan import Plan
 from retune.planning.deepspeed_sizes import DeepSpeedSizes
 from retune.planning.memory import BF16_BYTES, FP32_BYTES, bytes_per_parameter
@@ -41,6 +43,31 @@ def swap_buffer_bytes(plan: Plan, sub_group: float, deepspeed: DeepSpeedSizes) -
             elements += sub_group
         total += elements * bytes_per_parameter(plan.precision).weight
     return total
+
+
+def swapping_problem(plan: Plan, largest: int, deepspeed: DeepSpeedSizes) -> str:
+    """Return why a weight cannot be moved to a local disk; nothing if each can.
+
+    A rank's shard passes through one of the buffers, and DeepSpeed stops as it loads a
+    larger one (`get_buffer`, swap_tensor/partitioned_param_swapper.py:357).
+
+    Args:
+        plan: The plan.
+        largest: Elements of the largest weight.
+        deepspeed: Sizes in the DeepSpeed config.
+    """
+    shard = math.ceil(largest / plan.data_parallel_size)
+    if plan.offload_param != "nvme" or shard <= deepspeed.param_buffer_size:
+        return ""
+    key = "zero_optimization.offload_param.buffer_size"
+    ranks = plan.data_parallel_size
+    where = "on one GPU" if ranks == 1 else f"on each of {ranks} GPUs"
+    return (
+        f"configure.offload_param: nvme, but DeepSpeed's buffers hold"
+        f" {deepspeed.param_buffer_size:,.0f} elements ({key}), and the largest weight"
+        f" has {shard:,} {where}; write"
+        f" configure.overrides.{key}: {shard}"
+    )
 
 
 def shards_to_gather(plan: Plan, largest: int, ahead: float) -> float:

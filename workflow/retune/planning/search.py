@@ -26,6 +26,7 @@ from retune.planning.deepspeed_sizes import DeepSpeedSizes
 from retune.planning.given_plan import GivenPlan
 from retune.planning.hardware import Hardware
 from retune.planning.memory_prediction import predict_memory
+from retune.planning.offload_buffers import swapping_problem
 from retune.planning.single_changes import Room, what_would_fit
 from retune.planning.speeds import Speeds, speeds_of
 from retune.planning.step_time import predict_step
@@ -83,16 +84,19 @@ class Training:
         return config_values(self.given.given, plan, self.hidden_size)
 
     def problems(self, plan: Plan) -> list[str]:
-        """Return why the user's DeepSpeed config does not go with a plan."""
-        if self.given is None:
-            return []
-        given = self.given.given
+        """Return why a plan does not go with its DeepSpeed config."""
+        errors = []
         try:
-            found = config_findings(given, plan, self.hidden_size)
+            if self.given:
+                given = self.given.given
+                findings = config_findings(given, plan, self.hidden_size)
+                wrong = [one for one in findings if one.severity == "error"]
+                errors = [self.given.problem(plan), *map(given.in_words, wrong)]
+            deepspeed = DeepSpeedSizes.of(self.config(plan))
         except RetuneError as error:
             return [str(error)]
-        errors = [given.in_words(one) for one in found if one.severity == "error"]
-        return [*filter(None, [self.given.problem(plan)]), *errors]
+        largest = self.sizes.largest_of_all
+        return [*filter(None, [*errors, swapping_problem(plan, largest, deepspeed)])]
 
     def memory(self, plan: Plan, trace: "Trace") -> MemoryPrediction:
         """Return the memory that a plan takes."""

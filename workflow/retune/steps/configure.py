@@ -234,10 +234,10 @@ def plan_prepared(
     except RetuneError as error:
         raise RetuneError(given.told(str(error)) if given else str(error)) from error
     plan, decisions, memory = found.plan, found.decisions, found.memory
+    if problems := training.problems(plan):
+        raise RetuneError("\n".join(problems))
     config = CompleteConfig(deepspeed_config(plan))
     if given:
-        if problem := given.problem(plan):
-            raise RetuneError(problem)
         config = complete_config(given, plan, of_model)
         decisions = (*given.decisions(list(decisions)), *config.decisions)
     check_cpu_memory(plan, machines)
