@@ -248,8 +248,9 @@ def scores(results: list[Result], seconds: float) -> Iterator[str]:
     yield row("peak", [one.error for one in results])
     beside = [one.error_beside_buckets for one in results]
     yield row("peak, beside buckets", beside)
-    for phase in results[0].held:
-        yield row(phase, [one.error_in(phase) for one in results])
+    for phase in dict.fromkeys(phase for one in results for phase in one.held):
+        errors = [one.error_in(phase) for one in results if phase in one.held]
+        yield row(phase, errors)
     yield ""
     yield "What is held between two steps: weights, optimizer states and buckets."
     yield ""

@@ -9,7 +9,8 @@ The sizes are those of flash attention 2, which PyTorch has for Ampere and later
 `mha_bwd` and `mha_varlen_bwd` of aten/src/ATen/native/transformers/cuda/flash_attn/
 flash_api.cpp. Flash attention 3 has to be asked for. What else scaled dot product
 attention may choose, cuDNN's kernels or the memory-efficient ones, is taken to need as
-much. None of it was measured.
+much. None of it was measured by itself: with `varlen` backward passes on an H200 take
+in all what is predicted (benchmarks/gpu.md), but most of it elsewhere in a layer.
 """
 
 import math

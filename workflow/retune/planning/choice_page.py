@@ -9,7 +9,7 @@ from retune.units import GB
 # Strategies that are shown beside the chosen one.
 MOST_OTHERS = 8
 TRUST = (
-    "Times are for ordering strategies: those of 71 trainings on GPUs were off by a"
+    "Times are for ordering strategies: those of 74 trainings on GPUs were off by a"
     " factor of 1.3 in the median, and by 2.5 at worst (docs/planner.md)."
 )
 HEAD = ("strategy", "micro-batch", "GB", "s/step", "")
