@@ -162,7 +162,8 @@ def compare(base, cases, ranks):
                 assert 0 <= difference < 0.01 * size, (case, phase)
                 continue
             if phase == "optimizer_init" and ranks > 1:
-                assert abs(difference) < 0.02 * size, (case, phase)
+                # Half of the embedding, which is there whole for a moment.
+                assert abs(difference) < 1000 * 128, (case, phase)
                 continue
             assert abs(difference) <= LITTLE, (phase, difference, size, case)
 

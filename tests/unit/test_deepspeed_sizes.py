@@ -154,7 +154,7 @@ def test_buffers_of_a_disk_are_those_of_the_user(key, value, more):
 
 @pytest.mark.parametrize(
     ("ranks", "has"),
-    [(1, "525,336,576 on one GPU"), (4, "131,334,144 on each of 4 GPUs")],
+    [(1, "525,336,576 on one rank"), (4, "131,334,144 on each of 4 ranks")],
 )
 def test_a_weight_that_no_buffer_of_a_disk_holds_is_told(ranks, has):
     """The embedding of Llama 3.1 8B."""

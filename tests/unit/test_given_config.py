@@ -182,6 +182,7 @@ def test_what_is_said_of_a_timer_that_is_off_is_warned_of(run_by):
         ("timers.throughput.enabled", "true or false"),
         (f"{ZERO}.overlap_comm", "true or false"),
         (f"{ZERO}.sub_group_size", "an integer at least 0"),
+        ("bf16.bf16_optimizer_states", "true or false"),
     ],
 )
 def test_an_auto_that_nothing_fills_in_is_refused(run_by, key, takes):

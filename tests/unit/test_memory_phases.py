@@ -39,8 +39,24 @@ def rank_of(*groups, **changes):
 def test_only_main_memory_holds_shards_of_stage_3_twice(accelerator, copies, ranks):
     rank = rank_of(zero_stage=3, ranks_per_node=ranks, accelerator=accelerator)
     shard = 2 * NUMBER / ranks
-    flat, _ = rank.optimizer_init()
+    flat, *_ = rank.optimizer_init()
     assert flat == {"weights": shard, "temporary": copies * shard}
+
+
+@pytest.mark.parametrize("offload", ["none", "cpu"])
+def test_stage_3_gathers_each_weight_to_hook_on_to_it(offload):
+    largest = 700_000
+    rank = rank_of(
+        (largest, NUMBER - largest),
+        **{"zero_stage": 3, "accelerator": "cuda", "offload_optimizer": offload},
+    )
+    last = rank.optimizer_init()[-1]
+    assert last["temporary"] == 2 * largest
+    assert last["buffers"] == 2 * REDUCE_BUCKET_SIZE
+    held = {"weights", "buffers", "temporary", "gradients"}
+    assert {*last} - {"optimizer_states"} == held
+    assert ("optimizer_states" in last) == (offload == "none")
+    assert last["gradients"] == (2 * NUMBER if offload == "none" else 0)
 
 
 MIB = 2**20
@@ -167,7 +183,8 @@ def test_offloaded_weights_are_on_a_gpu_in_the_passes_alone(ranks, device):
     plan = {"zero_stage": 3, "accelerator": "cuda", "ranks_per_node": ranks}
     rank = rank_of(offload_optimizer=device, offload_param=device, **plan)
     assert rank.loaded == 0
-    assert [sum(moment.values()) for moment in rank.optimizer_init()] == [0]
+    flat, hooked = rank.optimizer_init()
+    assert sum(flat.values()) == hooked["weights"] == 0
     *during, after = rank.backward(NO_PASS)
     for moment in (*rank.forward(NO_PASS), *during):
         assert moment["weights"] == 2 * NUMBER

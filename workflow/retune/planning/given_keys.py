@@ -194,10 +194,10 @@ def is_default(key: str, known: Value, value: Any) -> bool:
 
 
 def not_filled_in(given: GivenConfig) -> Iterator[Finding]:
-    """Yield each "auto" of a key that is kept, which nothing would replace."""
+    """Yield each "auto" of a key that is taken, which nothing would replace."""
     for key, value in leaves(given.values):
         known = at(key)
-        if value != "auto" or key not in KEPT or key in FILLED:
+        if value != "auto" or key not in KEPT | PLANNED or key in FILLED:
             continue
         if isinstance(known, Value) and not known.auto:
             mend = f"write {known.words()}, or delete it"

@@ -61,7 +61,7 @@ def swapping_problem(plan: Plan, largest: int, deepspeed: DeepSpeedSizes) -> str
         return ""
     key = "zero_optimization.offload_param.buffer_size"
     ranks = plan.data_parallel_size
-    where = "on one GPU" if ranks == 1 else f"on each of {ranks} GPUs"
+    where = "on one rank" if ranks == 1 else f"on each of {ranks} ranks"
     return (
         f"configure.offload_param: nvme, but DeepSpeed's buffers hold"
         f" {deepspeed.param_buffer_size:,.0f} elements ({key}), and the largest weight"

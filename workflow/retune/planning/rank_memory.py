@@ -84,7 +84,8 @@ class Rank:
 
         ZeRO-3 has each made in fp32, rounds it, and keeps a shard of it
         (partition_parameters.py:271). Where that is in the memory that is read into,
-        the largest is later there whole, and as rank 0 has read it.
+        the largest is later there whole, and as rank 0 has read it. In fp32, where
+        nothing is rounded, it may be less.
         """
         whole = 0.0
         if self.plan.zero_stage == 3:
@@ -128,30 +129,27 @@ class Rank:
         Stages 1 and 2 make zeros as gradients of all masters at once
         (stage_1_and_2.py:937), stage 3 for one sub-group (stage3.py:1306). Stage 3 then
         has its bucket and gradients, and gathers each trained weight to hook on to it
-        (stage3.py:1504).
+        (stage3.py:1504), wherever the optimizer is.
         """
         plan, weights = self.plan, self.loaded
         if plan.zero_stage == 0:
             return [{"weights": weights}]
-        zeros = self._largest_group() if plan.zero_stage == 3 else self.gradients.own
-        flat: Held = {"weights": weights, "temporary": self._flattened()}
-        if self.gradients.offloads:
-            return [flat]
-        masters = self.gradients.own * self.master
-        made: Held = {
-            "weights": device_weights_bytes(plan),
-            "optimizer_states": masters,
-        }
-        moments = [flat, plus(made, temporary=zeros * self.master)]
-        if plan.zero_stage == 3:
-            moments.append(
-                plus(
-                    made,
-                    gradients=device_gradients_bytes(plan),
-                    buffers=self.gradients.bucket,
-                    temporary=self.sizes.largest * self.weight,
-                )
+        moments: list[Held] = [{"weights": weights, "temporary": self._flattened()}]
+        made: Held = {"weights": device_weights_bytes(plan)}
+        if not self.gradients.offloads:
+            zeros = (
+                self._largest_group() if plan.zero_stage == 3 else self.gradients.own
             )
+            made["optimizer_states"] = self.gradients.own * self.master
+            moments.append(plus(made, temporary=zeros * self.master))
+        if plan.zero_stage == 3:
+            hooked = plus(
+                made,
+                gradients=device_gradients_bytes(plan),
+                buffers=self.gradients.bucket,
+                temporary=self.sizes.largest * self.weight,
+            )
+            moments.append(hooked)
         return moments
 
     def _flattened(self) -> float:

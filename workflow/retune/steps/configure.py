@@ -231,11 +231,11 @@ def plan_prepared(
     training = replace(training, given=given, hidden_size=of_model)
     try:
         found = search(training, trace)
+        if problems := training.problems(found.plan):
+            raise RetuneError("\n".join(problems))
     except RetuneError as error:
         raise RetuneError(given.told(str(error)) if given else str(error)) from error
     plan, decisions, memory = found.plan, found.decisions, found.memory
-    if problems := training.problems(plan):
-        raise RetuneError("\n".join(problems))
     config = CompleteConfig(deepspeed_config(plan))
     if given:
         config = complete_config(given, plan, of_model)
