@@ -47,6 +47,7 @@ def test_the_cache_of_dvc_has_good_bytes_again(run: VersionedRun):
     assert run.is_quiet()
 
 
+@pytest.mark.long
 def test_what_is_damaged_is_not_recorded_as_the_result_of_a_step(run: VersionedRun):
     lock = run.lock()
     path = run.folder / TOKENS

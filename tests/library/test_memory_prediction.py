@@ -138,7 +138,7 @@ def test_the_largest_frozen_weight_is_known_beside_adapters(base):
     assert build_training_skeleton(base, facts, None).sizes.frozen == ()
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_ranks_hold_the_bytes_that_are_predicted(base, ranks):
     cases = [with_batch(case, ranks) for case in CASES]
     if ranks > 1:

@@ -89,6 +89,7 @@ def finished(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_folder_elsewhere_runs_to_the_end_by_either_option(run, checkout):
     by_directory = subprocess.run(
         ["snakemake", "--directory", str(run.folder), "--cores", "1", "train"],
